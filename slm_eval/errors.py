@@ -1,0 +1,25 @@
+"""What goes wrong in a way that the user can mend, and how it is said."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SlmEvalError(Exception):
+    """A problem the user can mend. Its message is one line: what came, what was expected, what to do.
+
+    The command line prints the message without a traceback and exits with status 1.
+    """
+
+
+class UsageError(SlmEvalError):
+    """The request itself is wrong: an unknown name, a path that does not exist. Exit status 2."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is in no table, with near matches: ``unknown metric 'pjds'; did you mean 'pjsd'?``."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(known[:20])}"
+    return UsageError(f"unknown {kind} {name!r}; {hint}")

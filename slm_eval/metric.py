@@ -1,0 +1,258 @@
+"""Metrics: the cheap half. Observations of the generated and of the real clips in, summaries out.
+
+``Metric`` is also the object that other projects use in a training loop: ``update`` observes waveforms, ``compute``
+summarises what was seen, ``merge``, ``reset`` and ``state_dict`` do what their names say. A new metric family is one
+file in ``metrics/`` with a subclass; the per-clip predictors share ``ScoreMetric``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from slm_eval.audio import AudioError, check, resample, to_mono
+from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.observer import Observation, Observer, Refusal, Signal
+from slm_eval.signature import Signature
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One number with what is needed to trust it. ``to_dict`` gives the JSON object of summary.json."""
+
+    key: str
+    value: float
+    ci95: tuple[float, float] | None
+    unit: str
+    higher_is_better: bool
+    signature: str
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values only; the key is left out, since it is where the object is stored."""
+        fields = asdict(self)
+        del fields["key"]
+        return fields
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean, standard deviation (ddof 1) and 95 % t interval of the mean over n clips; the last two need n >= 2."""
+
+    value: float
+    sd: float | None
+    ci95: tuple[float, float] | None
+    n: int
+
+    @classmethod
+    def of(cls, scores: Sequence[float]) -> Moments:
+        """Over at least one finite score."""
+        n, mean = len(scores), float(np.mean(scores))
+        if n < 2:
+            return cls(mean, None, None, n)
+        # scipy.stats costs half a second at import; the quantile alone lives in scipy.special.
+        from scipy.special import stdtrit
+
+        sd = float(np.std(scores, ddof=1))
+        half = float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
+        return cls(mean, sd, (mean - half, mean + half), n)
+
+
+@dataclass(frozen=True)
+class ScoreSummary(Summary):
+    """Mean of a per-clip score over the generated clips, beside the same of the real clips."""
+
+    sd: float | None
+    n: int
+    real: Moments | None
+
+
+@dataclass(frozen=True)
+class NotComputed:
+    """Why a number that was asked for does not exist. One line for the user."""
+
+    reason: str
+
+
+class Metric(ABC):
+    """What a user asks for by name, computed from the observations of one observer.
+
+    Args:
+        observer: turns clips into the observations that ``summarise`` reads.
+        device: where the observer's model runs when ``update`` is called: "auto", "cpu", "cuda:0".
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, observer: Observer, *, device: str = "auto") -> None:
+        self.observer = observer
+        self.device = device
+        self._loaded = False
+        self.reset()
+
+    @property
+    @abstractmethod
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the summaries, as in summary.json."""
+
+    @abstractmethod
+    def summarise(
+        self, generated: Sequence[Observation], real: Sequence[Observation]
+    ) -> dict[str, Summary | NotComputed]:
+        """One entry per key. The order of the observations does not change the result."""
+
+    def update(self, waveforms: Sequence[Any], sample_rate: int, *, real: bool = False) -> None:
+        """Observe waveforms.
+
+        Args:
+            waveforms: 1-D arrays or tensors of samples (or 2-D, channels first: averaged), of any lengths.
+            sample_rate: of these samples, in Hz.
+            real: whether these are real speech, to compare with, rather than generated speech.
+
+        Raises:
+            SlmEvalError: a waveform cannot be scored; the message gives its position and the reason. None is added.
+        """
+        signals = [_signal(index, waveform, sample_rate, self.observer) for index, waveform in enumerate(waveforms)]
+        if not self._loaded:
+            self.observer.load(resolve_device(self.device))
+            self._loaded = True
+        results = self.observer.observe(signals)
+        for index, result in enumerate(results):
+            if isinstance(result, Refusal):
+                raise SlmEvalError(f"waveform {index} cannot be scored: {result.code}, {result.message}")
+        side = "real" if real else "generated"
+        self._observations[side].extend(result for result in results if not isinstance(result, Refusal))
+
+    def compute(self) -> Summary | dict[str, Summary]:
+        """The summary of what was observed, or a dict of summaries by key where there are several keys.
+
+        Under ``torch.distributed`` it covers the observations of all ranks, and every rank gets the same result.
+
+        Raises:
+            SlmEvalError: a number cannot be computed from what was observed; the message says why.
+        """
+        observed = _gather(self._observations)
+        summaries: dict[str, Summary] = {}
+        for key, summary in self.summarise(observed["generated"], observed["real"]).items():
+            if isinstance(summary, NotComputed):
+                raise SlmEvalError(f"{key} cannot be computed: {summary.reason}")
+            summaries[key] = summary
+        return summaries if len(self.keys) > 1 else summaries[self.keys[0]]
+
+    def merge(self, other: Metric) -> None:
+        """Add what another metric of the same configuration observed.
+
+        Raises:
+            SlmEvalError: the other one observes differently; the message names the options that differ.
+        """
+        self._require_same(str(other.observer.fingerprint))
+        for side, observations in other._observations.items():
+            self._observations[side].extend(observations)
+
+    def reset(self) -> None:
+        """Forget what was observed; keep the model."""
+        self._observations: dict[str, list[Observation]] = {"generated": [], "real": []}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was observed, with the observer's fingerprint: plain values, safe to save as JSON or by torch."""
+        return {
+            "fingerprint": str(self.observer.fingerprint),
+            "observations": {side: list(observations) for side, observations in self._observations.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict()``.
+
+        Raises:
+            SlmEvalError: the state was observed with other options.
+        """
+        self._require_same(state["fingerprint"])
+        self._observations = {side: list(observations) for side, observations in state["observations"].items()}
+
+    def _require_same(self, fingerprint: str) -> None:
+        differences = self.observer.fingerprint.differences(Signature.parse(fingerprint))
+        if differences:
+            listed = ", ".join(f"{field}: {mine} against {theirs}" for field, (mine, theirs) in differences.items())
+            raise SlmEvalError(f"these observations were made differently and cannot be put together ({listed})")
+
+
+class ScoreMetric(Metric):
+    """A metric whose observation is a few scores per clip; the summary is their mean (section 3.5 of the paper)."""
+
+    unit: ClassVar[str] = "MOS"
+    higher_is_better: ClassVar[bool] = True
+
+    def summarise(
+        self, generated: Sequence[Observation], real: Sequence[Observation]
+    ) -> dict[str, Summary | NotComputed]:
+        """Mean, sd and t interval per key, beside those of the real clips."""
+        if not generated:
+            return {key: NotComputed("no generated clip could be scored") for key in self.keys}
+        return {key: self._mean(key, generated, real) for key in self.keys}
+
+    def _mean(self, key: str, generated: Sequence[Observation], real: Sequence[Observation]) -> ScoreSummary:
+        mine = Moments.of([observation["scores"][key] for observation in generated])
+        baseline = Moments.of([observation["scores"][key] for observation in real]) if real else None
+        return ScoreSummary(
+            key=key,
+            value=mine.value,
+            ci95=mine.ci95,
+            unit=self.unit,
+            higher_is_better=self.higher_is_better,
+            signature=str(self.observer.fingerprint),
+            warnings=() if real else ("no real clip could be scored: there is no baseline",),
+            sd=mine.sd,
+            n=mine.n,
+            real=baseline,
+        )
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" becomes "cuda:0" where there is one, else "cpu".
+
+    Raises:
+        UsageError: a CUDA device that is not there. There is no silent fallback to the CPU.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    if kind == "cpu" or (kind == "cuda" and int(index or 0) < torch.cuda.device_count()):
+        return device
+    raise UsageError(f"device {device!r} is not here; there are: {', '.join(available_devices())}")
+
+
+def available_devices() -> list[str]:
+    """Names that ``resolve_device`` accepts on this machine."""
+    import torch
+
+    return ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+
+
+def _signal(index: int, waveform: Any, sample_rate: int, observer: Observer) -> Signal:
+    """A waveform of the caller as the observer wants it; the same checks as for files."""
+    samples = waveform.detach().cpu().numpy() if hasattr(waveform, "detach") else np.asarray(waveform)
+    try:
+        samples = check(to_mono(samples.T))
+    except AudioError as error:
+        raise SlmEvalError(f"waveform {index} cannot be scored: {error.code}, {error}") from error
+    rate = observer.sample_rate or sample_rate
+    return Signal(resample(samples, sample_rate, rate), rate)
+
+
+def _gather(observations: dict[str, list[Observation]]) -> dict[str, list[Observation]]:
+    """The observations of all ranks, where torch.distributed is running; else what was given."""
+    # A process that never imported torch.distributed is in no process group: do not import torch to find that out.
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return observations
+    ranks: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(ranks, observations)
+    return {side: [each for rank in ranks for each in rank[side]] for side in observations}
