@@ -26,10 +26,8 @@ REASONS = {
 # Which resampler made the signal that an observer hears: part of every fingerprint with a fixed rate.
 RESAMPLER = "soxr-hq"
 # What libsndfile can decode, by the ends of names: how a folder is searched.
-EXTENSIONS = frozenset(
-    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc")
-    + (".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".nist", ".voc")
-)
+_SUFFIXES = ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist .voc"
+EXTENSIONS = frozenset(_SUFFIXES.split(" "))
 
 
 class AudioError(Exception):
