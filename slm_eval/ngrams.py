@@ -105,8 +105,8 @@ def window_keys(encoded: Encoded, orders: Iterable[int]) -> Iterator[tuple[int, 
     for n in range(1, wanted[-1] + 1):
         if n > 1:
             if bound * base > 2**64:
-                distinct, keys = np.unique(keys, return_inverse=True)
-                keys, bound = keys.astype(np.uint64), distinct.size
+                distinct, ranks = np.unique(keys, return_inverse=True)
+                keys, bound = ranks.astype(np.uint64), distinct.size
             bound *= base
             keys = keys[:-1].astype(np.uint32 if bound <= 2**32 and keys.dtype == np.uint32 else np.uint64, copy=False)
             keys *= keys.dtype.type(base)
