@@ -164,6 +164,11 @@ def divergences(incidence: Incidence, sides: tuple[slice, slice], draws: tuple[D
     return np.concatenate(list(in_blocks(block, draws[0].shape[1], _BLOCK)))
 
 
+def side_ranges(incidence: Incidence, n_generated: int) -> tuple[slice, slice]:
+    """Utterances of the generated side, which come first, and of the real side."""
+    return slice(0, n_generated), slice(n_generated, incidence.n_windows.size)
+
+
 def in_blocks(work: Callable[[slice], Floats], total: int, size: int) -> Iterator[Floats]:
     """``work`` on consecutive ranges of at most ``size``, results in order. Threads: numpy and scipy release the GIL.
 

@@ -1,0 +1,227 @@
+"""The floor of pJSD: what real speech scores against real speech, at the sizes of a comparison.
+
+A divergence of finite samples is above zero even where both come from one source, and at speech's usual sizes that
+floor is most of the value for n >= 3. It is estimated from the real side alone, by splitting it.
+
+Letters: U_R real utterances, C clusters of them, S splits, N_G and N_R n-grams of the generated and the real side.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_eval.divergence import LN2
+from slm_eval.incidence import Floats, Incidence, from_overlap, in_blocks, overlaps, side_ranges
+from slm_eval.ngrams import Counts
+from slm_eval.statistics import Undefined
+
+# A split leaves pieces of pieces of the real side: below this many clusters they are single utterances.
+MIN_FLOOR_CLUSTERS = 8
+# Disjoint pairs measured at the smallest scale; 1/4 of the largest is the least that shows the curve's slope well.
+_PIECES = (4, 2)
+# Splits per sparse product: 8 splits of 8 segments are 64 columns.
+_SPLITS_PER_BLOCK = 8
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What real against real speech would score at the run's sizes.
+
+    Attributes:
+        value: expectation of that score, nats.
+        sd: standard deviation of one such score, nats.
+        splits: random splits of the real side that were measured.
+        scale: largest size at which the real side could be split into two such sides, as a share of the run's sizes.
+        measured: scale -> mean score over the splits at that scale, from which ``value`` was extrapolated.
+    """
+
+    value: float
+    sd: float
+    splits: int
+    scale: float
+    measured: dict[float, float]
+
+
+def draw_splits(clusters: npt.NDArray[np.intp], splits: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Random orders of a side's C clusters: shape (S, C), for ``floor`` to cut."""
+    n_clusters = int(clusters.max()) + 1 if clusters.size else 0
+    return np.array([rng.permutation(n_clusters) for _ in range(splits)], dtype=np.intp).reshape(splits, n_clusters)
+
+
+def floor(
+    incidence: Incidence, n_generated: int, real_clusters: npt.NDArray[np.intp], orders: npt.NDArray[np.intp]
+) -> Floor | Undefined:
+    """The score of real against real speech at the n-gram counts N_G and N_R of this comparison.
+
+    The real side cannot be split into two of sizes N_G and N_R, only into sides of s N_G and s N_R with
+    s = N_R / (N_G + N_R). Each split measures J there and, on nested parts, at s/2 and s/4; logit(J / ln 2) is nearly
+    linear in the logarithm of the size (1/N_a + 1/N_b)^-1, so the line through s/2 and s is carried on to the run's
+    own sizes.
+
+    The sd is that of one score at the run's sizes, not of ``value``. On the logit scale, let a score of m utterances
+    vary by Q + L/m: Q from the interplay of both sides, which does not shrink against the score, and L from the
+    utterances one by one. Over splits of one real side of M utterances, L cancels at s, since both halves share the
+    same M, and half of it shows at s/2, which uses M/2 of M: V(s) = Q, V(s/2) = Q + L/M. The run uses M/s utterances,
+    so its variance is Q + s L/M = (1-s) V(s) + s V(s/2).
+
+    Args:
+        incidence: both sides, generated first.
+        n_generated: utterances of the generated side.
+        real_clusters: shape (U_R,), cluster of each real utterance, 0 to C - 1.
+        orders: shape (S, C), ``draw_splits`` of them, S >= 2.
+
+    Returns:
+        the floor, or why the real side cannot be split so.
+    """
+    sides = side_ranges(incidence, n_generated)
+    wanted = [int(incidence.n_windows[side].sum()) for side in sides]
+    sizes = np.bincount(real_clusters, weights=incidence.n_windows[sides[1]]).astype(np.int64)
+    usable = int(np.count_nonzero(sizes))
+    if usable < MIN_FLOOR_CLUSTERS:
+        return Undefined(
+            f"the floor needs at least {MIN_FLOOR_CLUSTERS} real clips (or clusters) with n-grams; there are {usable}"
+        )
+    share = wanted[0] / sum(wanted)
+    smaller = usable * min(share, 1 - share)
+    pieces = next((each for each in _PIECES if smaller >= each), None)
+    if pieces is None:
+        return Undefined(
+            f"the real clips cannot be split in proportion {wanted[0]} to {wanted[1]} n-grams, generated to real"
+        )
+    segments = _segments(sizes, orders, share, pieces)
+    levels = _measure(incidence, sides[1], segments[:, real_clusters], pieces)
+    target = 1 / (1 / wanted[0] + 1 / wanted[1])
+    return _extrapolate(levels, target)
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Scores at one scale: shape (S, pairs) each; size is (1/N_a + 1/N_b)^-1."""
+
+    scores: Floats
+    sizes: Floats
+
+
+def _segments(sizes: Counts, orders: npt.NDArray[np.intp], share: float, pieces: int) -> npt.NDArray[np.intp]:
+    """Cut each random order of the clusters into 2 x pieces segments, those of the generated size first.
+
+    Args:
+        sizes: shape (C,), n-grams per cluster.
+        orders: shape (S, C).
+        share: of the n-grams that goes to the first ``pieces`` segments, in equal parts.
+
+    Returns:
+        shape (S, C), segment of each cluster.
+    """
+    segment_shares = np.repeat([share / pieces, (1 - share) / pieces], pieces)
+    edges = np.cumsum(segment_shares)[:-1] * sizes.sum()
+    result = np.zeros_like(orders)
+    for split, order in enumerate(orders):
+        # Clusters without n-grams take no part: they stay in segment 0, where they add nothing.
+        kept = order[sizes[order] > 0]
+        middles = np.cumsum(sizes[kept]) - sizes[kept] / 2
+        cuts = np.searchsorted(middles, edges)
+        # At least one cluster per segment: push cuts apart from the left, then back from the right end.
+        ranks = np.arange(cuts.size)
+        cuts = np.maximum.accumulate(np.maximum(cuts, 1) - ranks) + ranks
+        cuts = np.minimum(cuts, kept.size - cuts.size + ranks)
+        result[split, kept] = np.searchsorted(cuts, np.arange(kept.size), side="right")
+    return result
+
+
+def _measure(incidence: Incidence, side: slice, segments: npt.NDArray[np.intp], pieces: int) -> list[_Level]:
+    """Scores between the first and the second half of the segments, from the largest scale down.
+
+    Args:
+        incidence: both sides.
+        side: utterances of the real side.
+        segments: shape (S, U_R), 0 to 2 pieces - 1.
+    """
+    splits, n_utterances = segments.shape
+    members = (segments[:, None, :] == np.arange(2 * pieces)[None, :, None]).reshape(-1, n_utterances)
+    draws = np.ascontiguousarray(members.T, dtype=np.uint8)  # (U_R, S * 2 pieces)
+    totals = (incidence.n_windows[side] @ draws.astype(np.int64)).reshape(splits, 2, pieces)
+    groups = incidence.groups(_in_several(incidence, side), (side,))
+
+    def block(at: slice) -> Floats:
+        """Scores (splits of the block, pairs of all levels)."""
+        n_splits = at.stop - at.start
+        columns = slice(at.start * 2 * pieces, at.stop * 2 * pieces)
+        counts = [group.counts(0, draws[:, columns]).reshape(-1, n_splits, 2, pieces) for group in groups]
+        scores = []
+        for pairs in _pair_counts(pieces):
+            n = _pool(totals[at], pairs)  # (splits, 2, pairs)
+            n_a, n_b = n[:, 0].ravel(), n[:, 1].ravel()
+            overlap = np.zeros(n_a.size)
+            for each in counts:
+                # Sums of disjoint segments stay within the integer type, since the row's total does.
+                pooled = _pool(each, pairs).reshape(each.shape[0], n_splits, 2, pairs)
+                a, b = pooled[:, :, 0].reshape(-1, n_a.size), pooled[:, :, 1].reshape(-1, n_a.size)
+                overlap += overlaps(a, b, n_a, n_b)
+            scores.append(from_overlap(overlap, n_a, n_b).reshape(n_splits, pairs))
+        return np.concatenate(scores, axis=1)
+
+    scores = np.concatenate(list(in_blocks(block, splits, _SPLITS_PER_BLOCK)))
+    levels, start = [], 0
+    for pairs in _pair_counts(pieces):
+        n = _pool(totals, pairs)
+        levels.append(_Level(scores[:, start : start + pairs], 1 / (1 / n[:, 0] + 1 / n[:, 1])))
+        start += pairs
+    return levels
+
+
+def _extrapolate(levels: list[_Level], target: float) -> Floor:
+    """Carry the mean scores to the target size; see ``floor``."""
+    means = [float(level.scores.mean()) for level in levels]
+    sizes = [float(np.exp(np.log(level.sizes).mean())) for level in levels]
+    scale = sizes[0] / target
+    measured = {size / target: mean for size, mean in zip(sizes, means, strict=True)}
+    splits = levels[0].scores.shape[0]
+    if not 0 < means[0] < LN2:
+        # One phone only, or nothing shared by any two parts: every larger sample would score the same here.
+        return Floor(means[0], 0.0, splits, scale, measured)
+    logit = _logit(means[0]) - _fall(means, sizes) * math.log(target / sizes[0])
+    value = LN2 / (1 + math.exp(-logit))
+    variances = [float(level.scores.var(axis=0, ddof=1).mean()) for level in levels[:2]]
+    logit_variances = [
+        variance / (mean * (1 - mean / LN2)) ** 2 if 0 < mean < LN2 else 0.0
+        for variance, mean in zip(variances, means[:2], strict=True)
+    ]
+    spread = (1 - min(scale, 1)) * logit_variances[0] + min(scale, 1) * logit_variances[1]
+    return Floor(value, value * (1 - value / LN2) * math.sqrt(spread), splits, scale, measured)
+
+
+def _fall(means: list[float], sizes: list[float]) -> float:
+    """Minus the slope of logit(J / ln 2) against log size, from the two largest sizes."""
+    if not 0 < means[1] < LN2:
+        # Nothing shared at the smaller size: 1 - J/ln 2, the shared part, grows in proportion to the size.
+        return 1.0
+    return -(_logit(means[0]) - _logit(means[1])) / math.log(sizes[0] / sizes[1])
+
+
+def _logit(score: float) -> float:
+    return math.log(score / LN2) - math.log1p(-score / LN2)
+
+
+def _pair_counts(pieces: int) -> list[int]:
+    """1, 2, ..., pieces: disjoint pairs at each scale, from the largest scale down."""
+    return [2**power for power in range(pieces.bit_length())]
+
+
+def _pool(segments: npt.NDArray[Any], pairs: int) -> npt.NDArray[Any]:
+    """Sum neighbouring segments of the last axis until ``pairs`` are left; the dtype stays."""
+    shape = (*segments.shape[:-1], pairs, segments.shape[-1] // pairs)
+    return segments.reshape(shape).sum(axis=-1, dtype=segments.dtype)
+
+
+def _in_several(incidence: Incidence, side: slice) -> npt.NDArray[np.bool_]:
+    """Types in at least two utterances of the side; others cannot be shared by disjoint parts of it."""
+    of_side = (incidence.utterances >= side.start) & (incidence.utterances < side.stop)
+    if not incidence.keys.size:
+        return np.zeros(0, dtype=bool)
+    return np.add.reduceat(of_side.astype(np.int64), incidence.starts[:-1]) >= 2
