@@ -22,7 +22,7 @@ from slm_eval.statistics import Undefined
 
 # A split leaves pieces of pieces of the real side: below this many clusters they are single utterances.
 MIN_FLOOR_CLUSTERS = 8
-# Disjoint pairs measured at the smallest scale; 1/4 of the largest is the least that shows the curve's slope well.
+# Disjoint pairs at the smallest scale, the first that the clips suffice for: scales s, s/2, s/4 or only s, s/2.
 _PIECES = (4, 2)
 # Splits per sparse product: 8 splits of 8 segments are 64 columns.
 _SPLITS_PER_BLOCK = 8
@@ -59,15 +59,15 @@ def floor(
     """The score of real against real speech at the n-gram counts N_G and N_R of this comparison.
 
     The real side cannot be split into two of sizes N_G and N_R, only into sides of s N_G and s N_R with
-    s = N_R / (N_G + N_R). Each split measures J there and, on nested parts, at s/2 and s/4; logit(J / ln 2) is nearly
-    linear in the logarithm of the size (1/N_a + 1/N_b)^-1, so the line through s/2 and s is carried on to the run's
-    own sizes.
+    s = N_R / (N_G + N_R). Each split measures J there and, on nested parts, at s/2 and s/4. logit(J / ln 2) is a
+    smooth, nearly straight function of the logarithm of the size (1/N_a + 1/N_b)^-1, so the parabola through the
+    three means is carried on to the run's own sizes. Against fresh samples of synthetic sources (40 and 60 phones,
+    n = 1..5, 1e4 to 1e6 phones) the mean error was at most 0.002 nats for N_G <= N_R and 0.005 for N_G = 3 N_R.
 
-    The sd is that of one score at the run's sizes, not of ``value``. On the logit scale, let a score of m utterances
-    vary by Q + L/m: Q from the interplay of both sides, which does not shrink against the score, and L from the
-    utterances one by one. Over splits of one real side of M utterances, L cancels at s, since both halves share the
-    same M, and half of it shows at s/2, which uses M/2 of M: V(s) = Q, V(s/2) = Q + L/M. The run uses M/s utterances,
-    so its variance is Q + s L/M = (1-s) V(s) + s V(s/2).
+    The sd is that of one score at the run's sizes, not the error of ``value``: the spread of J over the splits at s,
+    carried to those sizes by the same shift of the logit. Both halves of a split share the clips of one real side,
+    and the spread shrinks a little faster with size than the logit says; the two errors nearly cancel. It was 0.65 to
+    1.5 of the sd over fresh samples for N_G <= N_R, and 0.7 to 2.4 for N_G = 3 N_R.
 
     Args:
         incidence: both sides, generated first.
@@ -182,26 +182,32 @@ def _extrapolate(levels: list[_Level], target: float) -> Floor:
     scale = sizes[0] / target
     measured = {size / target: mean for size, mean in zip(sizes, means, strict=True)}
     splits = levels[0].scores.shape[0]
-    if not 0 < means[0] < LN2:
-        # One phone only, or nothing shared by any two parts: every larger sample would score the same here.
-        return Floor(means[0], 0.0, splits, scale, measured)
-    logit = _logit(means[0]) - _fall(means, sizes) * math.log(target / sizes[0])
-    value = LN2 / (1 + math.exp(-logit))
-    variances = [float(level.scores.var(axis=0, ddof=1).mean()) for level in levels[:2]]
-    logit_variances = [
-        variance / (mean * (1 - mean / LN2)) ** 2 if 0 < mean < LN2 else 0.0
-        for variance, mean in zip(variances, means[:2], strict=True)
-    ]
-    spread = (1 - min(scale, 1)) * logit_variances[0] + min(scale, 1) * logit_variances[1]
-    return Floor(value, value * (1 - value / LN2) * math.sqrt(spread), splits, scale, measured)
+    top = means[0]
+    if not 0 < top < LN2:
+        # One phone only, or nothing shared by any two parts: no smaller sample tells what a larger one would score.
+        return Floor(top, 0.0, splits, scale, measured)
+    value = LN2 / (1 + math.exp(-(_logit(top) - _fall(means, [math.log(size / target) for size in sizes]))))
+    # The derivative of J by its logit is J (1 - J / ln 2).
+    shift = (value * (1 - value / LN2)) / (top * (1 - top / LN2))
+    return Floor(value, float(levels[0].scores.std(ddof=1)) * shift, splits, scale, measured)
 
 
-def _fall(means: list[float], sizes: list[float]) -> float:
-    """Minus the slope of logit(J / ln 2) against log size, from the two largest sizes."""
-    if not 0 < means[1] < LN2:
-        # Nothing shared at the smaller size: 1 - J/ln 2, the shared part, grows in proportion to the size.
-        return 1.0
-    return -(_logit(means[0]) - _logit(means[1])) / math.log(sizes[0] / sizes[1])
+def _fall(means: list[float], log_sizes: list[float]) -> float:
+    """By how much the logit falls from the largest measured size to the target, where the logarithm of the size is 0.
+
+    Never by less than nothing, and never by more than the logarithm of the growth: J itself falls as 1/size where
+    samples are large, the shared part 1 - J / ln 2 grows as the size where they are small, and in between it is slower.
+    """
+    growth = -log_sizes[0]
+    usable = [(x, _logit(mean)) for x, mean in zip(log_sizes, means, strict=True) if 0 < mean < LN2]
+    if len(usable) == 1:
+        # Nothing shared at the smaller sizes: the shared part grows in proportion to the size.
+        return growth
+    at_target = sum(
+        y * math.prod(other / (other - x) for other, _ in usable if other != x) for x, y in usable
+    )  # Lagrange's polynomial at 0
+    fall = usable[0][1] - at_target
+    return min(max(fall, min(growth, 0.0)), max(growth, 0.0))
 
 
 def _logit(score: float) -> float:
