@@ -83,7 +83,7 @@ def read_audio(path: Path, start: float | None = None, end: float | None = None)
     except PermissionError as error:
         raise AudioError("permission", f"cannot open {path.name}: {error.strerror}; check its permissions") from error
     except (OSError, soundfile.LibsndfileError) as error:
-        raise AudioError("decode_error", f"cannot decode {path.name}: {_why(path, error)}") from error
+        raise AudioError("decode_error", f"cannot decode {path.name}: {why_unreadable(path, error)}") from error
     except (RuntimeError, ValueError) as error:  # soundfile raises these for streams that break half-way
         raise AudioError("decode_error", f"cannot decode {path.name}: {error}") from error
     if len(samples) < last - first:
@@ -92,6 +92,18 @@ def read_audio(path: Path, start: float | None = None, end: float | None = None)
         )
     check(samples)
     return Audio(samples, AudioFacts(len(samples) / rate, rate, channels, float(np.abs(samples).max())))
+
+
+def duration(path: Path, start: float | None = None, end: float | None = None) -> float:
+    """Seconds that the header promises; 0 where it cannot be read, which ``read_audio`` will explain."""
+    import soundfile
+
+    if end is not None:
+        return max(0.0, end - (start or 0.0))
+    try:
+        return max(0.0, soundfile.info(path).duration - (start or 0.0))
+    except (OSError, soundfile.LibsndfileError, RuntimeError, ValueError):
+        return 0.0
 
 
 def to_mono(samples: np.ndarray) -> np.ndarray:
@@ -168,7 +180,7 @@ def _refuse_truncated_wav(path: Path, head: bytes) -> None:
         at += 8 + size + size % 2
 
 
-def _why(path: Path, error: Exception) -> str:
+def why_unreadable(path: Path, error: Exception) -> str:
     """The cause in the user's words, for the errors of the file system that soundfile reports as its own."""
     if path.is_symlink() and not path.exists():
         return f"a dangling link to {path.readlink()}"

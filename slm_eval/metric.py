@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from slm_eval.audio import AudioError, check, resample, to_mono
-from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.corpus import Corpus
+from slm_eval.errors import SlmEvalError
 from slm_eval.observer import Observation, Observer, Refusal, Signal
 from slm_eval.signature import Signature
 
@@ -75,9 +76,10 @@ class ScoreSummary(Summary):
 
 @dataclass(frozen=True)
 class NotComputed:
-    """Why a number that was asked for does not exist. One line for the user."""
+    """Why a number does not exist. One line for the user."""
 
     reason: str
+    unavailable: bool = False  # its weights or inputs are not there, so that it was never begun
 
 
 class Metric(ABC):
@@ -93,13 +95,19 @@ class Metric(ABC):
     def __init__(self, observer: Observer, *, device: str = "auto") -> None:
         self.observer = observer
         self.device = device
-        self._loaded = False
         self.reset()
 
     @property
     @abstractmethod
     def keys(self) -> tuple[str, ...]:
         """Keys of the summaries, as in summary.json."""
+
+    def prepare(self, corpora: dict[str, Corpus]) -> str | None:
+        """None when this metric can be computed on these corpora here, else one line that says why not."""
+        for side, corpus in corpora.items():
+            if not corpus.has_audio:
+                return f"the {side} corpus {corpus.path} is ready-made phones: there is no audio to score"
+        return self.observer.missing()
 
     @abstractmethod
     def summarise(
@@ -119,9 +127,7 @@ class Metric(ABC):
             SlmEvalError: a waveform cannot be scored; the message gives its position and the reason. None is added.
         """
         signals = [_signal(index, waveform, sample_rate, self.observer) for index, waveform in enumerate(waveforms)]
-        if not self._loaded:
-            self.observer.load(resolve_device(self.device))
-            self._loaded = True
+        self.observer.ready(self.device)
         results = self.observer.observe(signals)
         for index, result in enumerate(results):
             if isinstance(result, Refusal):
@@ -137,7 +143,7 @@ class Metric(ABC):
         Raises:
             SlmEvalError: a number cannot be computed from what was observed; the message says why.
         """
-        observed = _gather(self._observations)
+        observed = self._observed()
         summaries: dict[str, Summary] = {}
         for key, summary in self.summarise(observed["generated"], observed["real"]).items():
             if isinstance(summary, NotComputed):
@@ -175,6 +181,10 @@ class Metric(ABC):
         self._require_same(state["fingerprint"])
         self._observations = {side: list(observations) for side, observations in state["observations"].items()}
 
+    def _observed(self) -> dict[str, list[Observation]]:
+        """What ``compute`` summarises: the observations of all ranks."""
+        return _gather(self._observations)
+
     def _require_same(self, fingerprint: str) -> None:
         differences = self.observer.fingerprint.differences(Signature.parse(fingerprint))
         if differences:
@@ -211,29 +221,6 @@ class ScoreMetric(Metric):
             n=mine.n,
             real=baseline,
         )
-
-
-def resolve_device(device: str) -> str:
-    """ "auto" becomes "cuda:0" where there is one, else "cpu".
-
-    Raises:
-        UsageError: a CUDA device that is not there. There is no silent fallback to the CPU.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind == "cpu" or (kind == "cuda" and int(index or 0) < torch.cuda.device_count()):
-        return device
-    raise UsageError(f"device {device!r} is not here; there are: {', '.join(available_devices())}")
-
-
-def available_devices() -> list[str]:
-    """Names that ``resolve_device`` accepts on this machine."""
-    import torch
-
-    return ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
 
 
 def _signal(index: int, waveform: Any, sample_rate: int, observer: Observer) -> Signal:

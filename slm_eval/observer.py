@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from slm_eval.errors import UsageError
 from slm_eval.signature import Signature
 
 # What an observer saw in one clip. JSON values only, since it travels through SQLite and between processes:
@@ -39,8 +40,9 @@ class Refusal:
 class Observer(ABC):
     """Turns clips into observations.
 
-    A subclass sets ``name`` and ``sample_rate``, and implements ``fingerprint`` and ``observe``. It must be picklable
-    before ``load``, and constructing it must be cheap: weights are read by ``load``, once, where it runs.
+    A subclass sets ``name`` and ``sample_rate``, and implements ``fingerprint``, ``observe`` and, where it has weights,
+    ``load``. Constructing it must be cheap. What ``load`` makes is kept in attributes that begin with an underscore:
+    those stay behind when the observer travels to another process, where it is loaded again.
     """
 
     name: ClassVar[str]
@@ -48,6 +50,9 @@ class Observer(ABC):
     # True for single-threaded CPU code that takes one clip at a time: it then runs in the decoding processes,
     # several clips at once. False for models that take batches: those run in the main process, on ``device``.
     in_worker: ClassVar[bool] = False
+    # True for phone recognisers: ready-made phones can stand for what they observe.
+    observes_phones: ClassVar[bool] = False
+    _ready_on: str | None = None
 
     @property
     @abstractmethod
@@ -57,6 +62,20 @@ class Observer(ABC):
     def missing(self) -> str | None:
         """None when this observer can run here, else one line: what is missing and how to get it."""
         return None
+
+    def ready(self, device: str) -> None:
+        """Load once; ``device`` may be "auto".
+
+        Raises:
+            UsageError: there is no such device.
+        """
+        if self._ready_on is None:
+            where = "cpu" if self.in_worker else resolve_device(device)
+            self.load(where)
+            self._ready_on = where
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
 
     def load(self, device: str) -> None:  # noqa: B027 - an observer without weights has nothing to load
         """Read the weights onto ``device`` ("cpu", "cuda:0"). Called once, before the first ``observe``."""
@@ -68,3 +87,26 @@ class Observer(ABC):
         Signals are finite, not constant, and at ``sample_rate``. A clip that this observer cannot score yields a
         ``Refusal``, and the others are not affected.
         """
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" becomes "cuda:0" where there is one, else "cpu".
+
+    Raises:
+        UsageError: a CUDA device that is not there. There is no silent fallback to the CPU.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    if kind == "cpu" or (kind == "cuda" and int(index or 0) < torch.cuda.device_count()):
+        return device
+    raise UsageError(f"device {device!r} is not here; there are: {', '.join(available_devices())}")
+
+
+def available_devices() -> list[str]:
+    """Names that ``resolve_device`` accepts on this machine."""
+    import torch
+
+    return ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]

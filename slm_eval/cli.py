@@ -1,0 +1,163 @@
+"""The command line: parse, call, print. No logic; nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slm_eval._version import __version__
+from slm_eval.errors import SlmEvalError, UsageError
+
+
+class _Group(click.Group):
+    """Commands whose errors are one line: exit status 2 for bad usage, 1 for everything else that went wrong."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            raise click.UsageError(str(error)) from error
+        except SlmEvalError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            raise click.ClickException("stopped; what was observed is kept, the same command continues") from None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="slm-eval")
+def main() -> None:
+    """How well does a spoken language model speak? Score generated speech against real speech."""
+
+
+_OBSERVING = [
+    click.option("--recognizer", default="auto", show_default=True, help="Phone recogniser, as named by `list`."),
+    click.option("--lang", metavar="CODE", help="Language of the recogniser; by default its own."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:0."),
+    click.option(
+        "--batch-seconds",
+        default=120.0,
+        show_default=True,
+        type=click.FloatRange(min=0, min_open=True),
+        help="Seconds of audio that a model is given at once.",
+    ),
+    click.option("--workers", type=click.IntRange(min=0), help="Decoding processes; by default one per core."),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N clips of each side, by id."),
+    click.option(
+        "--on-error",
+        default="report",
+        show_default=True,
+        type=click.Choice(["report", "raise"]),
+        help="Account for clips that cannot be scored, or stop at the first.",
+    ),
+    click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Stop when more clips fail."),
+    click.option("--fresh", is_flag=True, help="Observe again what the cache knows."),
+]
+
+
+def _observing(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of every command that observes audio."""
+    for option in reversed(_OBSERVING):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.option("--generated", required=True, type=click.Path(), help="Generated speech: folder, list, wav.scp, JSONL.")
+@click.option("--real", required=True, type=click.Path(), help="Real speech to compare with, likewise.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the results; by default runs/<name>.")
+@click.option("--metrics", metavar="LIST", help="Comma-separated, as named by `list`; by default all that can run.")
+@click.option("--preset", type=click.Choice(["paper"]), help="All metrics of the paper, with Allosaurus.")
+@click.option("--ngrams", default="1-5", show_default=True, help="Values of n for pJSD: 5, 1-5 or 1,2,5.")
+@click.option("--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Nats or bits.")
+@click.option("--seed", default=0, show_default=True, help="Of the random draws behind intervals and floors.")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the table.")
+@_observing
+def run(
+    generated: str,
+    real: str,
+    output: Path | None,
+    metrics: str | None,
+    preset: str | None,
+    ngrams: str,
+    log_base: str,
+    seed: int,
+    as_json: bool,
+    recognizer: str,
+    lang: str | None,
+    limit: int | None,
+    **observing: Any,
+) -> None:
+    """Score a folder of generated speech against a folder of real speech."""
+    from slm_eval.corpus import load_corpus
+    from slm_eval.presets import choose_metrics
+    from slm_eval.report.files import dump, write_run
+    from slm_eval.report.table import render
+    from slm_eval.runner import RunOptions, evaluate
+
+    corpora = load_corpus(generated).limit(limit), load_corpus(real).limit(limit)
+    chosen = choose_metrics(metrics, preset, recognizer=recognizer, lang=lang, n=ngrams, log_base=log_base, seed=seed)
+    evaluation = evaluate(*corpora, metrics=chosen, options=RunOptions(progress=True, **observing))
+    folder = output or Path("runs", Path(generated).resolve().stem)
+    write_run(evaluation, folder)
+    click.echo(dump(evaluation.to_dict(), indent=2) if as_json else render(evaluation))
+    click.echo(f"written to {folder}", err=as_json)
+    asked_for_all = metrics is not None or preset is not None
+    if any(asked_for_all or not absent.unavailable for absent in evaluation.not_computed.values()):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("path", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The phones.jsonl to write.")
+@_observing
+def phones(path: str, output: Path, recognizer: str, lang: str | None, limit: int | None, **observing: Any) -> None:
+    """Write phone sequences as an artefact of their own, which `run` takes in place of audio."""
+    from slm_eval.corpus import load_corpus
+    from slm_eval.phones import recognise
+    from slm_eval.registry import make_recognizer
+    from slm_eval.report.files import write_jsonl
+    from slm_eval.runner import RunOptions
+
+    corpus = load_corpus(path).limit(limit)
+    observer = make_recognizer(recognizer, lang)
+    lines, failures = recognise(corpus, observer, RunOptions(progress=True, **observing))
+    for line in failures:
+        click.echo(line, err=True)
+    write_jsonl(output, lines)
+    click.echo(f"{len(lines)} of {len(corpus.clips)} clips recognised by {observer.fingerprint}, written to {output}")
+    if not lines:
+        sys.exit(1)
+
+
+@main.command("list")
+def list_() -> None:
+    """Metrics and recognisers, and whether they can run here."""
+    from slm_eval.registry import make_metric, make_recognizer, metric_names, recognizer_names
+
+    for title, names, make in (
+        ("metrics", metric_names(), lambda name: make_metric(name).observer),
+        ("recognizers", recognizer_names(), make_recognizer),
+    ):
+        click.echo(title)
+        for name in names:
+            observer = make(name)
+            missing = observer.missing()
+            click.echo(f"  {name:<14}{observer.fingerprint if missing is None else missing}")
+
+
+@main.command()
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:0.")
+def doctor(device: str) -> None:
+    """Run every observer on a built-in signal: does it give the known values, and how fast is it?"""
+    from slm_eval.doctor import examine
+
+    healthy = True
+    for line, good in examine(device):
+        click.echo(line)
+        healthy &= good
+    if not healthy:
+        sys.exit(1)

@@ -1,0 +1,200 @@
+"""What is scored: a folder, a file list, a kaldi wav.scp, a JSONL manifest or ready-made phones, as clips with ids.
+
+Ids are relative paths (or those that the file gives), a duplicate is an error, and the order is that of the sorted ids,
+so that a corpus is the same on every machine. What is not audio is not read, but counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slm_eval.audio import EXTENSIONS
+from slm_eval.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One thing to score. ``path`` is None for ready-made phones, ``phones`` is None for audio."""
+
+    id: str
+    path: Path | None = None
+    start: float | None = None  # seconds; None: from the beginning
+    end: float | None = None  # seconds; None: to the end
+    phones: tuple[str, ...] | None = None
+    seconds: float | None = None  # of ready-made phones, where they say it
+    recognizer: str | None = None  # fingerprint of what recognised ready-made phones, where they say it
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Clips in the order of their ids, and how many files were passed over, by reason."""
+
+    path: str
+    clips: tuple[Clip, ...]
+    ignored: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def has_audio(self) -> bool:
+        """False for ready-made phones: only pJSD can score those."""
+        return self.clips[0].path is not None
+
+    def limit(self, n: int | None) -> Corpus:
+        """The first ``n`` clips in the order of ids."""
+        return self if n is None else Corpus(self.path, self.clips[:n], self.ignored)
+
+
+def load_corpus(path: str | os.PathLike[str]) -> Corpus:
+    """Read any of the formats that the command line takes.
+
+    A folder is searched recursively. A file is read by its name: ``*.scp`` as kaldi wav.scp, ``*.jsonl`` as a manifest
+    (``{"id", "path"[, "start", "end"]}``) or ready-made phones (``{"id", "phones"}``), an audio file as a corpus of one
+    clip, anything else as a list of paths, one a line. Paths in a file are relative to the folder that it lies in.
+
+    Raises:
+        UsageError: no such path, a line that cannot be read (with its number), ids that collide, or no clip at all.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; expected a folder, a file list, wav.scp or *.jsonl")
+    ignored: Counter[str] = Counter()
+    if path.is_dir():
+        clips = list(_from_folder(path, ignored))
+    elif path.suffix == ".scp":
+        clips = list(_from_scp(path))
+    elif path.suffix in {".jsonl", ".json"}:
+        clips = list(_from_jsonl(path))
+    elif path.suffix.lower() in EXTENSIONS:
+        clips = [Clip(_printable(path.name), path)]
+    else:
+        clips = list(_from_list(path))
+    if not clips:
+        raise UsageError(f"no audio in {path}{_what_there_was(ignored)}; readable are {' '.join(sorted(EXTENSIONS))}")
+    _refuse_duplicates(path, clips)
+    if len({clip.path is None for clip in clips}) > 1:
+        raise UsageError(f"{path} mixes audio and ready-made phones; put them into two corpora")
+    return Corpus(str(path), tuple(sorted(clips, key=lambda clip: clip.id)), dict(sorted(ignored.items())))
+
+
+def _from_folder(root: Path, ignored: Counter[str]) -> Iterator[Clip]:
+    """Audio files below a folder, links followed; folders that lead back to themselves are entered once."""
+    entered = {_identity(root)}
+    for folder, names, files in os.walk(root, followlinks=True, onerror=_cannot_list):
+        for name in list(names):
+            inner = os.path.join(folder, name)
+            if name.startswith("."):
+                ignored["hidden"] += 1
+                names.remove(name)
+            elif os.path.islink(inner) and _identity(Path(inner)) in entered:
+                ignored["link_loop"] += 1
+                names.remove(name)
+            else:
+                entered.add(_identity(Path(inner)))
+        for name in files:
+            if name.startswith("."):
+                ignored["hidden"] += 1
+            elif os.path.splitext(name)[1].lower() not in EXTENSIONS:
+                ignored["not_audio"] += 1
+            else:
+                file = Path(folder, name)
+                yield Clip(_printable(file.relative_to(root).as_posix()), file)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _cannot_list(error: OSError) -> None:
+    # A folder that is silently skipped would leave clips out of the account.
+    raise UsageError(f"cannot list {error.filename}: {error.strerror}; check its permissions")
+
+
+def _from_list(path: Path) -> Iterator[Clip]:
+    """One path a line. Ids are the paths relative to the deepest folder that holds them all."""
+    files = [path.parent / line for _, line in _lines(path)]
+    if not files:
+        return
+    root = os.path.commonpath([os.path.abspath(file.parent) for file in files])
+    for file in files:
+        yield Clip(_printable(Path(os.path.relpath(os.path.abspath(file), root)).as_posix()), file)
+
+
+def _from_scp(path: Path) -> Iterator[Clip]:
+    """Kaldi's ``utterance-id path``. Commands (a line that ends in ``|``) are never run."""
+    for number, line in _lines(path):
+        identifier, _, file = line.partition(" ")
+        file = file.strip()
+        if not file:
+            raise UsageError(f"{path}, line {number}: expected 'utterance-id path', got {line!r}")
+        if file.endswith("|"):
+            raise UsageError(f"{path}, line {number}: commands are not run; write the audio to files and list those")
+        yield Clip(identifier, path.parent / file)
+
+
+def _from_jsonl(path: Path) -> Iterator[Clip]:
+    """A manifest of audio, or ready-made phones, one JSON object a line."""
+    for number, line in _lines(path):
+        try:
+            entry = json.loads(line)
+            yield _phones_clip(entry) if "phones" in entry else _manifest_clip(entry, path.parent)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f'{path}, line {number}: expected {{"id", "path"[, "start", "end"]}} or {{"id", "phones"}}, '
+                f"got {line[:80]!r} ({type(error).__name__}: {error})"
+            ) from error
+
+
+def _manifest_clip(entry: dict[str, Any], folder: Path) -> Clip:
+    start, end = (None if entry.get(key) is None else float(entry[key]) for key in ("start", "end"))
+    if (start or 0.0) < 0 or (end is not None and not end > (start or 0.0)):
+        raise ValueError(f"start {start} and end {end} are seconds with 0 <= start < end")
+    return Clip(_text(entry, "id"), folder / _text(entry, "path"), start, end)
+
+
+def _phones_clip(entry: dict[str, Any]) -> Clip:
+    phones = entry["phones"]
+    if not isinstance(phones, list) or not all(isinstance(phone, str) and phone for phone in phones):
+        raise ValueError("phones is a list of non-empty strings")
+    return Clip(
+        _text(entry, "id"), phones=tuple(phones), seconds=entry.get("seconds"), recognizer=entry.get("recognizer")
+    )
+
+
+def _text(entry: dict[str, Any], key: str) -> str:
+    value = entry[key]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key} is a non-empty string")
+    return value
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that hold something."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path} as a list of clips: {error}") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def _printable(name: str) -> str:
+    """A name that can be written as UTF-8, whatever bytes the file system holds."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _refuse_duplicates(path: Path, clips: Iterable[Clip]) -> None:
+    repeated = [identifier for identifier, count in Counter(clip.id for clip in clips).items() if count > 1]
+    if repeated:
+        shown = ", ".join(map(repr, sorted(repeated)[:3]))
+        raise UsageError(f"{path}: {len(repeated)} ids occur more than once ({shown}); ids have to be unique")
+
+
+def _what_there_was(ignored: Counter[str]) -> str:
+    return f" ({', '.join(f'{count} {reason}' for reason, count in sorted(ignored.items()))})" if ignored else ""

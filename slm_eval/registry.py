@@ -1,0 +1,84 @@
+"""Names of metrics and recognisers, and where their classes are. Nothing is imported before it is used.
+
+A third party adds its own by an entry point in the group ``slm_eval.metrics`` or ``slm_eval.recognizers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from slm_eval.errors import SlmEvalError, unknown_name
+from slm_eval.metric import Metric
+from slm_eval.observer import Observer
+
+METRICS = {
+    "pjsd": "slm_eval.metrics.pjsd:pJSD",
+}
+RECOGNIZERS = {
+    "pocketsphinx": "slm_eval.phones.pocketsphinx:PocketSphinx",
+}
+# The order in which "auto" looks for a recogniser that can run here.
+_PREFERENCE = ("allosaurus", "pocketsphinx")
+
+
+def metric_class(name: str) -> Callable[..., Metric]:
+    """The class of a metric by its name.
+
+    Raises:
+        UsageError: no such metric; the message names near ones.
+    """
+    return _load("metric", name, METRICS, "slm_eval.metrics", Metric)
+
+
+def make_metric(metric: str | Metric) -> Metric:
+    """A metric with its default options, by name; a metric is returned as it is."""
+    return metric if isinstance(metric, Metric) else metric_class(metric)()
+
+
+def metric_names() -> list[str]:
+    """Built-in metrics, then those of other packages."""
+    return list(_table(METRICS, "slm_eval.metrics"))
+
+
+def recognizer_names() -> list[str]:
+    """Built-in recognisers, then those of other packages."""
+    return list(_table(RECOGNIZERS, "slm_eval.recognizers"))
+
+
+def make_recognizer(name: str | Observer = "auto", lang: str | None = None) -> Observer:
+    """A recogniser by name; "auto" is the first one that can run here, Allosaurus before pocketsphinx.
+
+    Raises:
+        UsageError: no such recogniser, or one that does not know ``lang``.
+        SlmEvalError: "auto", and none can run here.
+    """
+    if isinstance(name, Observer):
+        return name
+    if name != "auto":
+        return _load("recognizer", name, RECOGNIZERS, "slm_eval.recognizers", Observer)(lang=lang)
+    reasons = []
+    for candidate in (each for each in _PREFERENCE if each in RECOGNIZERS):
+        recognizer = make_recognizer(candidate, lang)
+        reason = recognizer.missing()
+        if reason is None:
+            return recognizer
+        reasons.append(f"{candidate}: {reason}")
+    raise SlmEvalError(f"no phone recogniser can run here ({'; '.join(reasons)})")
+
+
+def _table(built_in: dict[str, str], group: str) -> dict[str, str]:
+    return {**{entry.name: entry.value for entry in entry_points(group=group)}, **built_in}
+
+
+def _load(kind: str, name: str, built_in: dict[str, str], group: str, base: type) -> Any:
+    table = _table(built_in, group)
+    if name not in table:
+        raise unknown_name(kind, name, table)
+    module, _, attribute = table[name].partition(":")
+    found = getattr(import_module(module), attribute)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise SlmEvalError(f"{kind} {name!r} is {table[name]}, which is no subclass of {base.__name__}")
+    return found
