@@ -1,0 +1,355 @@
+"""Resampling against brute force with the same draws, and by simulation where the truth is known.
+
+The sources are Markov chains: fresh samples of them say what a sampling sd or a floor should have been.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from slm_eval.analysis import Analysis, analyse
+from slm_eval.divergence import LN2, cwj, jensen_shannon
+from slm_eval.floor import Floor, _segments, draw_splits, floor
+from slm_eval.functional import pjsd
+from slm_eval.incidence import Incidence, divergences
+from slm_eval.ngrams import encode, window_keys
+from slm_eval.statistics import Undefined, corrected, draw_halves, half_sampling
+
+Corpus = list[list[int]]
+
+
+def chain(seed: int, n_phones: int = 12) -> npt.NDArray[np.float64]:
+    """Transition probabilities of a random order-1 Markov chain."""
+    return np.random.default_rng(seed).dirichlet(np.full(n_phones, 0.4), n_phones)
+
+
+def sample(transitions: npt.NDArray[np.float64], n_utterances: int, length: int, rng: np.random.Generator) -> Corpus:
+    """Utterances of exponential-like lengths around ``length``."""
+    cumulative = transitions.cumsum(axis=1)
+    lengths = rng.integers(length // 2, length * 3 // 2, size=n_utterances)
+    states = rng.integers(len(transitions), size=n_utterances)
+    steps = []
+    for _ in range(lengths.max() + 10):
+        states = np.minimum((cumulative[states] < rng.random(n_utterances)[:, None]).sum(axis=1), len(transitions) - 1)
+        steps.append(states)
+    # The first ten steps forget the uniform start.
+    return [row[10 : 10 + size].tolist() for row, size in zip(np.array(steps).T, lengths, strict=True)]
+
+
+def incidence_of(utterances: Sequence[Sequence[int]], n: int) -> Incidence:
+    encoded = encode(utterances)
+    ((_, keys),) = window_keys(encoded, (n,))
+    return Incidence.build(keys, encoded.n_windows(n))
+
+
+def as_counter(utterances: Corpus, n: int) -> Counter[tuple[int, ...]]:
+    return Counter(tuple(each[i : i + n]) for each in utterances for i in range(len(each) - n + 1))
+
+
+def brute_force(generated: Corpus, real: Corpus, n: int) -> float:
+    a, b = as_counter(generated, n), as_counter(real, n)
+    union = sorted({*a, *b})
+    return jensen_shannon([a[key] for key in union], [b[key] for key in union])
+
+
+def chosen(utterances: Corpus, draw: npt.NDArray[np.uint8]) -> Corpus:
+    return [each for each, taken in zip(utterances, draw.tolist(), strict=True) if taken]
+
+
+# ---- incidence ----
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("length", [5, 3000])
+def test_divergences_of_draws_equal_brute_force(n: int, length: int) -> None:
+    # 3,000 phones per utterance give counts beyond 8 and 16 bits; 70 draws are more than one block.
+    rng = np.random.default_rng(n)
+    generated, real = sample(chain(1, 4), 30, length, rng), sample(chain(2, 4), 25, length, rng)
+    draws = 70 if length < 100 else 3
+    masks = (draw_halves(np.arange(30), draws, rng), draw_halves(np.arange(25), draws, rng))
+    incidence = incidence_of([*generated, *real], n)
+    got = divergences(incidence, (slice(0, 30), slice(30, 55)), masks)
+    expected = [
+        brute_force(chosen(generated, masks[0][:, draw]), chosen(real, masks[1][:, draw]), n) for draw in range(draws)
+    ]
+    np.testing.assert_allclose(got, expected, atol=1e-12, rtol=0)
+
+
+def test_incidence_counts_equal_counter() -> None:
+    utterances = sample(chain(1), 20, 30, np.random.default_rng(0))
+    incidence = incidence_of(utterances, 3)
+    mask = np.arange(20) % 3 == 0
+    expected = as_counter([each for each, taken in zip(utterances, mask, strict=True) if taken], 3)
+    counts = incidence.counts(mask)
+    assert sorted(counts[counts > 0].tolist()) == sorted(expected.values())
+    assert incidence.multiplicities.sum() == incidence.n_windows.sum() == incidence.windows.size
+
+
+def test_incidence_of_keys_too_wide_for_pairs() -> None:
+    keys = np.array([2**63, 5, 2**63, 7], dtype=np.uint64)
+    incidence = Incidence.build(keys, np.array([1, 3]))
+    assert incidence.counts(np.array([True, True])).tolist() == [1, 1, 2]
+
+
+# ---- half-sampling ----
+
+
+def test_half_sampling_equals_brute_force_with_the_same_draws() -> None:
+    rng = np.random.default_rng(0)
+    generated, real = sample(chain(1), 21, 40, rng), sample(chain(2), 34, 40, rng)
+    halves = draw_halves(np.arange(21), 20, rng), draw_halves(np.arange(34), 20, rng)
+    assert halves[0].sum(axis=0).tolist() == [10] * 20
+    assert halves[1].sum(axis=0).tolist() == [17] * 20
+    values = [
+        brute_force(chosen(generated, halves[0][:, draw]), chosen(real, halves[1][:, draw]), 2) for draw in range(20)
+    ]
+    got = half_sampling(incidence_of([*generated, *real], 2), 21, halves)
+    assert got == pytest.approx(np.std(values, ddof=1), rel=1e-10)
+
+
+def test_halves_keep_clusters_together() -> None:
+    clusters = np.array([0, 1, 0, 2, 1, 3, 3, 4])
+    halves = draw_halves(clusters, 50, np.random.default_rng(0))
+    for draw in halves.T:
+        taken = set(clusters[draw == 1].tolist())
+        assert len(taken) == 2
+        assert draw.tolist() == [int(cluster in taken) for cluster in clusters]
+
+
+def test_half_sampling_sd_is_the_sampling_sd() -> None:
+    # Two different sources; the sd over 60 fresh pairs of corpora against the mean estimate: within 30 %.
+    rng = np.random.default_rng(0)
+    values, estimates, covered = [], [], []
+    for _ in range(60):
+        generated, real = sample(chain(1), 60, 40, rng), sample(chain(2), 60, 40, rng)
+        result = analyse(generated, real, (2,), draws=64, splits=5)[2]
+        assert isinstance(result, Analysis)
+        assert result.sd is not None
+        assert result.ci95 is not None
+        values.append(result.value)
+        estimates.append(result.sd)
+        covered.append(result.ci95)
+    assert np.mean(estimates) == pytest.approx(np.std(values, ddof=1), rel=0.3)
+    # The interval is about the expectation at this size.
+    assert np.mean([low <= np.mean(values) <= high for low, high in covered]) >= 0.85
+
+
+# ---- floor ----
+
+
+@pytest.mark.parametrize("ratio", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_floor_is_the_score_of_fresh_samples(n: int, ratio: float) -> None:
+    # Sources of 12 phones, 100 real utterances of 40. The floor varies with the real side that it was measured on:
+    # by up to 2.7 sds of one score at ratio 3. Three real sides are averaged.
+    rng = np.random.default_rng(n)
+    n_generated = int(100 * ratio)
+    truth, floors = [], []
+    for repeat in range(20):
+        generated, real = sample(chain(1), n_generated, 40, rng), sample(chain(1), 100, 40, rng)
+        incidence = incidence_of([*generated, *real], n)
+        truth.append(brute_force(generated, real, n))
+        if repeat < 3:
+            result = floor(incidence, n_generated, np.arange(100), draw_splits(np.arange(100), 20, rng))
+            assert isinstance(result, Floor)
+            assert result.scale == pytest.approx(1 / (1 + ratio), rel=0.15)
+            assert sorted(result.measured, reverse=True) == list(result.measured)
+            floors.append(result)
+    sd = np.std(truth, ddof=1)
+    assert np.mean([each.value for each in floors]) == pytest.approx(np.mean(truth), abs=3 * sd)
+    assert 0.3 * sd < np.mean([each.sd for each in floors]) < 4 * sd
+
+
+def test_floor_of_a_saturated_order_is_ln2_without_nan() -> None:
+    real = [list(range(start, start + 10)) for start in range(0, 200, 10)]
+    result = analyse(real[:10], real, (3,))[3]
+    assert isinstance(result, Analysis)
+    assert result.floor == LN2
+    assert result.floor_sd == 0
+
+
+def test_floor_of_one_phone_is_zero_without_nan() -> None:
+    result = analyse([[0] * 20] * 20, [[0] * 20] * 20, (2,))[2]
+    assert isinstance(result, Analysis)
+    assert (result.value, result.floor, result.floor_sd, result.sd) == (0, 0, 0, 0)
+
+
+def test_floor_saturated_at_smaller_scales_is_finite() -> None:
+    # One n-gram in two utterances only: most splits and all but a few quarters share nothing.
+    real = [list(range(start, start + 10)) for start in range(0, 200, 10)]
+    real[1][:3] = real[0][:3]
+    for seed in range(5):
+        result = analyse(real[:10], real, (3,), seed=seed)[3]
+        assert isinstance(result, Analysis)
+        assert result.floor is not None
+        assert result.floor_sd is not None
+        assert 0.6 < result.floor <= LN2
+        assert math.isfinite(result.floor_sd)
+
+
+def test_segments_have_the_asked_shares_and_are_never_empty() -> None:
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(20, 60, size=400)
+    segments = _segments(sizes, draw_splits(np.arange(400), 10, rng), share=0.25, pieces=4)
+    for split in segments:
+        totals = np.bincount(split, weights=sizes, minlength=8) / sizes.sum()
+        np.testing.assert_allclose(totals, [0.25 / 4] * 4 + [0.75 / 4] * 4, atol=0.004)
+    # Eight clusters, one of them far larger than a segment, and two without n-grams.
+    few = _segments(np.array([500, 1, 1, 1, 0, 1, 1, 1, 1, 0]), draw_splits(np.arange(10), 30, rng), 0.5, 4)
+    for split in few:
+        assert sorted(split[[0, 1, 2, 3, 5, 6, 7, 8]].tolist()) == list(range(8))
+
+
+def test_floor_refuses_what_cannot_be_split() -> None:
+    real = sample(chain(1), 30, 20, np.random.default_rng(0))
+    few = analyse(real[:20], real[20:27], (1,))[1]
+    assert isinstance(few, Analysis)
+    assert (few.floor, few.floor_sd, few.excess) == (None, None, None)
+    assert any("no floor: the floor needs at least 8 real clips" in line for line in few.warnings)
+    tiny = analyse(real[:1], real[1:], (1,))[1]
+    assert isinstance(tiny, Analysis)
+    assert isinstance(tiny.floor_detail, Undefined)
+    assert "cannot be split in proportion" in tiny.floor_detail.reason
+
+
+# ---- corrected ----
+
+
+def test_corrected_is_cwj_where_sizes_are_equal() -> None:
+    generated, real = [[0] * 4 + [1] * 2 + [2, 3]], [[0, 0, 1, 1, 3, 4, 4, 4]]
+    # a = (4, 2, 1, 1, 0), b = (2, 2, 0, 1, 3): the golden value of test_divergence.
+    result = corrected(incidence_of([*generated, *real], 1), 1, 8, np.random.default_rng(0))
+    assert result == pytest.approx(0.05966144372200444, abs=1e-12)
+
+
+def test_corrected_cuts_the_larger_side_to_equal_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    generated, real = sample(chain(1), 10, 30, rng), sample(chain(2), 25, 30, rng)
+    seen = []
+
+    def spy(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> float:
+        seen.append((a, b))
+        return cwj(a, b)
+
+    monkeypatch.setattr("slm_eval.statistics.cwj", spy)
+    whole = as_counter(real, 2)
+    for sides, n_first in (((generated, real), 10), ((real, generated), 25)):
+        corrected(incidence_of([*sides[0], *sides[1]], 2), n_first, 4, np.random.default_rng(0))
+    for a, b in seen:
+        assert a.sum() == b.sum() == sum(as_counter(generated, 2).values())
+        # A cut takes no n-gram more often than the whole side has it.
+        assert sorted(b.tolist())[-1] <= max(whole.values())
+    assert len({tuple(b.tolist()) for _, b in seen}) > 1
+
+
+def test_corrected_is_nearer_the_truth_than_the_value() -> None:
+    rng = np.random.default_rng(0)
+    result = analyse(sample(chain(1), 40, 40, rng), sample(chain(1), 100, 40, rng), (3,))[3]
+    assert isinstance(result, Analysis)
+    assert abs(result.corrected) < result.value
+
+
+# ---- analyse ----
+
+
+def test_analyse_value_is_pjsd() -> None:
+    rng = np.random.default_rng(0)
+    generated, real = sample(chain(1), 20, 30, rng), sample(chain(2), 30, 30, rng)
+    for n, result in analyse(generated, real, range(1, 6)).items():
+        assert isinstance(result, Analysis)
+        assert result.value == pytest.approx(pjsd(generated, real, n=n), abs=1e-14)
+        assert result.n_ngrams == tuple(sum(as_counter(side, n).values()) for side in (generated, real))
+        assert result.n_types == tuple(len(as_counter(side, n)) for side in (generated, real))
+        assert result.n_phones == tuple(sum(map(len, side)) for side in (generated, real))
+        assert result.n_utterances == (20, 30)
+        assert result.floor is not None
+        assert result.excess == result.value - result.floor
+
+
+def test_order_of_utterances_and_of_orders_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    generated, real = sample(chain(1), 25, 20, rng), sample(chain(2), 40, 20, rng)
+    generated[3] = generated[7]
+    speakers = [index % 9 for index in range(40)]
+    expected = analyse(generated, real, (1, 3), real_clusters=speakers)
+    first, second = rng.permutation(25), rng.permutation(40)
+    shuffled = analyse(
+        [generated[index] for index in first],
+        [real[index] for index in second],
+        (3,),
+        real_clusters=[speakers[index] for index in second],
+    )
+    assert shuffled[3] == expected[3]
+    assert analyse(generated, real, (3,), seed=1, real_clusters=speakers) != shuffled
+
+
+def test_names_of_phones_change_nothing() -> None:
+    rng = np.random.default_rng(0)
+    generated, real = sample(chain(1), 20, 20, rng), sample(chain(2), 20, 20, rng)
+    names = [f"p{index:02}" for index in range(12)]
+    renamed = ([[names[phone] for phone in each] for each in side] for side in (generated, real))
+    assert analyse(*renamed, (2,)) == analyse(generated, real, (2,))
+
+
+def test_clusters_widen_the_interval_where_utterances_of_one_are_alike() -> None:
+    rng = np.random.default_rng(0)
+    real = sample(chain(2), 100, 30, rng)
+    generated = [each for each in sample(chain(1), 25, 30, rng) for _ in range(4)]
+    alone = analyse(generated, real, (2,))[2]
+    together = analyse(generated, real, (2,), generated_clusters=[index // 4 for index in range(100)])[2]
+    assert isinstance(alone, Analysis)
+    assert isinstance(together, Analysis)
+    assert together.sd > 1.3 * alone.sd  # type: ignore[operator]
+    assert together.value == alone.value
+
+
+def test_warnings_name_the_numbers() -> None:
+    rng = np.random.default_rng(0)
+    result = analyse(sample(chain(1), 10, 20, rng), sample(chain(1), 30, 20, rng), (4,))[4]
+    assert isinstance(result, Analysis)
+    text = "\n".join(result.warnings)
+    assert f"coverage {result.coverage:.2f} is below 0.9" in text
+    assert f"{result.n_ngrams[0]} generated and {result.n_ngrams[1]} real 4-grams" in text
+    assert "few utterances to resample: 10 generated and 30 real" in text
+    plenty = analyse(sample(chain(1), 40, 60, rng), sample(chain(1), 40, 60, rng), (1,))[1]
+    assert isinstance(plenty, Analysis)
+    assert not [line for line in plenty.warnings if "sizes differ" not in line]
+
+
+def test_one_utterance_has_no_interval() -> None:
+    result = analyse([[0, 1, 2]], [[0, 1], [1, 2]], (1,))[1]
+    assert isinstance(result, Analysis)
+    assert (result.sd, result.ci95) == (None, None)
+    assert any("there is no interval" in line for line in result.warnings)
+
+
+def test_undefined_orders_carry_a_reason() -> None:
+    result = analyse(["abba", "a"], ["ababa", "ba"], range(1, 6))
+    assert result[5] == Undefined("the generated side has no 5-grams: none of its 2 utterances has 5 phones")
+    assert isinstance(result[4], Analysis)
+    assert analyse([], [], (1,))[1] == Undefined(
+        "the generated side has no 1-grams: none of its 0 utterances has 1 phones"
+    )
+    assert isinstance(analyse([[], []], [["a"]], (1,))[1], Undefined)
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="got 1 and 20"):
+        analyse(["a"], ["a"], (1,), draws=1)
+    with pytest.raises(ValueError, match="2 real utterances need as many cluster labels; got 1"):
+        analyse(["a"], ["a", "b"], (1,), real_clusters=[0])
+
+
+@pytest.mark.parametrize("module", ["analysis", "divergence", "functional", "ngrams"])
+def test_examples_in_docstrings_run(module: str) -> None:
+    outcome = doctest.testmod(importlib.import_module(f"slm_eval.{module}"))
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
