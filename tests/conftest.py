@@ -1,0 +1,49 @@
+"""Shared by all tests: a cache of their own, small speech-like audio, and the real speech where it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples" / "data"
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache, or reaches for the network."""
+    monkeypatch.setenv("SLM_EVAL_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("SLM_EVAL_OFFLINE", "1")
+
+
+def noise(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:
+    """Modulated noise, float32, shape (seconds * rate,): enough for a recogniser to hear phones in it."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate)) / rate
+    return (rng.standard_normal(time.size) * 0.1 * (1.1 + np.sin(2 * np.pi * 3 * time))).astype(np.float32)
+
+
+@pytest.fixture
+def write_wav() -> Callable[..., Path]:
+    """write_wav(path, samples, rate=16000, **soundfile options): also makes the folder."""
+
+    def write(path: Path, samples: np.ndarray, rate: int = 16_000, **options: str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, rate, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def librispeech() -> Path:
+    """The real speech; skips where it is not beside the repository."""
+    folder = SHARED / "data" / "librispeech"
+    if not folder.is_dir():
+        pytest.skip("the real speech is not beside the repository (../shared/data/librispeech)")
+    return folder

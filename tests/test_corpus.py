@@ -1,0 +1,136 @@
+"""Corpora: every format gives the same clips, and nothing is lost silently."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from slm_eval.corpus import Clip, load_corpus
+from slm_eval.errors import UsageError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Audio by its name only: nothing is decoded here."""
+    for name in ("b.wav", "a/x.flac", "a/y.OGG", "a/-dash.wav", "with space.mp3", "é.wav", "notes.txt", ".hidden.wav"):
+        path = tmp_path / "corpus" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    hidden = tmp_path / "corpus" / ".git"
+    hidden.mkdir()
+    (hidden / "z.wav").write_bytes(b"x")
+    return tmp_path / "corpus"
+
+
+IDS = ["a/-dash.wav", "a/x.flac", "a/y.OGG", "b.wav", "with space.mp3", "é.wav"]
+
+
+def test_folder_is_searched_recursively_in_the_order_of_ids(folder: Path) -> None:
+    corpus = load_corpus(folder)
+    assert [clip.id for clip in corpus.clips] == sorted(IDS) == IDS
+    assert corpus.ignored == {"hidden": 2, "not_audio": 1}
+    assert all(clip.path == folder / clip.id for clip in corpus.clips)
+    assert corpus.has_audio
+
+
+def test_list_and_scp_and_manifest_agree_with_the_folder(folder: Path) -> None:
+    listing = folder / "list.txt"
+    listing.write_text("\n".join(reversed(IDS)) + "\n\n", encoding="utf-8")
+    scp = folder / "wav.scp"
+    scp.write_text("".join(f"utt{at} {name}\n" for at, name in enumerate(IDS)), encoding="utf-8")
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps({"id": name, "path": name}) + "\n" for name in IDS), encoding="utf-8")
+
+    assert [clip.id for clip in load_corpus(listing).clips] == IDS
+    assert [(clip.id, clip.path) for clip in load_corpus(scp).clips] == [
+        (f"utt{at}", folder / name) for at, name in enumerate(IDS)
+    ]
+    assert [clip.id for clip in load_corpus(manifest).clips] == IDS
+
+
+def test_list_of_absolute_paths_has_relative_ids(folder: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "list.lst"
+    listing.write_text(f"{folder}/a/x.flac\n{folder}/b.wav\n", encoding="utf-8")
+    assert [clip.id for clip in load_corpus(listing).clips] == ["a/x.flac", "b.wav"]
+
+
+def test_manifest_segments_and_phones(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"id": "1", "path": "a.wav", "start": 1, "end": 2.5}\n{"id": "0", "path": "/b.wav"}\n')
+    assert load_corpus(manifest).clips == (
+        Clip("0", Path("/b.wav")),
+        Clip("1", tmp_path / "a.wav", start=1.0, end=2.5),
+    )
+    phones = tmp_path / "phones.jsonl"
+    phones.write_text('{"id": "u", "phones": ["a", "b"], "seconds": 2}\n{"id": "t", "phones": []}\n')
+    corpus = load_corpus(phones)
+    assert [clip.phones for clip in corpus.clips] == [(), ("a", "b")]
+    assert not corpus.has_audio
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.jsonl", '{"id": "a"}', "line 1"),
+        ("x.jsonl", '{"id": "a", "path": "a.wav"}\nnot json', "line 2"),
+        ("x.jsonl", '{"id": "a", "path": "a.wav", "start": 3, "end": 1}', "0 <= start < end"),
+        ("x.jsonl", '{"id": 5, "path": "a.wav"}', "id is a non-empty string"),
+        ("x.jsonl", '{"id": "a", "phones": "abc"}', "list of non-empty strings"),
+        ("x.jsonl", "[1, 2]", "line 1"),
+        ("x.jsonl", '{"id": "a", "path": "a.wav"}\n{"id": "b", "phones": ["a"]}', "mixes audio and ready-made phones"),
+        ("x.jsonl", '{"id": "a", "path": "a.wav"}\n{"id": "a", "path": "b.wav"}', "ids occur more than once"),
+        ("x.scp", "utt1", "expected 'utterance-id path'"),
+        ("x.scp", "utt1 sox a.wav |", "commands are not run"),
+        ("x.txt", "a.wav\na.wav", "ids occur more than once"),
+        ("x.txt", "\n", "no audio"),
+    ],
+)
+def test_a_bad_line_is_one_clear_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(UsageError) as error:
+        load_corpus(path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_such_path_and_a_folder_without_audio(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        load_corpus(tmp_path / "nowhere")
+    (tmp_path / "readme.md").write_text("hello")
+    with pytest.raises(UsageError, match=r"no audio in .* \(1 not_audio\)"):
+        load_corpus(tmp_path)
+
+
+def test_links_that_loop_are_entered_once_and_dangling_ones_are_clips(folder: Path) -> None:
+    (folder / "a" / "loop").symlink_to(folder, target_is_directory=True)
+    (folder / "gone.wav").symlink_to(folder / "nowhere.wav")
+    (folder / "self.wav").symlink_to(folder / "self.wav")
+    corpus = load_corpus(folder)
+    assert [clip.id for clip in corpus.clips] == sorted([*IDS, "gone.wav", "self.wav"])
+    assert corpus.ignored["link_loop"] == 1
+
+
+def test_a_linked_folder_is_searched(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "far.wav").write_bytes(b"x")
+    (folder / "link").symlink_to(other, target_is_directory=True)
+    assert "link/far.wav" in [clip.id for clip in load_corpus(folder).clips]
+
+
+def test_names_that_are_not_utf8_can_be_written(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/\xff\xfe.wav", "wb") as file:
+        file.write(b"x")
+    (clip,) = load_corpus(tmp_path).clips
+    assert clip.id == "\\xff\\xfe.wav"
+    assert clip.path is not None
+    assert clip.path.read_bytes() == b"x"
+
+
+def test_limit_takes_the_first_ids(folder: Path) -> None:
+    assert [clip.id for clip in load_corpus(folder).limit(2).clips] == IDS[:2]
+    assert load_corpus(folder).limit(None).clips == load_corpus(folder).clips
