@@ -1,0 +1,180 @@
+"""The main path: whatever happens on the way, the same clips give the same evaluation."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import noise
+from fakes import FailingObserver, Loudness, SpellingObserver
+
+from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.evaluation import Evaluation
+from slm_eval.metrics.pjsd import pJSD
+from slm_eval.runner import RunOptions, evaluate
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def corpora(tmp_path: Path, write_wav: Write) -> tuple[Path, Path]:
+    """Two folders with clips of different lengths and rates, good and bad ones."""
+    for side, seed in (("gen", 0), ("real", 100)):
+        for at in range(8):
+            rate = (8_000, 16_000, 44_100)[at % 3]
+            write_wav(tmp_path / side / f"{at}.wav", noise(0.3 + 0.37 * at, rate, seed + at), rate)
+    write_wav(tmp_path / "gen" / "silent.wav", np.zeros(8_000))
+    write_wav(tmp_path / "gen" / "short.wav", noise(0.01))
+    (tmp_path / "gen" / "text.wav").write_text("no audio")
+    return tmp_path / "gen", tmp_path / "real"
+
+
+def run(corpora: tuple[Path, Path], **options: Any) -> Evaluation:
+    metrics = [Loudness(), Loudness(rate=None), pJSD(n=(1, 2), recognizer=SpellingObserver())]
+    return evaluate(*corpora, metrics=metrics, options=RunOptions(device="cpu", **options))
+
+
+def as_json(evaluation: Evaluation) -> str:
+    clips = [clip.to_dict() for side in evaluation.clips.values() for clip in side]
+    return json.dumps([evaluation.to_dict(), clips])
+
+
+def test_every_clip_is_accounted_for(corpora: tuple[Path, Path]) -> None:
+    evaluation = run(corpora)
+    summary = evaluation.to_dict()
+    assert summary["corpora"]["generated"]["n_total"] == 11
+    assert summary["corpora"]["generated"]["n_scored"] == 9
+    assert summary["corpora"]["generated"]["failures"] == {"decode_error": 1, "silent": 1}
+    assert summary["corpora"]["real"] | {"seconds": None} == {
+        "path": str(corpora[1]), "n_total": 8, "n_scored": 8, "n_failed": 0, "seconds": None, "failures": {},
+        "ignored": {},
+    }  # fmt: skip
+    lines = {clip.clip.id: clip.to_dict() for clip in evaluation.clips["generated"]}
+    assert list(lines) == sorted(lines)
+    assert lines["silent.wav"]["status"] == "silent"
+    assert lines["silent.wav"]["scores"] == {}
+    assert lines["text.wav"]["error"].startswith("cannot decode text.wav")
+    # One metric refuses the clip, another one scores it: it counts as scored, and the refusal is on record.
+    assert lines["short.wav"]["status"] == "ok"
+    assert lines["short.wav"]["phones"] == list("80")
+    assert lines["short.wav"]["refused"] == {"loudness": {"code": "too_short", "message": "loudness needs 50 ms"}}
+    assert evaluation["loudness.rms"].n == 8
+
+
+def test_summary_is_the_mean_over_clips(corpora: tuple[Path, Path]) -> None:
+    evaluation = run(corpora)
+    scores = [clip.to_dict()["scores"].get("loudness.rms") for clip in evaluation.clips["real"]]
+    assert evaluation["loudness.rms"].real.value == pytest.approx(np.mean(scores))
+
+
+@pytest.mark.parametrize(
+    "options", [{"workers": 1}, {"workers": 3}, {"batch_seconds": 0.5}, {"batch_seconds": 1e6, "workers": 2}]
+)
+def test_batches_and_workers_change_nothing(
+    corpora: tuple[Path, Path], tmp_path: Path, options: dict[str, Any]
+) -> None:
+    reference = as_json(run(corpora, workers=0, cache=tmp_path / "one.sqlite"))
+    assert as_json(run(corpora, cache=tmp_path / "other.sqlite", **options)) == reference
+
+
+def test_a_second_run_observes_nothing_and_is_equal(corpora: tuple[Path, Path]) -> None:
+    first = as_json(run(corpora))
+    metric = Loudness()
+    evaluate(*corpora, metrics=[metric])
+    assert metric.observer.batches == [1]  # only the clip that it refuses: refusals are not stored
+    assert as_json(run(corpora)) == first
+    assert as_json(run(corpora, fresh=True)) == first
+
+
+def test_a_changed_file_is_observed_again(corpora: tuple[Path, Path], write_wav: Write) -> None:
+    before = run(corpora)["loudness.rms"].value
+    write_wav(corpora[0] / "0.wav", noise(0.3, 8_000) * 5, 8_000)
+    assert run(corpora)["loudness.rms"].value > before
+
+
+def test_moved_files_are_known(corpora: tuple[Path, Path], tmp_path: Path) -> None:
+    run(corpora)
+    shutil.copytree(corpora[1], tmp_path / "moved")
+    metric = Loudness()
+    evaluate(tmp_path / "moved", corpora[1], metrics=[metric])
+    assert metric.observer.batches == []
+
+
+def test_the_same_folder_on_both_sides(corpora: tuple[Path, Path]) -> None:
+    evaluation = run((corpora[1], corpora[1]))
+    assert evaluation["pjsd.1"].value == 0.0
+    assert any("same" in warning for warning in evaluation["pjsd.1"].warnings)
+
+
+def test_a_decoder_that_crashes_costs_one_clip(tmp_path: Path, write_wav: Write) -> None:
+    for name, seconds in (("a", 0.5), ("b", 1.0), ("c", 1.5), ("d", 0.7)):
+        write_wav(tmp_path / "x" / f"{name}.wav", noise(seconds))
+    metric = pJSD(n=1, recognizer=SpellingObserver(dies=True))
+    evaluation = evaluate(tmp_path / "x", tmp_path / "x", metrics=[metric], options=RunOptions(workers=2))
+    status = {clip.clip.id: clip.to_dict()["status"] for clip in evaluation.clips["real"]}
+    assert status == {"a.wav": "ok", "b.wav": "decode_error", "c.wav": "ok", "d.wav": "ok"}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bug_in_an_observer_is_no_property_of_a_clip(tmp_path: Path, write_wav: Write, workers: int) -> None:
+    path = write_wav(tmp_path / "x" / "a.wav", noise(0.5)).parent
+    metric = pJSD(n=1, recognizer=FailingObserver())
+    expected = (SlmEvalError, ZeroDivisionError) if workers == 0 else SlmEvalError
+    with pytest.raises(expected, match="a bug"):
+        evaluate(path, path, metrics=[metric], options=RunOptions(workers=workers))
+
+
+def test_on_error_raise_and_max_failures(corpora: tuple[Path, Path]) -> None:
+    with pytest.raises(SlmEvalError, match=r"(text|silent)\.wav: .*--on-error report"):
+        run(corpora, on_error="raise")
+    with pytest.raises(SlmEvalError, match="more than 1 clips failed"):
+        run(corpora, max_failures=1)
+    assert run(corpora, max_failures=2).summaries
+
+
+def test_nothing_scorable_is_said_for_each_key(tmp_path: Path, corpora: tuple[Path, Path], write_wav: Write) -> None:
+    write_wav(tmp_path / "bad" / "a.wav", np.zeros(100))
+    evaluation = run((tmp_path / "bad", corpora[1]))
+    assert evaluation.summaries == {}
+    assert evaluation.not_computed["loudness.rms"].reason == "no generated clip could be scored"
+    assert "generated side has no 1-grams" in evaluation.not_computed["pjsd.1"].reason
+    with pytest.raises(SlmEvalError, match=r"pjsd\.1 was not computed: the generated side"):
+        _ = evaluation["pjsd.1"]
+    reverse = run((corpora[1], tmp_path / "bad"))
+    assert reverse["loudness.rms"].real is None
+    assert reverse["loudness.rms"].warnings == ("no real clip could be scored: there is no baseline",)
+
+
+def test_ready_made_phones_need_no_audio(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
+    lines = [{"id": f"{at}", "phones": list("abcab")[at % 2 :]} for at in range(10)]
+    path = tmp_path / "phones.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    evaluation = evaluate(path, path, metrics=[pJSD(n=1, recognizer=SpellingObserver()), Loudness()])
+    assert evaluation["pjsd.1"].value == 0.0
+    assert "phones:given" in evaluation["pjsd.1"].signature
+    assert "ready-made phones" in evaluation.not_computed["loudness.rms"].reason
+    path.write_text("".join(json.dumps(line | {"recognizer": "other|rev:1"}) + "\n" for line in lines))
+    with pytest.raises(UsageError, match=r"recognised by other\|rev:1"):
+        evaluate(corpora[0], path, metrics=[pJSD(n=1, recognizer=SpellingObserver())])
+
+
+def test_names_with_spaces_dashes_and_unicode(tmp_path: Path, write_wav: Write) -> None:
+    names = ["-rf.wav", "a b.wav", "ünï/çødé 漢字.wav", "'quote\".wav", "new\nline.wav", "%s{}.wav"]
+    for at, name in enumerate(names):
+        write_wav(tmp_path / "x" / name, noise(0.2 + at * 0.01))
+    evaluation = run((tmp_path / "x", tmp_path / "x"))
+    assert [clip.clip.id for clip in evaluation.clips["generated"]] == sorted(names)
+    assert evaluation.to_dict()["corpora"]["generated"]["n_scored"] == len(names)
+
+
+def test_an_unreadable_file_is_reported(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
+    (corpora[1] / "0.wav").chmod(0)
+    if os.access(corpora[1] / "0.wav", os.R_OK):
+        pytest.skip("this user may read everything")
+    assert run(corpora).to_dict()["corpora"]["real"]["failures"] == {"permission": 1}
