@@ -22,6 +22,8 @@ from slm_eval.statistics import Undefined
 
 # A split leaves pieces of pieces of the real side: below this many clusters they are single utterances.
 MIN_FLOOR_CLUSTERS = 8
+# Largest N_G / N_R: beyond, the curve would be carried on over more than twice the factor that it was measured over.
+MAX_SIZE_RATIO = 4
 # Disjoint pairs at the smallest scale, the first that the clips suffice for: scales s, s/2, s/4 or only s, s/2.
 _PIECES = (4, 2)
 # Splits per sparse product: 8 splits of 8 segments are 64 columns.
@@ -62,12 +64,14 @@ def floor(
     s = N_R / (N_G + N_R). Each split measures J there and, on nested parts, at s/2 and s/4. logit(J / ln 2) is a
     smooth, nearly straight function of the logarithm of the size (1/N_a + 1/N_b)^-1, so the parabola through the
     three means is carried on to the run's own sizes. Against fresh samples of synthetic sources (40 and 60 phones,
-    n = 1..5, 1e4 to 1e6 phones) the mean error was at most 0.002 nats for N_G <= N_R and 0.005 for N_G = 3 N_R.
+    n = 1..5, 1e4 to 1e6 phones) the mean error was at most 0.003 nats for N_G <= N_R and 0.005 for N_G = 3 N_R, and
+    the error on one real side up to 2 and 5 sds of one score. At N_G = 10 N_R it was 0.04 nats, so N_G is limited to
+    4 N_R.
 
     The sd is that of one score at the run's sizes, not the error of ``value``: the spread of J over the splits at s,
     carried to those sizes by the same shift of the logit. Both halves of a split share the clips of one real side,
-    and the spread shrinks a little faster with size than the logit says; the two errors nearly cancel. It was 0.65 to
-    1.5 of the sd over fresh samples for N_G <= N_R, and 0.7 to 2.4 for N_G = 3 N_R.
+    and the spread shrinks a little faster with size than the logit says; the two errors nearly cancel. It was 0.5 to
+    1.9 of the sd over fresh samples for N_G <= N_R, and 0.7 to 2.4 for N_G = 3 N_R.
 
     Args:
         incidence: both sides, generated first.
@@ -85,6 +89,11 @@ def floor(
     if usable < MIN_FLOOR_CLUSTERS:
         return Undefined(
             f"the floor needs at least {MIN_FLOOR_CLUSTERS} real clips (or clusters) with n-grams; there are {usable}"
+        )
+    if wanted[0] > MAX_SIZE_RATIO * wanted[1]:
+        return Undefined(
+            f"{wanted[1]} real n-grams are too few to tell the floor at {wanted[0]} generated ones; at least a quarter "
+            f"as many are needed"
         )
     share = wanted[0] / sum(wanted)
     smaller = usable * min(share, 1 - share)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slm_eval.ngrams import Encoded, NGramCounts, count_keys, count_orders, encode, field_bits, window_keys
+from slm_eval.ngrams import Encoded, NGramCounts, count_orders, encode, field_bits, window_keys
 
 Corpus = list[list[str]]
 corpora = st.lists(st.lists(st.sampled_from(["a", "b", "ts", "ʃ"]), max_size=8), max_size=6)
@@ -76,14 +76,20 @@ def test_window_keys_of_any_inventory_and_n_tell_ngrams_apart(n: int) -> None:
     assert sorted(set(windows)) == [window for _, window in sorted(set(zip(keys.tolist(), windows, strict=True)))]
 
 
-def test_table_and_sort_count_the_same() -> None:
+@pytest.mark.parametrize("piece", [1, 7, 50])
+def test_counting_in_pieces_changes_nothing(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    keys = rng.integers(5000, size=20_000).astype(np.uint32)
-    by_table = count_keys(keys.copy())
-    keys_far = keys + np.uint32(2**30)
-    by_sort = count_keys(keys_far)
-    np.testing.assert_array_equal(by_table[0], by_sort[0] - 2**30)
-    np.testing.assert_array_equal(by_table[1], by_sort[1])
+    sequences = [rng.integers(5, size=rng.integers(0, 20)).tolist() for _ in range(60)]
+    monkeypatch.setattr("slm_eval.ngrams._PIECE", piece)
+    for n, counts in count_orders(encode(sequences), range(1, 6)).items():
+        assert counts.decode() == by_counter(sequences, n)
+
+
+def test_table_and_sort_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = encode([np.random.default_rng(0).integers(30, size=20_000).tolist()])
+    by_table = count_orders(encoded, (1, 2, 3))
+    monkeypatch.setattr("slm_eval.ngrams._TABLE_BOUND", 0)
+    assert count_orders(encoded, (1, 2, 3)) == by_table
 
 
 def test_encode_gives_sorted_inventory_and_flat_ids() -> None:

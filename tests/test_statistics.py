@@ -218,6 +218,10 @@ def test_floor_refuses_what_cannot_be_split() -> None:
     assert isinstance(tiny, Analysis)
     assert isinstance(tiny.floor_detail, Undefined)
     assert "cannot be split in proportion" in tiny.floor_detail.reason
+    large = analyse(real[:20] * 3, real[20:], (1,))[1]
+    assert isinstance(large, Analysis)
+    assert isinstance(large.floor_detail, Undefined)
+    assert "real n-grams are too few to tell the floor" in large.floor_detail.reason
 
 
 # ---- corrected ----
