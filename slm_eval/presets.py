@@ -78,9 +78,7 @@ def _make(text: str, about_pjsd: dict[str, Any]) -> Metric:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or key not in known:
-            raise UsageError(
-                f"metric {text!r}: expected name:option=value with an option of {', '.join(sorted(known))}"
-            )
+            raise UsageError(f"metric {text!r}: expected {name}:option=value with one of {', '.join(sorted(known))}")
         options[key] = value
     if name == "pjsd":
         if settings:

@@ -16,6 +16,7 @@ from slm_eval.observer import Observer
 
 METRICS = {
     "pjsd": "slm_eval.metrics.pjsd:pJSD",
+    "dnsmos": "slm_eval.metrics.dnsmos:DNSMOS",
 }
 RECOGNIZERS = {
     "pocketsphinx": "slm_eval.phones.pocketsphinx:PocketSphinx",

@@ -314,7 +314,8 @@ def _check_failures(sounds: Iterable[Sound], options: RunOptions) -> None:
 def _progress(jobs: Sequence[Job], options: RunOptions) -> tqdm:
     """A bar over seconds of audio, whose rate is the speed against real time."""
     return tqdm(
-        total=round(sum(job.seconds for job in jobs), 1),
+        # A little more, since sums of durations differ in their last digits by the order: a bar must not pass its end.
+        total=sum(job.seconds for job in jobs) * (1 + 1e-9),
         desc="observing",
         disable=not options.progress or not jobs,
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}, {rate_fmt}]",
