@@ -66,7 +66,7 @@ def floor(
     three means is carried on to the run's own sizes. Against fresh samples of synthetic sources (40 and 60 phones,
     n = 1..5, 1e4 to 1e6 phones) the mean error was at most 0.003 nats for N_G <= N_R and 0.005 for N_G = 3 N_R, and
     the error on one real side up to 2 and 5 sds of one score. At N_G = 10 N_R it was 0.04 nats, so N_G is limited to
-    4 N_R.
+    4 N_R. On LibriSpeech phones (pocketsphinx, 96 against 96 utterances, 30 splits) the mean error was at most 0.0012.
 
     The sd is that of one score at the run's sizes, not the error of ``value``: the spread of J over the splits at s,
     carried to those sizes by the same shift of the logit. Both halves of a split share the clips of one real side,

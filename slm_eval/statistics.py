@@ -56,8 +56,9 @@ def half_sampling(incidence: Incidence, n_generated: int, halves: tuple[Draws, D
     Half of the utterances without replacement have the variance of all of them with replacement. It covers sampling
     variation, not the bias that ``floor`` and ``corrected`` are about. Against fresh samples of a synthetic source of
     40 phones (12 to 277 utterances a side, 40 to 100 replicates): 0.9 to 1.2 of the true sd, except 1.3 to 1.8 where
-    the value is its floor and n <= 3, and 0.7 to 0.85 where hardly an n-gram repeats (n = 5 up to 1e4 phones). The utterance bootstrap is no alternative: a
-    resample repeats utterances, which moves the divergence by many sds.
+    the value is its floor and n <= 3, and 0.7 to 0.85 where hardly an n-gram repeats (n = 5 up to 1e4 phones).
+
+    The utterance bootstrap is no alternative: a resample repeats utterances, which moves the divergence by many sds.
 
     Args:
         incidence: both sides, generated first.
