@@ -1,0 +1,87 @@
+"""Unpack an archive from the internet into a folder, and nowhere else.
+
+Members are written by this module, not by tarfile: a member is a plain file or a folder inside the target, or the
+whole archive is refused. Owners, permissions and times of the archive are not taken over. tarfile's own ``filter`` is
+not relied on, because Python 3.10 may lack it, and because it lets links pass, which have led out of it before.
+"""
+
+from __future__ import annotations
+
+import lzma
+import tarfile
+import zlib
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from slm_eval.errors import SlmEvalError
+
+_BLOCK = 1 << 20
+_MAX_MEMBERS = 100_000
+
+
+def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
+    """Write the members of a tar archive (plain, gz, bz2 or xz) into ``folder``, which must not exist.
+
+    Args:
+        max_bytes: that all files together may have, unpacked.
+
+    Raises:
+        SlmEvalError: a member lies outside the folder, is a link or a device, comes twice, or is too large; or the
+            archive is damaged. What was written before that is still in ``folder``.
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True)
+    left = max_bytes
+    try:
+        with tarfile.open(archive) as tar:
+            for count, member in enumerate(tar, start=1):
+                path = folder / _inside(archive, member)
+                if count > _MAX_MEMBERS or member.size > left:
+                    raise _refused(archive, f"it holds more than {_MAX_MEMBERS} files or {max_bytes / 1e6:.0f} MB")
+                if member.isdir():
+                    path.mkdir(parents=True, exist_ok=True)
+                else:
+                    _write(archive, tar, member, path)
+                    left -= member.size
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise _damaged(archive, error) from error
+
+
+def _inside(archive: Path, member: tarfile.TarInfo) -> PurePosixPath:
+    """The member's path below the folder."""
+    name = PurePosixPath(member.name)
+    windows = PureWindowsPath(member.name)
+    if name.is_absolute() or windows.drive or windows.root or ".." in windows.parts or "\0" in member.name:
+        raise _refused(archive, f"its member {member.name!r} lies outside its folder")
+    if not (member.isfile() or member.isdir()):
+        kind = "a link" if member.issym() or member.islnk() else "neither a file nor a folder"
+        raise _refused(archive, f"its member {member.name!r} is {kind}")
+    return name
+
+
+def _write(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    source = tar.extractfile(member)
+    assert source is not None  # extractfile gives None for folders and devices only
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target = path.open("xb")
+    except FileExistsError:
+        raise _refused(archive, f"its member {member.name!r} comes twice") from None
+    with source, target:
+        while block := _read(archive, source):
+            target.write(block)
+
+
+def _read(archive: Path, source: object) -> bytes:
+    """A block of a member. gzip's own errors are OSErrors, which must not look like trouble with the disk."""
+    try:
+        return source.read(_BLOCK)  # type: ignore[attr-defined]
+    except OSError as error:
+        raise _damaged(archive, error) from error
+
+
+def _refused(archive: Path, why: str) -> SlmEvalError:
+    return SlmEvalError(f"the archive {archive.name} was refused: {why}; nothing of it is used, get it from its author")
+
+
+def _damaged(archive: Path, error: Exception) -> SlmEvalError:
+    return SlmEvalError(f"the archive {archive.name} is damaged or cut ({error}); download it again")

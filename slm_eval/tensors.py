@@ -1,0 +1,68 @@
+"""Read checkpoints without running what may be in them."""
+
+from __future__ import annotations
+
+import pickle
+import tarfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+from slm_eval.errors import SlmEvalError
+
+
+def load_tensors(path: Path, map_location: str = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint: tensors, and plain values beside them. No code in it is ever run.
+
+    Args:
+        path: a safetensors file by its suffix ``.safetensors``, else whatever ``torch.save`` wrote.
+        map_location: device of the tensors: "cpu", "cuda:0".
+
+    Raises:
+        SlmEvalError: the file is missing, damaged, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise SlmEvalError(f"the checkpoint {path} is missing; give the path of an existing file")
+    content = _safetensors(path, map_location) if path.suffix == ".safetensors" else _pickled(path, map_location)
+    if not isinstance(content, dict):
+        raise SlmEvalError(
+            f"{path} holds a {type(content).__name__}, expected a dictionary of tensors; use another file"
+        )
+    return content
+
+
+def _safetensors(path: Path, map_location: str) -> dict[str, Any]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise SlmEvalError(f"reading {path.name} needs the package safetensors; pip install safetensors") from error
+    try:
+        return load_file(path, device=map_location)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _pickled(path: Path, map_location: str) -> Any:
+    import torch
+
+    # The tar format of torch 0.1: its reader ran code in spite of weights_only up to torch 2.5 (CVE-2025-32434).
+    if tarfile.is_tarfile(path):
+        raise SlmEvalError(f"{path} is a checkpoint in the tar format of before 2018; refused, save it anew with torch")
+    try:
+        with warnings.catch_warnings():  # torch warns of the pickle version before it refuses the content
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except torch.cuda.OutOfMemoryError:  # a RuntimeError as well, and no fault of the file
+        raise
+    except pickle.UnpicklingError as error:
+        raise SlmEvalError(f"{path} holds more than tensors; refused, since reading the rest could run code") from error
+    # What a cut or scribbled file makes of torch's readers: the zip reader raises RuntimeError, the pickle machine
+    # whatever its next wrong step raises.
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> SlmEvalError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    return SlmEvalError(f"{path} is damaged or no checkpoint ({reason}); delete it and get it again")
