@@ -202,24 +202,22 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
 def _warnings(
     n: int, covered: float, totals: tuple[int, int], sides: _Sides, sd: float | None, detail: Floor | Undefined
 ) -> tuple[str, ...]:
+    # Without figures, which stand in the fields of the result: equal warnings of several n can then be told as one.
     found = []
     if covered < MIN_COVERAGE:
         found.append(
-            f"coverage {covered:.2f} is below {MIN_COVERAGE}: at this size pjsd.{n} says little about language; "
-            f"compare it with its floor"
+            f"coverage is below {MIN_COVERAGE}: the value tells more about the size of the samples than about language; "
+            "look at the excess over the floor, or use more speech"
         )
     if abs(totals[0] - totals[1]) > MAX_SIZE_DIFFERENCE * max(totals):
         found.append(
-            f"sizes differ: {totals[0]} generated and {totals[1]} real {n}-grams; rank systems at equal sizes only"
+            f"the sides differ in size by more than {MAX_SIZE_DIFFERENCE:.0%}: rank systems only at equal sizes"
         )
     clusters = [int(side.max()) + 1 if side.size else 0 for side in sides.clusters]
-    if min(clusters) < MIN_UTTERANCES:
-        found.append(
-            f"few utterances to resample: {clusters[0]} generated and {clusters[1]} real; "
-            + ("there is no interval" if sd is None else f"below {MIN_UTTERANCES} the interval is rough")
-        )
-    elif sd is None:
-        found.append(f"there is no interval: some halves of the utterances have no {n}-grams")
+    if sd is None:
+        found.append("there is no interval: half of the clips of a side, or of their n-grams, is none")
+    elif min(clusters) < MIN_UTTERANCES:
+        found.append(f"the interval is rough: a side has fewer than {MIN_UTTERANCES} clips")
     if isinstance(detail, Undefined):
         found.append(f"there is no floor: {detail.reason}")
     return tuple(found)

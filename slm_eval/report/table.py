@@ -1,4 +1,8 @@
-"""The table that a run prints: value, interval, real baseline and floor side by side."""
+"""The table that a run prints: value, interval, real baseline and floor side by side.
+
+"real vs real" is the floor: what real speech would score against real speech at the same sizes, ± its sd. "n-grams" and
+"n" count what a number rests on: generated / real n-grams, and clips.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,11 @@ def render(evaluation: Evaluation) -> str:
     divergences = [each for each in evaluation.summaries.values() if isinstance(each, DivergenceSummary)]
     scores = [each for each in evaluation.summaries.values() if isinstance(each, ScoreSummary)]
     if divergences:
-        header = [f"{divergences[0].unit}, lower is better", "value", "95 % interval", "floor: real vs real"]
-        header += ["excess", "corrected", "coverage"]
+        unit = divergences[0].unit
+        header = [unit, "value", "95 % interval", "real vs real", "excess", "corrected", "coverage", "n-grams"]
         blocks.append(_grid(header, [_divergence_row(each) for each in divergences]))
     if scores:
-        header = ["mean, higher is better", "value", "95 % interval", "sd", "n", "real", "95 % interval", "n"]
+        header = [scores[0].unit, "value", "95 % interval", "sd", "n", "real", "95 % interval", "n"]
         blocks.append(_grid(header, [_score_row(each) for each in scores]))
     notes = [f"not computed: {', '.join(keys)}: {reason}" for reason, keys in _absent(evaluation).items()]
     notes += [f"warning: {', '.join(keys)}: {warning}" for warning, keys in _warnings(evaluation).items()]
@@ -50,6 +54,7 @@ def _divergence_row(summary: DivergenceSummary) -> list[str]:
         _number(summary.excess, "+.4f"),
         _number(summary.corrected, ".4f"),
         f"{summary.coverage:.3f}",
+        f"{summary.n_ngrams['generated']} / {summary.n_ngrams['real']}",
     ]
 
 
