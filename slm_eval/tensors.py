@@ -56,6 +56,8 @@ def _pickled(path: Path, map_location: str) -> Any:
     except torch.cuda.OutOfMemoryError:  # a RuntimeError as well, and no fault of the file
         raise
     except pickle.UnpicklingError as error:
+        if not _is_pickle(path, error):
+            raise _damaged(path, "its bytes are no checkpoint's") from error
         raise SlmEvalError(f"{path} holds more than tensors; refused, since reading the rest could run code") from error
     # What a cut or scribbled file makes of torch's readers: the zip reader raises RuntimeError, the pickle machine
     # whatever its next wrong step raises.
@@ -63,6 +65,12 @@ def _pickled(path: Path, map_location: str) -> Any:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> SlmEvalError:
+def _is_pickle(path: Path, error: pickle.UnpicklingError) -> bool:
+    """Whether the reader met content that it does not allow, rather than, say, a web page saved under this name."""
+    with path.open("rb") as file:
+        return file.read(2) in {b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"} or "GLOBAL" in str(error)
+
+
+def _damaged(path: Path, error: object) -> SlmEvalError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
     return SlmEvalError(f"{path} is damaged or no checkpoint ({reason}); delete it and get it again")

@@ -89,7 +89,11 @@ def missing(name: str) -> str | None:
     """None when the set is at hand and right, or can be fetched; else one line: what is wrong and how to mend it.
 
     Never uses the network.
+
+    Raises:
+        UsageError: no such weight set.
     """
+    _entry(name)
     try:
         path = at_hand(name)
         if path is not None:
@@ -237,8 +241,8 @@ def _verified_digest(name: str, path: Path) -> str:
         return _verified_package(name, weights.source, files)
     ledger = _ledger(name)
     published = weights.source.remote.sha256 if isinstance(weights.source, Web) and not weights.source.archive else None
-    first = ledger.first_digest
-    found = ledger.digest(path, files)
+    first = ledger.first_digest if published is None else None
+    found = ledger.digest(path, files, published)
     again = f"delete {path} and run `slm-eval download {name}`"
     if published is not None and found != published:
         raise SlmEvalError(f"{path} is not the published file: its SHA-256 is {found}, expected {published}; {again}")

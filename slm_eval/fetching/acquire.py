@@ -83,12 +83,19 @@ def _from_hub(weights: WeightSet, source: Hub, target: Path) -> Path:
                 _file_from_hub(source, file, partial)
         except NotPublished:
             continue
-        snapshot = hub.cached_snapshot(source.repo) if hub.client_installed() else None
-        if snapshot is None:
-            os.replace(partial, target)
-        return snapshot or target
+        if hub.client_installed():
+            return _snapshot(weights, source)
+        os.replace(partial, target)
+        return target
     wanted = " or ".join(", ".join(layout) for layout in weights.layouts)
     raise SlmEvalError(f"{source.origin} has no {wanted} any more; get them by other means and put them into {target}/")
+
+
+def _snapshot(weights: WeightSet, source: Hub) -> Path:
+    snapshot = hub.cached_snapshot(source.repo)
+    if snapshot is None or not weights.files(snapshot):  # each file comes with the revision of its moment
+        raise SlmEvalError(f"{source.origin} was published anew while it was downloaded; run the same command again")
+    return snapshot
 
 
 def _file_from_hub(source: Hub, file: str, partial: Path) -> None:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import lzma
 import tarfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, cast
 
 from slm_eval.errors import SlmEvalError
 
@@ -30,20 +33,35 @@ def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True)
-    left = max_bytes
+    left, count = max_bytes, 0
+    with _reading(archive):
+        tar = tarfile.open(archive)  # noqa: SIM115 - closed below; only the reading may blame the archive
+    with tar:
+        while (member := _next(archive, tar)) is not None:
+            path = folder / _inside(archive, member)
+            count += 1
+            if count > _MAX_MEMBERS or not 0 <= member.size <= left:
+                raise _refused(archive, f"it holds more than {_MAX_MEMBERS} files or {max_bytes / 1e6:.0f} MB")
+            if member.isdir():
+                path.mkdir(parents=True, exist_ok=True)
+            else:
+                _write(archive, tar, member, path)
+                left -= member.size
+        _read_to_the_end(archive, tar, left + _BLOCK)
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """What goes wrong inside is the archive's fault; an OSError too, since that is what gzip and bz2 raise."""
     try:
-        with tarfile.open(archive) as tar:
-            for count, member in enumerate(tar, start=1):
-                path = folder / _inside(archive, member)
-                if count > _MAX_MEMBERS or member.size > left:
-                    raise _refused(archive, f"it holds more than {_MAX_MEMBERS} files or {max_bytes / 1e6:.0f} MB")
-                if member.isdir():
-                    path.mkdir(parents=True, exist_ok=True)
-                else:
-                    _write(archive, tar, member, path)
-                    left -= member.size
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise _damaged(archive, error) from error
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError) as error:
+        raise SlmEvalError(f"the archive {archive.name} is damaged or cut ({error}); download it again") from error
+
+
+def _next(archive: Path, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+    with _reading(archive):
+        return tar.next()
 
 
 def _inside(archive: Path, member: tarfile.TarInfo) -> PurePosixPath:
@@ -71,17 +89,19 @@ def _write(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, path: P
             target.write(block)
 
 
-def _read(archive: Path, source: object) -> bytes:
-    """A block of a member. gzip's own errors are OSErrors, which must not look like trouble with the disk."""
-    try:
-        return source.read(_BLOCK)  # type: ignore[attr-defined]
-    except OSError as error:
-        raise _damaged(archive, error) from error
+def _read_to_the_end(archive: Path, tar: tarfile.TarFile, max_bytes: int) -> None:
+    """tarfile stops at the last member; the checksum that gz, bz2 and xz keep of all of them comes after it."""
+    stream = cast(IO[bytes], tar.fileobj)
+    while block := _read(archive, stream):
+        max_bytes -= len(block)
+        if max_bytes < 0:
+            raise _refused(archive, "too much follows its last member")
+
+
+def _read(archive: Path, source: IO[bytes]) -> bytes:
+    with _reading(archive):
+        return source.read(_BLOCK)
 
 
 def _refused(archive: Path, why: str) -> SlmEvalError:
     return SlmEvalError(f"the archive {archive.name} was refused: {why}; nothing of it is used, get it from its author")
-
-
-def _damaged(archive: Path, error: Exception) -> SlmEvalError:
-    return SlmEvalError(f"the archive {archive.name} is damaged or cut ({error}); download it again")

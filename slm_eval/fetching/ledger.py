@@ -70,8 +70,10 @@ class Ledger:
         """
         return self._read().get("sha256")
 
-    def digest(self, root: Path, files: Mapping[str, Path]) -> str:
+    def digest(self, root: Path, files: Mapping[str, Path], published: str | None) -> str:
         """Digest of the set at ``root`` whose files, by relative name, are ``files``; reads only what has changed.
+
+        It is recorded if it is the ``published`` one or, where none is, the first or the same as the first.
 
         Raises:
             SlmEvalError: a file or the record cannot be read.
@@ -84,7 +86,8 @@ class Ledger:
             entry = known.get(name)
             entries[name] = entry if entry is not None and entry[1:] == state else [file_digest(path), *state]
         found = combined_digest({name: str(entry[0]) for name, entry in entries.items()})
-        if entries != known and record.get("sha256", found) == found:
+        expected = published or record.get("sha256", found)
+        if entries != known and found == expected:
             self._write({"sha256": found, "root": str(root), "files": entries})
         return found
 
