@@ -859,6 +859,19 @@ def test_damaged_checkpoints_are_one_line(tmp_path: Path) -> None:
         one_line(error)
 
 
+def test_scribbled_checkpoints_raise_nothing_else(tmp_path: Path) -> None:
+    import torch
+
+    rng, path = np.random.default_rng(0), tmp_path / "model.pt"
+    for zipped in (True, False):
+        torch.save({"w": torch.zeros(20), "a": {"b": [1, "x"]}}, path, _use_new_zipfile_serialization=zipped)
+        whole = path.read_bytes()
+        for at, value in zip(rng.integers(0, min(len(whole), 1000), 300), rng.integers(0, 256, 300), strict=True):
+            path.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
+            with contextlib.suppress(SlmEvalError):
+                weights.load_tensors(path)
+
+
 def test_a_checkpoint_that_is_missing_or_no_dictionary_is_one_line(tmp_path: Path) -> None:
     import torch
 
