@@ -133,20 +133,34 @@ def phones(path: str, output: Path, recognizer: str, lang: str | None, limit: in
         sys.exit(1)
 
 
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+def download(names: tuple[str, ...]) -> None:
+    """Fetch weights; without names, all that the metrics of the paper need."""
+    from slm_eval.weights import download as fetch
+
+    failed = False
+    for outcome in fetch(names):
+        line = outcome.problem or f"{outcome.path} ({outcome.licence})"
+        click.echo(f"{outcome.name}: {line}", err=outcome.problem is not None)
+        failed |= outcome.problem is not None
+    if failed:
+        sys.exit(1)
+
+
 @main.command("list")
 def list_() -> None:
-    """Metrics and recognisers, and whether they can run here."""
-    from slm_eval.registry import make_metric, make_recognizer, metric_names, recognizer_names
+    """Metrics, recognisers and weights: what is there, what is missing, and how to get it."""
+    from slm_eval.registry import availability
+    from slm_eval.weights import listing
 
-    for title, names, make in (
-        ("metrics", metric_names(), lambda name: make_metric(name).observer),
-        ("recognizers", recognizer_names(), make_recognizer),
-    ):
+    for title, rows in availability():
         click.echo(title)
-        for name in names:
-            observer = make(name)
-            missing = observer.missing()
-            click.echo(f"  {name:<14}{observer.fingerprint if missing is None else missing}")
+        for name, state in rows:
+            click.echo(f"  {name:<14}{state}")
+    click.echo("weights")
+    for weights in listing():
+        click.echo(f"  {weights.name:<14}{weights.licence}; {weights.found}")
 
 
 @main.command()

@@ -5,7 +5,7 @@ A third party adds its own by an entry point in the group ``slm_eval.metrics`` o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -47,6 +47,16 @@ def metric_names() -> list[str]:
 def recognizer_names() -> list[str]:
     """Built-in recognisers, then those of other packages."""
     return list(_table(RECOGNIZERS, "slm_eval.recognizers"))
+
+
+def availability() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """For metrics and recognisers: each name, and "ready" or what is missing. Downloads nothing."""
+    makers: list[tuple[str, list[str], Callable[[str], Observer]]] = [
+        ("metrics", metric_names(), lambda name: make_metric(name).observer),
+        ("recognizers", recognizer_names(), make_recognizer),
+    ]
+    for title, names, make in makers:
+        yield title, [(name, make(name).missing() or "ready") for name in names]
 
 
 def make_recognizer(name: str | Observer = "auto", lang: str | None = None) -> Observer:

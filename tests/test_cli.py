@@ -152,7 +152,8 @@ def test_what_was_asked_for_and_cannot_be_is_status_1(
 def test_list_and_doctor() -> None:
     listed = invoke("list")
     assert listed.exit_code == 0
-    assert "pocketsphinx|" in listed.output
+    assert "pocketsphinx  ready" in listed.output
+    assert "dnsmos        ready" in listed.output
     examined = invoke("doctor", "--device", "cpu")
     assert examined.exit_code == 0, examined.output
     assert "real time" in examined.output

@@ -1,0 +1,73 @@
+"""The public surface, frozen: names, commands, options and keys that other software relies on (DESIGN, contracts)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import slm_eval
+from slm_eval.cli import main
+from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.registry import make_metric, metric_class
+from slm_eval.signature import Signature
+
+
+def test_python_names() -> None:
+    from slm_eval import DNSMOS, evaluate, pJSD
+    from slm_eval.functional import pjsd
+
+    assert all(callable(each) for each in (DNSMOS, evaluate, pJSD, pjsd))
+    assert set(slm_eval.__all__) <= set(dir(slm_eval))
+    with pytest.raises(AttributeError, match="no attribute 'pJDS'"):
+        _ = slm_eval.pJDS
+
+
+def test_commands_and_options_of_run() -> None:
+    assert {"run", "phones", "list", "doctor", "download"} <= set(main.commands)
+    options = {name for parameter in main.commands["run"].params for name in parameter.opts}
+    assert options >= {
+        "--generated", "--real", "--output", "--metrics", "--preset", "--recognizer", "--lang", "--ngrams", "--device",
+        "--batch-seconds", "--workers", "--limit", "--seed", "--log-base", "--on-error", "--max-failures", "--fresh",
+        "--json",
+    }  # fmt: skip
+
+
+def test_keys() -> None:
+    assert make_metric("pjsd").keys == tuple(f"pjsd.{n}" for n in range(1, 6))
+    assert make_metric("dnsmos").keys == ("dnsmos.p808", "dnsmos.sig", "dnsmos.bak", "dnsmos.ovrl")
+
+
+def test_signatures_come_back_and_say_what_differs() -> None:
+    one = Signature("pjsd", n=5, base="e", model="a|b:c")
+    assert str(one) == "pjsd|n:5|base:e|model:a/b=c"
+    assert Signature.parse(str(one)) == one
+    other = one.extend("pjsd", n=4)
+    assert one.differences(other) == {"n": ("5", "4")}
+    assert one.differences(Signature("pjsd", n=5)) == {"base": ("e", None), "model": ("a/b=c", None)}
+    with pytest.raises(SlmEvalError, match="not a signature"):
+        Signature.parse("pjsd|n=5")
+
+
+def test_a_metric_of_another_package_is_found_by_its_entry_point(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What pip would leave in site-packages, without pip.
+    site = tmp_path_factory.mktemp("site")
+    (site / "their_metric.py").write_text("from fakes import Loudness\nclass Theirs(Loudness):\n    name = 'theirs'\n")
+    info = site / "their_metric-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-metric\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[slm_eval.metrics]\ntheirs = their_metric:Theirs\nwrong = json:dumps\n")
+    monkeypatch.syspath_prepend(str(site))
+    assert make_metric("theirs").keys == ("loudness.rms",)
+    with pytest.raises(SlmEvalError, match="no subclass of Metric"):
+        metric_class("wrong")
+    with pytest.raises(UsageError, match="did you mean 'theirs'"):
+        metric_class("their")
+
+
+def test_import_is_silent() -> None:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", "import slm_eval"], capture_output=True, check=True)
+    assert done.stdout == done.stderr == b""
