@@ -206,7 +206,7 @@ def _warnings(
     found = []
     if covered < MIN_COVERAGE:
         found.append(
-            f"coverage is below {MIN_COVERAGE}: the value tells more about the size of the samples than about language; "
+            f"coverage is below {MIN_COVERAGE}: the value tells more about sample size than about language; "
             "look at the excess over the floor, or use more speech"
         )
     if abs(totals[0] - totals[1]) > MAX_SIZE_DIFFERENCE * max(totals):

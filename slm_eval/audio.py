@@ -69,7 +69,10 @@ def read_audio(path: Path, start: float | None = None, end: float | None = None)
 
     try:
         with path.open("rb") as raw:
-            _refuse_truncated_wav(path, raw.read(4096))
+            head = raw.read(4096)
+        if not head:
+            raise AudioError("empty", f"{path.name} is an empty file (0 bytes)")
+        _refuse_truncated_wav(path, head)
         with soundfile.SoundFile(path) as file:
             rate, channels = file.samplerate, file.channels
             first = 0 if start is None else round(start * rate)
@@ -186,6 +189,4 @@ def why_unreadable(path: Path, error: Exception) -> str:
         return f"a dangling link to {path.readlink()}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if path.stat().st_size == 0:
-        return "the file is empty (0 bytes)"
     return getattr(error, "error_string", str(error))

@@ -149,6 +149,46 @@ def test_what_was_asked_for_and_cannot_be_is_status_1(
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["corpora"]["generated"]["n_failed"] == 1
 
 
+def test_a_folder_of_bad_files_loses_nothing(tmp_path: Path, write_wav: Write) -> None:
+    speech, rate = soundfile.read(sorted((EXAMPLES / "real").rglob("*.ogg"))[0], dtype="float32")
+    bad = tmp_path / "bad"
+    broken = speech.copy()
+    broken[100] = np.nan
+    write_wav(bad / "nan.wav", broken, rate, subtype="FLOAT")
+    broken[100] = np.inf
+    write_wav(bad / "inf.wav", broken, rate, subtype="FLOAT")
+    write_wav(bad / "loud.wav", speech * 5, rate, subtype="FLOAT")
+    write_wav(bad / "24.wav", speech, rate, subtype="PCM_24")
+    write_wav(bad / "8 channels é.wav", np.stack([speech] * 8, axis=1), rate)
+    write_wav(bad / "-dash.wav", np.repeat(speech, 12), 192_000)
+    write_wav(bad / "8k.wav", speech[::2], 8_000)
+    write_wav(bad / "10ms.wav", speech[8_000:8_160], rate)
+    write_wav(bad / "no_samples.wav", speech[:0], rate)
+    write_wav(bad / "zeros.wav", np.zeros(16_000), rate)
+    write_wav(bad / "constant.wav", np.full(16_000, 0.3), rate)
+    write_wav(bad / "cut.wav", speech, rate)
+    (bad / "cut.wav").write_bytes((bad / "cut.wav").read_bytes()[:50_000])
+    (bad / "text.wav").write_text("no audio at all")
+    (bad / "empty.wav").write_bytes(b"")
+    (bad / "gone.wav").symlink_to("nowhere.wav")
+    (bad / "notes.txt").write_text("not audio")
+    (bad / "loop").symlink_to(bad, target_is_directory=True)
+    result = invoke(*run_arguments(bad, EXAMPLES / "real" / "f2", tmp_path / "out", "--ngrams", "1"))
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in (tmp_path / "out" / "clips.jsonl").read_text().splitlines()]
+    assert {line["id"]: line["status"] for line in lines if line["side"] == "generated"} == {
+        "-dash.wav": "ok", "10ms.wav": "too_short", "24.wav": "ok", "8 channels é.wav": "ok", "8k.wav": "ok",
+        "constant.wav": "silent", "cut.wav": "decode_error", "empty.wav": "empty", "gone.wav": "decode_error",
+        "inf.wav": "not_finite", "loud.wav": "ok", "nan.wav": "not_finite", "no_samples.wav": "empty",
+        "text.wav": "decode_error", "zeros.wav": "silent",
+    }  # fmt: skip
+    assert all((line["error"] is None) == (line["status"] == "ok") for line in lines)
+    corpus = json.loads((tmp_path / "out" / "summary.json").read_text())["corpora"]["generated"]
+    assert (corpus["n_total"], corpus["n_scored"], corpus["n_failed"]) == (15, 5, 10)
+    assert corpus["ignored"] == {"link_loop": 1, "not_audio": 1}
+    assert next(line for line in lines if line["id"] == "loud.wav")["audio"]["peak"] > 1
+
+
 def test_list_and_doctor() -> None:
     listed = invoke("list")
     assert listed.exit_code == 0
@@ -168,10 +208,10 @@ def test_import_and_help_load_nothing_heavy() -> None:
 
 
 def test_a_run_without_models_loads_no_torch(clips: tuple[Path, Path], tmp_path: Path) -> None:
-    code = f"import sys; from slm_eval.cli import main; main({run_arguments(*clips, tmp_path / 'out')}, standalone_mode=False)"
-    done = subprocess.run(
-        [sys.executable, "-c", code + "; print('torch' in sys.modules)"], capture_output=True, text=True
-    )
+    arguments = run_arguments(*clips, tmp_path / "out")
+    code = f"import sys; from slm_eval.cli import main; main({arguments}, standalone_mode=False)"
+    code += "; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.endswith("False\n"), done.stderr
 
 

@@ -13,9 +13,8 @@ from slm_eval.errors import UsageError
 from slm_eval.observer import Refusal, Signal
 from slm_eval.phones.pocketsphinx import PocketSphinx
 
-CMU = set(
-    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
-)
+PHONES = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH"
+CMU = set(PHONES.split(" "))
 
 
 @pytest.fixture(scope="module")
