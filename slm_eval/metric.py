@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -86,16 +86,24 @@ class Metric(ABC):
     """What a user asks for by name, computed from the observations of one observer.
 
     Args:
-        observer: turns clips into the observations that ``summarise`` reads.
+        observer: turns clips into the observations that ``summarise`` reads; or a function that makes it when it is
+            first needed, where making it is not cheap.
         device: where the observer's model runs when ``update`` is called: "auto", "cpu", "cuda:0".
     """
 
     name: ClassVar[str]
 
-    def __init__(self, observer: Observer, *, device: str = "auto") -> None:
-        self.observer = observer
+    def __init__(self, observer: Observer | Callable[[], Observer], *, device: str = "auto") -> None:
+        self._observer = observer
         self.device = device
         self.reset()
+
+    @property
+    def observer(self) -> Observer:
+        """What observes the clips."""
+        if not isinstance(self._observer, Observer):
+            self._observer = self._observer()
+        return self._observer
 
     @property
     @abstractmethod
@@ -107,6 +115,10 @@ class Metric(ABC):
         for side, corpus in corpora.items():
             if not corpus.has_audio:
                 return f"the {side} corpus {corpus.path} is ready-made phones: there is no audio to score"
+        return self.missing()
+
+    def missing(self) -> str | None:
+        """None when what it needs is here or can be fetched, else one line that says what to do. No network."""
         return self.observer.missing()
 
     @abstractmethod

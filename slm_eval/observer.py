@@ -60,8 +60,18 @@ class Observer(ABC):
         """Everything that can change an observation. Must not load the model: a cached run only reads this."""
 
     def missing(self) -> str | None:
-        """None when this observer can run here, else one line: what is missing and how to get it."""
+        """None when this observer can run here, or what it lacks can be fetched; else one line that says what to do.
+
+        Must not touch the network.
+        """
         return None
+
+    def fetch(self) -> None:  # noqa: B027 - an observer that comes with its package has nothing to fetch
+        """Get weights that are not here yet.
+
+        Raises:
+            SlmEvalError: they are not to be had; one line that says what to do.
+        """
 
     def ready(self, device: str) -> None:
         """Load once; ``device`` may be "auto".

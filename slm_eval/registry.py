@@ -17,6 +17,8 @@ from slm_eval.observer import Observer
 METRICS = {
     "pjsd": "slm_eval.metrics.pjsd:pJSD",
     "dnsmos": "slm_eval.metrics.dnsmos:DNSMOS",
+    "nisqa": "slm_eval.metrics.nisqa:NISQA",
+    "nisqa_tts": "slm_eval.metrics.nisqa:NISQATTS",
 }
 RECOGNIZERS = {
     "pocketsphinx": "slm_eval.phones.pocketsphinx:PocketSphinx",
@@ -51,8 +53,8 @@ def recognizer_names() -> list[str]:
 
 def availability() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """For metrics and recognisers: each name, and "ready" or what is missing. Downloads nothing."""
-    makers: list[tuple[str, list[str], Callable[[str], Observer]]] = [
-        ("metrics", metric_names(), lambda name: make_metric(name).observer),
+    makers: list[tuple[str, list[str], Callable[[str], Metric | Observer]]] = [
+        ("metrics", metric_names(), make_metric),
         ("recognizers", recognizer_names(), make_recognizer),
     ]
     for title, names, make in makers:
@@ -60,7 +62,7 @@ def availability() -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def make_recognizer(name: str | Observer = "auto", lang: str | None = None) -> Observer:
-    """A recogniser by name; "auto" is the first one that can run here, Allosaurus before pocketsphinx.
+    """A recogniser by name; "auto" is the first of ``_PREFERENCE`` that is here or can be fetched, which is then done.
 
     Raises:
         UsageError: no such recogniser, or one that does not know ``lang``.
@@ -71,13 +73,31 @@ def make_recognizer(name: str | Observer = "auto", lang: str | None = None) -> O
     if name != "auto":
         return _load("recognizer", name, RECOGNIZERS, "slm_eval.recognizers", Observer)(lang=lang)
     reasons = []
-    for candidate in (each for each in _PREFERENCE if each in RECOGNIZERS):
-        recognizer = make_recognizer(candidate, lang)
-        reason = recognizer.missing()
-        if reason is None:
-            return recognizer
+    for candidate in _PREFERENCE:
+        try:
+            recognizer = make_recognizer(candidate, lang)
+            reason = recognizer.missing()
+            if reason is None:
+                recognizer.fetch()
+                return recognizer
+        except SlmEvalError as error:
+            reason = str(error)
         reasons.append(f"{candidate}: {reason}")
     raise SlmEvalError(f"no phone recogniser can run here ({'; '.join(reasons)})")
+
+
+def why_no_recognizer(lang: str | None) -> str | None:
+    """None where "auto" has one to begin with, without fetching it; else why it has none."""
+    reasons = []
+    for candidate in _PREFERENCE:
+        try:
+            reason = make_recognizer(candidate, lang).missing()
+        except SlmEvalError as error:
+            reason = str(error)
+        if reason is None:
+            return None
+        reasons.append(f"{candidate}: {reason}")
+    return "; ".join(reasons)
 
 
 def _table(built_in: dict[str, str], group: str) -> dict[str, str]:

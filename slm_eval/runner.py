@@ -86,12 +86,21 @@ def choose(metrics: Sequence[Metric], corpora: dict[str, Corpus]) -> tuple[list[
     runnable: list[Metric] = []
     left_out: dict[str, NotComputed] = {}
     for metric in metrics:
-        reason = metric.prepare(corpora)
+        reason = metric.prepare(corpora) or _fetch(metric.observer)
         if reason is None:
             runnable.append(metric)
         else:
             left_out.update((key, NotComputed(reason, unavailable=True)) for key in metric.keys)
     return runnable, left_out
+
+
+def _fetch(observer: Observer) -> str | None:
+    """Get the weights; a line that says why they are not to be had, or None."""
+    try:
+        observer.fetch()
+    except SlmEvalError as error:
+        return str(error)
+    return None
 
 
 def observe(

@@ -178,3 +178,47 @@ def test_an_unreadable_file_is_reported(tmp_path: Path, corpora: tuple[Path, Pat
     if os.access(corpora[1] / "0.wav", os.R_OK):
         pytest.skip("this user may read everything")
     assert run(corpora).to_dict()["corpora"]["real"]["failures"] == {"permission": 1}
+
+
+class Unreachable(Loudness):
+    """A metric whose weights could be fetched, if there were a network."""
+
+    name = "unreachable"
+
+    def __init__(self) -> None:
+        super().__init__(rate=8_000)
+        self.observer.fetch = self._no_network  # type: ignore[method-assign]
+
+    def _no_network(self) -> None:
+        raise SlmEvalError("cannot reach the publisher; check the network")
+
+
+def test_weights_that_cannot_be_fetched_cost_their_metric_alone(corpora: tuple[Path, Path]) -> None:
+    evaluation = evaluate(*corpora, metrics=[pJSD(n=1, recognizer=SpellingObserver()), Unreachable()])
+    assert list(evaluation.summaries) == ["pjsd.1"]
+    absent = evaluation.not_computed["loudness.rms"]
+    assert (absent.unavailable, absent.reason) == (True, "cannot reach the publisher; check the network")
+    with pytest.raises(SlmEvalError, match="none of the metrics can be computed: cannot reach the publisher"):
+        evaluate(*corpora, metrics=[Unreachable()])
+
+
+class Elsewhere(SpellingObserver):
+    """A recogniser that "auto" prefers, with weights that cannot be fetched."""
+
+    def __init__(self, lang: str | None = None) -> None:
+        super().__init__()
+
+    def fetch(self) -> None:
+        raise SlmEvalError("no network")
+
+
+def test_auto_takes_the_next_recognizer_when_weights_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    from slm_eval import registry
+
+    monkeypatch.setitem(registry.RECOGNIZERS, "allosaurus", f"{__name__}:Elsewhere")
+    assert registry.make_recognizer("auto").name == "pocketsphinx"
+    assert pJSD().missing() is None
+    monkeypatch.setattr(registry, "_PREFERENCE", ("allosaurus",))
+    with pytest.raises(SlmEvalError, match=r"no phone recogniser can run here \(allosaurus: no network\)"):
+        registry.make_recognizer("auto")
+    assert registry.why_no_recognizer(None) is None  # it could be fetched: that it cannot shows when it is tried

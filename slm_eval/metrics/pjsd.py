@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from typing import Literal
 
@@ -21,7 +22,7 @@ from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.metric import Metric, NotComputed, Summary
 from slm_eval.observer import Observation, Observer
 from slm_eval.phones.given import GivenPhones
-from slm_eval.registry import make_recognizer
+from slm_eval.registry import make_recognizer, why_no_recognizer
 
 Phones = Sequence[str]
 
@@ -76,7 +77,10 @@ class pJSD(Metric):
         seed: int = 0,
         device: str = "auto",
     ) -> None:
-        super().__init__(make_recognizer(recognizer, lang), device=device)
+        # "auto" may have to fetch weights to know what it is: not before it is needed.
+        automatic = partial(make_recognizer, recognizer, lang)
+        super().__init__(automatic if recognizer == "auto" else automatic(), device=device)
+        self._lang = lang
         self.orders = (n,) if isinstance(n, int) else tuple(sorted(set(n)))
         if not self.orders or min(self.orders) < 1:
             raise UsageError(f"n is one or several numbers from 1, got {n!r}")
@@ -85,6 +89,10 @@ class pJSD(Metric):
         self.log_base = log_base
         self.seed = seed
         self._real = real
+
+    def missing(self) -> str | None:
+        """None when a recogniser is here or can be fetched."""
+        return self._observer.missing() if isinstance(self._observer, Observer) else why_no_recognizer(self._lang)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -101,7 +109,7 @@ class pJSD(Metric):
         if len(ready_made) == len(corpora):
             if len(set(ready_made.values())) > 1:
                 raise UsageError(f"the corpora were recognised differently: {_listed(ready_made)}")
-            self.observer = GivenPhones(next(iter(ready_made.values())))
+            self._observer = GivenPhones(next(iter(ready_made.values())))
             return None
         mine = str(self.observer.fingerprint)
         for side, recognizer in ready_made.items():
@@ -110,7 +118,7 @@ class pJSD(Metric):
                     f"the {side} phones were recognised by {recognizer}, the other side would be by {mine}; "
                     "choose the same --recognizer and --lang"
                 )
-        return self.observer.missing()
+        return self.missing()
 
     def summarise(
         self, generated: Sequence[Observation], real: Sequence[Observation]
