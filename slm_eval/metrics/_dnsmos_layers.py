@@ -6,10 +6,8 @@ convolves it fastest. All is float32: the tolerance against the reference leaves
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,36 +72,3 @@ def pool(x_NTFC: Tensor) -> Tensor:
     """2×2 maxima of (N, T, F, C); an odd last column or row is dropped. ReLU and maximum commute."""
     return F.max_pool2d(x_NTFC.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
-
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """Run in full float32 and reproducibly, whatever the caller allows elsewhere (TF32, bf16, benchmarking).
-
-    The caller's settings are put back. They are read and written through the attributes of PyTorch 2.9, since its
-    older functions raise an error once somebody has used the new ones; older versions have only those functions.
-    """
-    backends: Any = torch.backends
-    settings: list[tuple[Any, str, Any]] = [
-        (backends.cudnn, "benchmark", False),
-        (backends.cudnn, "deterministic", True),
-    ]
-    by_attribute = hasattr(backends, "fp32_precision")
-    if by_attribute:
-        operations = (backends.cudnn.conv, backends.cuda.matmul, backends.mkldnn.conv, backends.mkldnn.matmul)
-        settings += [(operation, "fp32_precision", "ieee") for operation in operations]
-    else:
-        settings.append((backends.cudnn, "allow_tf32", False))
-    before = [getattr(owner, name) for owner, name, _ in settings]
-    matmul = None if by_attribute else torch.get_float32_matmul_precision()
-    try:
-        for owner, name, value in settings:
-            setattr(owner, name, value)
-        if matmul is not None:
-            torch.set_float32_matmul_precision("highest")
-        with torch.inference_mode():
-            yield
-    finally:
-        for (owner, name, _), value in zip(settings, before, strict=True):
-            setattr(owner, name, value)
-        if matmul is not None:
-            torch.set_float32_matmul_precision(matmul)

@@ -163,7 +163,7 @@ class DNSMOSObserver(Observer):
         """P.808, shape (W,), and raw SIG, BAK, OVRL, shape (W, 3), of the windows of a clip; float64."""
         import torch
 
-        from slm_eval.metrics._dnsmos_layers import exact_float32
+        from slm_eval.precision import exact_float32
 
         assert self._networks is not None
         p835, p808 = self._networks

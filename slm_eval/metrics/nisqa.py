@@ -112,6 +112,10 @@ class _NISQAObserver(Observer):
     def missing(self) -> str | None:
         return weights.missing(self.name)
 
+    def fetch(self) -> None:
+        """Download the weights where they are not here."""
+        weights.locate(self.name)
+
     def load(self, device: str) -> None:
         """Read the network onto ``device``.
 
@@ -182,9 +186,9 @@ class _NISQAObserver(Observer):
         """Scores of clips that the reference would take, float64, in order."""
         import torch
 
-        from slm_eval.metrics._dnsmos_layers import exact_float32
         from slm_eval.metrics._nisqa_mel import log_mel
         from slm_eval.metrics._one_thread_each import map_clips
+        from slm_eval.precision import exact_float32
 
         assert self._network is not None
         network = self._network

@@ -152,7 +152,7 @@ def test_a_clip_scores_the_same_to_the_bit_in_any_company(reference):
 def test_tiles_do_not_change_the_network(reference):
     import torch
 
-    from slm_eval.metrics._dnsmos_layers import exact_float32
+    from slm_eval.precision import exact_float32
 
     # Windows 0 and 3 are one run in which two are skipped; 13 is another, and begins in an odd phase.
     samples, windows = torch.from_numpy(voice(23)), [0, 3, 13]
