@@ -18,7 +18,8 @@ _SECONDS = 12.0
 # Scores differ by less than this between processors and versions of libraries; wrong weights move them by more.
 _SCORE_TOLERANCE = 5e-3
 _PHONE_AGREEMENT = 0.9
-# Frozen from our own observers (pocketsphinx 5.1.1; DNSMOS weights of speechmos 0.0.1.1, torch 2.11.0 on a CPU), whose
+# Frozen from our own observers (pocketsphinx 5.1.1; DNSMOS weights of speechmos 0.0.1.1, NISQA's as
+# published, torch 2.11.0 on a CPU), whose
 # equality with the official packages is what the tests are about. Here they tell whether an installation is sound.
 _KNOWN_PHONES = (
     "AE IH L UW R EH IY UW AO UW IY AE AE T S UH L UH AE UW AO AH UW IY EY AW "
@@ -36,6 +37,16 @@ _KNOWN: dict[str, Observation] = {
             "dnsmos.ovrl": 2.40029,
         }
     },
+    "nisqa": {
+        "scores": {
+            "nisqa.mos": 1.81799,
+            "nisqa.noi": 3.92646,
+            "nisqa.dis": 1.84283,
+            "nisqa.col": 2.88051,
+            "nisqa.loud": 3.51387,
+        }
+    },
+    "nisqa_tts": {"scores": {"nisqa_tts.mos": 2.39517}},
 }
 
 
