@@ -73,7 +73,7 @@ def seconds_of(score: Score, clip: np.ndarray) -> float:
 def ours(mode: str) -> Score:
     """Our observer, loaded on the CPU."""
     observer = DNSMOSObserver(mode)
-    observer.load("cpu")
+    observer.ready("cpu")
 
     def score(clip: np.ndarray) -> dict[str, float]:
         (observation,) = observer.observe([Signal(clip, RATE)])

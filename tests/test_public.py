@@ -71,3 +71,12 @@ def test_a_metric_of_another_package_is_found_by_its_entry_point(
 def test_import_is_silent() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", "import slm_eval"], capture_output=True, check=True)
     assert done.stdout == done.stderr == b""
+
+
+def test_torch_is_told_to_wait_without_spinning_before_it_is_imported() -> None:
+    code = (
+        "import os, sys; from slm_eval.registry import make_metric; assert 'torch' not in sys.modules; "
+        "make_metric('dnsmos').observer.ready('cpu'); print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "PASSIVE True\n"
