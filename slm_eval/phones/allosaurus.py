@@ -56,6 +56,8 @@ class Allosaurus(Observer):
     sample_rate = _RATE
     in_worker = False
     observes_phones = True
+    _parts: tuple[FrontEnd, BLSTM, Decoder] | None = None
+    _digest: str | None = None
 
     def __init__(
         self, lang: str | None = None, *, model: str | Path | None = None, emit: float = 1.0, timestamps: bool = False
@@ -66,8 +68,6 @@ class Allosaurus(Observer):
         self.model = None if model is None else Path(model)
         self.emit = float(emit)
         self.timestamps = timestamps
-        self._parts: tuple[FrontEnd, BLSTM, Decoder] | None = None
-        self._digest: str | None = None
         if self.model is not None:
             model_files.check_whole(self.model)
         if self.lang != model_files.ALL_PHONES:
@@ -104,6 +104,10 @@ class Allosaurus(Observer):
         except SlmEvalError as error:
             return str(error)
         return None
+
+    def fetch(self) -> None:
+        """Raises SlmEvalError: the weights are not to be had."""
+        self._folder()
 
     def load(self, device: str) -> None:
         """Read the model onto ``device``.
