@@ -100,6 +100,14 @@ class AudioboxObserver(Observer):
         """None, or what is missing and how to get it. Never uses the network."""
         return checkpoints.problem(self.checkpoint)
 
+    def fetch(self) -> None:
+        """Raises SlmEvalError: the checkpoint is not to be had."""
+        checkpoints.locate(self.checkpoint)
+
+    def fetch(self) -> None:
+        """Download the checkpoint where it is not here."""
+        checkpoints.locate(self.checkpoint)
+
     def load(self, device: str) -> None:
         """Read the checkpoint onto ``device``.
 
