@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from slm_eval.corpus import load_corpus
     from slm_eval.errors import SlmEvalError
     from slm_eval.evaluation import Evaluation
+    from slm_eval.metrics.audiobox import AudioboxAesthetics
     from slm_eval.metrics.dnsmos import DNSMOS
+    from slm_eval.metrics.nisqa import NISQA
     from slm_eval.metrics.pjsd import pJSD
     from slm_eval.runner import RunOptions, evaluate
 
 _WHERE = {
     "DNSMOS": "slm_eval.metrics.dnsmos",
+    "NISQA": "slm_eval.metrics.nisqa",
+    "AudioboxAesthetics": "slm_eval.metrics.audiobox",
     "Evaluation": "slm_eval.evaluation",
     "RunOptions": "slm_eval.runner",
     "SlmEvalError": "slm_eval.errors",
@@ -33,6 +37,8 @@ _WHERE = {
 
 __all__ = [
     "DNSMOS",
+    "NISQA",
+    "AudioboxAesthetics",
     "Evaluation",
     "RunOptions",
     "SlmEvalError",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.divergence import coverage, jensen_shannon
+from slm_eval.divergence import LN2, coverage, jensen_shannon
 from slm_eval.floor import Floor, draw_splits, floor
 from slm_eval.incidence import Draws, Incidence, side_ranges
 from slm_eval.ngrams import Counts, Encoded, Ids, encode, window_keys
@@ -46,7 +46,8 @@ class Analysis:
         floor: what real speech would score against real speech at these sizes; None where it cannot be estimated.
         floor_sd: standard deviation of one such score.
         excess: value - floor. A test statistic, not a distance: it shrinks distances.
-        corrected: Chao-Wang-Jost estimate at equal sizes; less biased than the value, not unbiased.
+        corrected: Chao-Wang-Jost estimate at equal sizes; less biased than the value, not unbiased. None where so few
+            n-grams were seen twice that it falls out of the range of a divergence.
         coverage: 1 - f1/N of the pooled n-grams.
         n_ngrams, n_types, n_phones, n_utterances: of the generated and of the real side.
         floor_detail: how the floor was measured, or why there is none.
@@ -60,7 +61,7 @@ class Analysis:
     floor: float | None
     floor_sd: float | None
     excess: float | None
-    corrected: float
+    corrected: float | None
     coverage: float
     n_ngrams: tuple[int, int]
     n_types: tuple[int, int]
@@ -179,6 +180,7 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
     detail = floor(incidence, n_generated, sides.clusters[1], resamples.splits)
     measured = detail if isinstance(detail, Floor) else None
     covered = coverage(*counts)
+    estimate = corrected(incidence, n_generated, CORRECTION_CUTS, np.random.default_rng((resamples.seed, _CUTS)))
     lengths = sides.both.lengths
     return Analysis(
         n=n,
@@ -188,19 +190,31 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
         floor=measured.value if measured else None,
         floor_sd=measured.sd if measured else None,
         excess=value - measured.value if measured else None,
-        corrected=corrected(incidence, n_generated, CORRECTION_CUTS, np.random.default_rng((resamples.seed, _CUTS))),
+        corrected=estimate if _possible(estimate, sd) else None,
         coverage=covered,
         n_ngrams=totals,
         n_types=(int(np.count_nonzero(counts[0])), int(np.count_nonzero(counts[1]))),
         n_phones=(int(lengths[:n_generated].sum()), int(lengths[n_generated:].sum())),
         n_utterances=sides.n_utterances,
         floor_detail=detail,
-        warnings=_warnings(n, covered, totals, sides, sd, detail),
+        warnings=_warnings(n, covered, totals, sides, sd, detail, corrected_fails=not _possible(estimate, sd)),
     )
 
 
+def _possible(estimate: float, sd: float | None) -> bool:
+    """Whether an estimate lies in the range of a divergence, but for its noise (an unbiased one of 0 is half the time
+    below it). Entropy estimates of samples without repetitions lie far outside."""
+    return -3 * (sd or 0.0) - 1e-12 <= estimate <= LN2
+
+
 def _warnings(
-    n: int, covered: float, totals: tuple[int, int], sides: _Sides, sd: float | None, detail: Floor | Undefined
+    n: int,
+    covered: float,
+    totals: tuple[int, int],
+    sides: _Sides,
+    sd: float | None,
+    detail: Floor | Undefined,
+    corrected_fails: bool,
 ) -> tuple[str, ...]:
     # Without figures, which stand in the fields of the result: equal warnings of several n can then be told as one.
     found = []
@@ -218,6 +232,8 @@ def _warnings(
         found.append("there is no interval: half of the clips of a side, or of their n-grams, is none")
     elif min(clusters) < MIN_UTTERANCES:
         found.append(f"the interval is rough: a side has fewer than {MIN_UTTERANCES} clips")
+    if corrected_fails:
+        found.append("there is no corrected value: too few n-grams were seen more than once")
     if isinstance(detail, Undefined):
         found.append(f"there is no floor: {detail.reason}")
     return tuple(found)

@@ -19,9 +19,12 @@ METRICS = {
     "dnsmos": "slm_eval.metrics.dnsmos:DNSMOS",
     "nisqa": "slm_eval.metrics.nisqa:NISQA",
     "nisqa_tts": "slm_eval.metrics.nisqa:NISQATTS",
+    "audiobox": "slm_eval.metrics.audiobox:AudioboxAesthetics",
 }
 RECOGNIZERS = {
+    "allosaurus": "slm_eval.phones.allosaurus:Allosaurus",
     "pocketsphinx": "slm_eval.phones.pocketsphinx:PocketSphinx",
+    "wav2vec2": "slm_eval.phones.wav2vec2:Wav2Vec2",
 }
 # The order in which "auto" looks for a recogniser that can run here.
 _PREFERENCE = ("allosaurus", "pocketsphinx")
@@ -39,6 +42,15 @@ def metric_class(name: str) -> Callable[..., Metric]:
 def make_metric(metric: str | Metric) -> Metric:
     """A metric with its default options, by name; a metric is returned as it is."""
     return metric if isinstance(metric, Metric) else metric_class(metric)()
+
+
+def recognizer_class(name: str) -> Callable[..., Observer]:
+    """The class of a recogniser by its name.
+
+    Raises:
+        UsageError: no such recogniser; the message names near ones.
+    """
+    return _load("recognizer", name, RECOGNIZERS, "slm_eval.recognizers", Observer)
 
 
 def metric_names() -> list[str]:
@@ -71,7 +83,7 @@ def make_recognizer(name: str | Observer = "auto", lang: str | None = None) -> O
     if isinstance(name, Observer):
         return name
     if name != "auto":
-        return _load("recognizer", name, RECOGNIZERS, "slm_eval.recognizers", Observer)(lang=lang)
+        return recognizer_class(name)(lang=lang)
     reasons = []
     for candidate in _PREFERENCE:
         try:

@@ -15,10 +15,10 @@ from slm_eval.signature import Signature
 
 
 def test_python_names() -> None:
-    from slm_eval import DNSMOS, evaluate, pJSD
+    from slm_eval import DNSMOS, NISQA, AudioboxAesthetics, evaluate, pJSD
     from slm_eval.functional import pjsd
 
-    assert all(callable(each) for each in (DNSMOS, evaluate, pJSD, pjsd))
+    assert all(callable(each) for each in (DNSMOS, NISQA, AudioboxAesthetics, evaluate, pJSD, pjsd))
     assert set(slm_eval.__all__) <= set(dir(slm_eval))
     with pytest.raises(AttributeError, match="no attribute 'pJDS'"):
         _ = slm_eval.pJDS
@@ -37,6 +37,9 @@ def test_commands_and_options_of_run() -> None:
 def test_keys() -> None:
     assert make_metric("pjsd").keys == tuple(f"pjsd.{n}" for n in range(1, 6))
     assert make_metric("dnsmos").keys == ("dnsmos.p808", "dnsmos.sig", "dnsmos.bak", "dnsmos.ovrl")
+    assert make_metric("nisqa").keys == ("nisqa.mos", "nisqa.noi", "nisqa.dis", "nisqa.col", "nisqa.loud")
+    assert make_metric("nisqa_tts").keys == ("nisqa_tts.mos",)
+    assert make_metric("audiobox").keys == ("audiobox.CE", "audiobox.CU", "audiobox.PC", "audiobox.PQ")
 
 
 def test_signatures_come_back_and_say_what_differs() -> None:

@@ -357,3 +357,13 @@ def test_examples_in_docstrings_run(module: str) -> None:
     outcome = doctest.testmod(importlib.import_module(f"slm_eval.{module}"))
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_a_correction_out_of_range_is_withheld() -> None:
+    # No 3-gram occurs twice: Chao-Wang-Jost then gives 1.36 nats, more than any divergence.
+    rng = np.random.default_rng(0)
+    sides = [[list(rng.permutation(1000)[:15]) for _ in range(8)] for _ in range(2)]
+    result = analyse(*sides, (3,))[3]
+    assert isinstance(result, Analysis)
+    assert result.corrected is None
+    assert "there is no corrected value: too few n-grams were seen more than once" in result.warnings

@@ -71,4 +71,3 @@ def convolve(module: nn.Module, x_NTFC: Tensor) -> Tensor:
 def pool(x_NTFC: Tensor) -> Tensor:
     """2×2 maxima of (N, T, F, C); an odd last column or row is dropped. ReLU and maximum commute."""
     return F.max_pool2d(x_NTFC.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
-

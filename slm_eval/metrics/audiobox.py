@@ -104,10 +104,6 @@ class AudioboxObserver(Observer):
         """Raises SlmEvalError: the checkpoint is not to be had."""
         checkpoints.locate(self.checkpoint)
 
-    def fetch(self) -> None:
-        """Download the checkpoint where it is not here."""
-        checkpoints.locate(self.checkpoint)
-
     def load(self, device: str) -> None:
         """Read the checkpoint onto ``device``.
 

@@ -34,7 +34,7 @@ class DivergenceSummary(Summary):
     floor: float | None
     floor_sd: float | None
     excess: float | None
-    corrected: float
+    corrected: float | None
     coverage: float
     sd: float | None
     n_ngrams: dict[str, int]
@@ -173,7 +173,7 @@ class pJSD(Metric):
             floor=in_unit(found.floor),
             floor_sd=in_unit(found.floor_sd),
             excess=in_unit(found.excess),
-            corrected=found.corrected * per_nat,
+            corrected=in_unit(found.corrected),
             coverage=found.coverage,
             sd=in_unit(found.sd),
             n_ngrams=_by_side(found.n_ngrams),

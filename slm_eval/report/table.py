@@ -24,9 +24,9 @@ def render(evaluation: Evaluation) -> str:
         unit = divergences[0].unit
         header = [unit, "value", "95 % interval", "real vs real", "excess", "corrected", "coverage", "n-grams"]
         blocks.append(_grid(header, [_divergence_row(each) for each in divergences]))
-    if scores:
-        header = [scores[0].unit, "value", "95 % interval", "sd", "n", "real", "95 % interval", "n"]
-        blocks.append(_grid(header, [_score_row(each) for each in scores]))
+    for unit in dict.fromkeys(each.unit for each in scores):
+        header = [unit, "value", "95 % interval", "sd", "n", "real", "95 % interval", "n"]
+        blocks.append(_grid(header, [_score_row(each) for each in scores if each.unit == unit]))
     notes = [f"not computed: {', '.join(keys)}: {reason}" for reason, keys in _absent(evaluation).items()]
     notes += [f"warning: {', '.join(keys)}: {warning}" for warning, keys in _warnings(evaluation).items()]
     return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])]) + "\n"
