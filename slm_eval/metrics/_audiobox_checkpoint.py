@@ -62,7 +62,7 @@ def problem(checkpoint: str | None) -> str | None:
     if not Path(checkpoint).exists() and not _is_repo(checkpoint):
         return f"there is no Audiobox checkpoint at {checkpoint}; give a file, a folder or a Hugging Face repository id"
     found = _at_hand(checkpoint)
-    forbidden = weights._offline_by()
+    forbidden = weights.offline_by()
     if found is None and forbidden is not None:
         return f"the checkpoint {checkpoint} is not in the Hugging Face cache; unset {forbidden} to fetch it"
     if found is None and not hub.client_installed():

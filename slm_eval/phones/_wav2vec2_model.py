@@ -85,7 +85,7 @@ def problem(model: str | None) -> str | None:
         return f"there is no wav2vec2 model {model}; give a folder or a Hugging Face repository id"
     if _cached(model) is not None:
         return None
-    forbidden = weights._offline_by()
+    forbidden = weights.offline_by()
     if forbidden is not None:
         return f"the model {model} is not in the Hugging Face cache; unset {forbidden} to fetch it"
     return None if hub.client_installed() else f"fetching {model} needs huggingface_hub; pip install huggingface_hub"
