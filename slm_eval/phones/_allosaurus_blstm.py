@@ -24,7 +24,9 @@ from torch import Tensor, nn
 
 _MAX_ROWS = 32  # clips side by side: the fastest of 8, 16, 32, 64 and 128 on a CPU
 _MIN_ROWS = 8  # fewer only to give every thread a group
-_STEPS = 64  # of a piece; 32 to 128 are equally fast, 512 is a third slower (its gates leave the cache)
+# Steps times clips of a piece: larger ones are a third slower (their gates leave the cache), smaller ones 10 % (the
+# library arranges the weights anew for each).
+_PIECE = 2048
 # A product of fewer than 16 rows takes another path in the CPU's library, whose sums differ in the last digit.
 _OUTPUT_ROWS = 256
 
@@ -72,15 +74,16 @@ class BLSTM:
         return self._output(x_TD)
 
     def _walk(self, lengths: Sequence[int], group: range, backwards: bool) -> Iterator[_Piece]:
-        """How one direction walks over a group: a piece per ``_STEPS`` steps, of the clips that last so long."""
+        """How one direction walks over a group: pieces of so many steps of the clips that last so long."""
+        length = _PIECE // (_MAX_ROWS if self._fixed_shape else len(group))
         counts = torch.tensor(lengths)
         begins = (counts.cumsum(0) - counts)[group.start : group.stop]
         counts = counts[group.start : group.stop]
-        for first in range(0, int(counts[0]), _STEPS):
+        for first in range(0, int(counts[0]), length):
             rows = int((counts > first).sum())
-            last = min(first + _STEPS, int(counts[0]))
+            last = min(first + length, int(counts[0]))
             if self._fixed_shape:
-                rows, last = _MAX_ROWS, first + _STEPS
+                rows, last = _MAX_ROWS, first + length
             spare = max(0, rows - len(counts))
             own, begin = (nn.functional.pad(each[:rows], (0, spare)) for each in (counts, begins))
             step = torch.arange(first, last)[:, None]
