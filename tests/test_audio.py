@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from conftest import noise
 
 from slm_eval.audio import AudioError, check, duration, read_audio, resample, to_mono
@@ -180,8 +179,3 @@ def _refused(path: Path, code: str, message: str) -> None:
     assert error.value.code == code
     assert message in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_soundfile_is_what_is_compared_with() -> None:
-    # The formats above are those of the libsndfile that is installed: old ones cannot write mp3 and opus.
-    assert tuple(map(int, soundfile.__libsndfile_version__.split(".")[:2])) >= (1, 1)
