@@ -10,24 +10,14 @@ from typing import Any
 import click
 
 from slm_eval._version import __version__
-from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.commands import Commands
 
 
-class _Group(click.Group):
-    """Commands whose errors are one line: exit status 2 for bad usage, 1 for everything else that went wrong."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except UsageError as error:
-            raise click.UsageError(str(error)) from error
-        except SlmEvalError as error:
-            raise click.ClickException(str(error)) from error
-        except KeyboardInterrupt:
-            raise click.ClickException("stopped; what was observed is kept, the same command continues") from None
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    stopped="stopped; what was observed is kept, the same command continues",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="slm-eval")
 def main() -> None:
     """How well does a spoken language model speak? Score generated speech against real speech."""

@@ -1,0 +1,18 @@
+"""The command line of the model zoo: parse, call, print. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import click
+
+from slm_eval._version import __version__
+from slm_eval.commands import Commands
+
+
+@click.group(
+    cls=Commands,
+    stopped="stopped; what was finished is kept, the same command continues",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="slm-zoo")
+def main() -> None:
+    """The reference model: train, sample and vocode continuous-diffusion spoken language models."""
