@@ -1,0 +1,190 @@
+"""A finished run, read back: summary.json and clips.jsonl, checked, for what is done with runs afterwards.
+
+Comparing, ranking and reporting work on what a run wrote, or on an evaluation that was just made; both look the same
+here. Files that were cut, edited or written by another version are refused with one line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.evaluation import SCHEMA, Evaluation
+from slm_eval.signature import Signature
+
+SIDES = ("generated", "real")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run found out, by clip and in sum.
+
+    Attributes:
+        name: for people; the name of its folder.
+        summary: the object of summary.json.
+        clips: the objects of clips.jsonl by side, in the order of their ids.
+        folder: where it was read from; None for an evaluation that was not written.
+    """
+
+    name: str
+    summary: dict[str, Any]
+    clips: dict[str, list[dict[str, Any]]]
+    folder: Path | None = None
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, name: str) -> FinishedRun:
+        """An evaluation as if it had been written and read back."""
+        clips = {side: [clip.to_dict() for clip in evaluation.clips[side]] for side in SIDES}
+        return cls(name, evaluation.to_dict(), clips)
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Key -> what summary.json says of it."""
+        return self.summary["metrics"]
+
+    @property
+    def divergences(self) -> dict[int, dict[str, Any]]:
+        """n -> what summary.json says of pJSD-n, in the order of n."""
+        found = {int(key.partition(".")[2]): each for key, each in self.metrics.items() if key.startswith("pjsd.")}
+        return dict(sorted(found.items()))
+
+    @property
+    def score_keys(self) -> list[str]:
+        """Keys of the per-clip metrics."""
+        return [key for key in self.metrics if not key.startswith("pjsd.")]
+
+    def signature(self, key: str) -> Signature:
+        """How a number was computed."""
+        return Signature.parse(self.metrics[key]["signature"])
+
+    def scores(self, key: str, side: str = "generated") -> dict[str, float]:
+        """Clip id -> score, for the clips that this metric could score."""
+        return {clip["id"]: clip["scores"][key] for clip in self.clips[side] if key in clip["scores"]}
+
+    def phones(self, side: str = "generated") -> dict[str, list[str]]:
+        """Clip id -> phones, for the clips that were recognised."""
+        return {clip["id"]: clip["phones"] for clip in self.clips[side] if clip["phones"] is not None}
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is the folder of a finished run, rather than speech."""
+    return (path / "summary.json").is_file()
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """Read a run's folder.
+
+    Raises:
+        UsageError: there is no finished run.
+        SlmEvalError: its files are of another schema, damaged, or do not belong together; the message names the place.
+    """
+    if not is_run(folder):
+        if (folder / "shard.json").is_file():
+            raise UsageError(f"{folder} is one shard of a run; `slm-eval merge` puts shards together")
+        raise UsageError(f"{folder} is no finished run: it has no summary.json, which `slm-eval run` writes at its end")
+    summary = _parse(folder / "summary.json", _read(folder / "summary.json"), "")
+    _check_summary(folder / "summary.json", summary)
+    clips = read_clips(folder / "clips.jsonl")
+    for side in SIDES:
+        told = summary["corpora"][side]["n_total"]
+        if told != len(clips[side]):
+            raise SlmEvalError(
+                f"{folder}: summary.json tells of {told} {side} clips, clips.jsonl holds {len(clips[side])}; "
+                "one of the files was changed: run it again"
+            )
+    return FinishedRun(folder.resolve().name, summary, clips, folder)
+
+
+def read_clips(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The objects of a clips.jsonl by side, in the order of their ids.
+
+    Raises:
+        SlmEvalError: a line that is not what a run writes; the message gives its number.
+    """
+    clips: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    for number, line in enumerate(_read(path).split("\n"), start=1):
+        if line:
+            clip = _parse(path, line, f" line {number}")
+            problem = _problem(clip)
+            if problem is not None:
+                raise SlmEvalError(f"{path} line {number}: {problem}")
+            clips[clip["side"]].append(clip)
+    for side, of_side in clips.items():
+        of_side.sort(key=lambda clip: clip["id"])
+        repeated = next(_repeated(clip["id"] for clip in of_side), None)
+        if repeated is not None:
+            raise SlmEvalError(f"{path}: the {side} clip {repeated!r} is there more than once")
+    return clips
+
+
+def _check_summary(path: Path, summary: Any) -> None:
+    if not isinstance(summary, dict) or "schema" not in summary:
+        raise SlmEvalError(f"{path} is no summary of a run: it does not say its schema")
+    if summary["schema"] != SCHEMA:
+        raise SlmEvalError(
+            f"{path} has schema {summary['schema']}, this version reads {SCHEMA}; run it again with this one"
+        )
+    try:
+        keys = {key: metric["signature"] for key, metric in summary["metrics"].items()}
+        for side in SIDES:
+            _ = summary["corpora"][side]["n_total"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SlmEvalError(f"{path} lacks a part that every run writes ({error}); run it again") from error
+    for key, signature in keys.items():
+        try:
+            Signature.parse(signature)
+            float(summary["metrics"][key]["value"])
+        except (KeyError, TypeError, ValueError, AttributeError, SlmEvalError) as error:
+            raise SlmEvalError(f"{path}: {key} has no value with a signature ({error}); run it again") from error
+
+
+def _problem(clip: Any) -> str | None:
+    """What is wrong with a line of clips.jsonl, or None."""
+    if not isinstance(clip, dict) or not {"id", "side", "status", "scores", "phones"} <= clip.keys():
+        return "not a clip of a run: id, side, status, scores and phones are needed"
+    if not isinstance(clip["id"], str) or clip["side"] not in SIDES:
+        return f"id is a text and side one of {', '.join(SIDES)}, got {clip['id']!r} and {clip['side']!r}"
+    if not isinstance(clip["scores"], dict):
+        return f"scores of {clip['id']!r} are no object"
+    for key, score in clip["scores"].items():
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+            return f"{key} of {clip['id']!r} is {score!r}, not a score"
+    phones = clip["phones"]
+    if phones is not None and not (isinstance(phones, list) and all(isinstance(phone, str) for phone in phones)):
+        return f"phones of {clip['id']!r} are no list of texts"
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SlmEvalError(f"cannot read {path}: {reason}; a finished run has it, run it again") from error
+
+
+def _parse(path: Path, text: str, where: str) -> Any:
+    def refuse(constant: str) -> float:
+        raise SlmEvalError(f"{path}{where}: {constant} is not a number that means anything; run it again")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        at = where or f" line {error.lineno}"
+        raise SlmEvalError(f"{path}{at} is no JSON ({error.msg}): the file was cut or edited; run it again") from error
+    except RecursionError as error:
+        raise SlmEvalError(f"{path}{where} is nested too deeply to be of a run") from error
+
+
+def _repeated(ids: Iterable[str]) -> Iterator[str]:
+    """Neighbours that are equal, in sorted ids."""
+    before: str | None = None
+    for each in ids:
+        if each == before:
+            yield each
+        before = each

@@ -1,0 +1,83 @@
+"""A run read back is the evaluation that was written, and what was tampered with is refused with its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise
+from fakes import Loudness, SpellingObserver
+
+from slm_eval import evaluate, pJSD
+from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.evaluation import Evaluation
+from slm_eval.finished import FinishedRun, read_run
+from slm_eval.report.files import write_run
+
+
+@pytest.fixture
+def run(tmp_path: Path, write_wav: Callable[..., Path]) -> tuple[Path, Evaluation]:
+    for side in ("generated", "real"):
+        for at in range(3):
+            write_wav(tmp_path / side / f"{at}.wav", noise(0.3 + 0.01 * at, seed=at + 10 * (side == "real")))
+    write_wav(tmp_path / "generated" / "silent.wav", np.zeros(8000, np.float32))
+    metrics = [Loudness(), pJSD(n=(1, 2), recognizer=SpellingObserver())]
+    evaluation = evaluate(tmp_path / "generated", tmp_path / "real", metrics)
+    write_run(evaluation, tmp_path / "run")
+    return tmp_path / "run", evaluation
+
+
+def test_read_back_equals_what_was_written(run: tuple[Path, Evaluation]) -> None:
+    folder, evaluation = run
+    read, made = read_run(folder), FinishedRun.of(evaluation, "run")
+    assert (read.name, read.summary, read.clips) == (
+        made.name, json.loads(json.dumps(made.summary)), json.loads(json.dumps(made.clips)),
+    )  # fmt: skip
+    assert list(read.divergences) == [1, 2]
+    assert read.score_keys == ["loudness.rms"]
+    assert list(read.scores("loudness.rms")) == ["0.wav", "1.wav", "2.wav"]
+    assert read.phones("real")["1.wav"] == list("2480")
+    assert read.signature("pjsd.2").fields["n"] == "2"
+
+
+SCORE = '"loudness.rms": 0.'
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "message"),
+    [
+        ("summary.json", lambda text: text[: len(text) // 2], r"summary\.json line .* is no JSON"),
+        ("summary.json", lambda text: text.replace('"schema": 1', '"schema": 7'), "has schema 7, this .* reads 1"),
+        ("summary.json", lambda text: text.replace('"corpora"', '"korpora"'), "lacks a part"),
+        ("summary.json", lambda text: text.replace("|n:1|", "|n=1|"), r"pjsd\.1 has no value with a signature"),
+        ("clips.jsonl", lambda text: text.replace(SCORE, '"loudness.rms": NaN, "x": 0.', 1), "line 1: NaN"),
+        ("clips.jsonl", lambda text: text.replace(SCORE, '"loudness.rms": 1e999, "x": 0.', 1), "is inf"),
+        ("clips.jsonl", lambda text: text.split("\n", 1)[1], r"tells of 4 generated clips, clips\.jsonl holds 3"),
+        ("clips.jsonl", lambda text: text.split("\n")[0] + "\n" + text, r"'0\.wav' is there more than once"),
+        ("clips.jsonl", lambda text: text.replace('"side": "real"', '"side": "surreal"'), "line 5: id is a text"),
+        ("clips.jsonl", lambda text: "[]\n", "line 1: not a clip of a run"),
+    ],
+)
+def test_a_changed_file_is_refused(
+    run: tuple[Path, Evaluation], file: str, edit: Callable[[str], str], message: str
+) -> None:
+    path = run[0] / file
+    text = path.read_text()
+    assert edit(text) != text
+    path.write_text(edit(text))
+    with pytest.raises(SlmEvalError, match=message):
+        read_run(run[0])
+
+
+def test_what_is_no_run(run: tuple[Path, Evaluation], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no finished run"):
+        read_run(tmp_path / "generated")
+    (run[0] / "clips.jsonl").unlink()
+    with pytest.raises(SlmEvalError, match=r"cannot read .*clips\.jsonl: No such file"):
+        read_run(run[0])
+    (tmp_path / "real" / "shard.json").write_text("{}")
+    with pytest.raises(UsageError, match="slm-eval merge"):
+        read_run(tmp_path / "real")
