@@ -10,12 +10,14 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from slm_eval.audio import EXTENSIONS
 from slm_eval.errors import UsageError
+from slm_eval.provenance import NAME as PROVENANCE
+from slm_eval.provenance import read_provenance
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,12 @@ class Clip:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips in the order of their ids, and how many files were passed over, by reason."""
+    """Clips in the order of their ids, how many files were passed over, by reason, and what the folder says of itself."""
 
     path: str
     clips: tuple[Clip, ...]
     ignored: dict[str, int] = field(default_factory=dict)
+    provenance: dict[str, Any] | None = None  # of provenance.json in the folder: how the speech was made
 
     @property
     def has_audio(self) -> bool:
@@ -46,7 +49,7 @@ class Corpus:
 
     def limit(self, n: int | None) -> Corpus:
         """The first ``n`` clips in the order of ids."""
-        return self if n is None else Corpus(self.path, self.clips[:n], self.ignored)
+        return self if n is None else replace(self, clips=self.clips[:n])
 
 
 def load_corpus(path: str | os.PathLike[str]) -> Corpus:
@@ -63,6 +66,7 @@ def load_corpus(path: str | os.PathLike[str]) -> Corpus:
     if not path.exists():
         raise UsageError(f"{path} does not exist; expected a folder, a file list, wav.scp or *.jsonl")
     ignored: Counter[str] = Counter()
+    provenance = read_provenance(path) if path.is_dir() else None
     if path.is_dir():
         clips = list(_from_folder(path, ignored))
     elif path.suffix == ".scp":
@@ -78,7 +82,8 @@ def load_corpus(path: str | os.PathLike[str]) -> Corpus:
     _refuse_duplicates(path, clips)
     if len({clip.path is None for clip in clips}) > 1:
         raise UsageError(f"{path} mixes audio and ready-made phones; put them into two corpora")
-    return Corpus(str(path), tuple(sorted(clips, key=lambda clip: clip.id)), dict(sorted(ignored.items())))
+    in_order = tuple(sorted(clips, key=lambda clip: clip.id))
+    return Corpus(str(path), in_order, dict(sorted(ignored.items())), provenance)
 
 
 def _from_folder(root: Path, ignored: Counter[str]) -> Iterator[Clip]:
@@ -98,6 +103,8 @@ def _from_folder(root: Path, ignored: Counter[str]) -> Iterator[Clip]:
         for name in files:
             if name.startswith("."):
                 ignored["hidden"] += 1
+            elif name == PROVENANCE and Path(folder) == root:
+                continue
             elif os.path.splitext(name)[1].lower() not in EXTENSIONS:
                 ignored["not_audio"] += 1
             else:

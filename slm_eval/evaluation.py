@@ -143,6 +143,7 @@ class Evaluation:
             "seconds": _total(clip.seconds for clip in clips if not clip.sound.failure),
             "failures": dict(sorted(failures.items())),
             "ignored": corpus.ignored,
+            **({} if corpus.provenance is None else {"provenance": corpus.provenance}),
         }
 
 

@@ -134,3 +134,16 @@ def test_names_that_are_not_utf8_can_be_written(tmp_path: Path) -> None:
 def test_limit_takes_the_first_ids(folder: Path) -> None:
     assert [clip.id for clip in load_corpus(folder).limit(2).clips] == IDS[:2]
     assert load_corpus(folder).limit(None).clips == load_corpus(folder).clips
+
+
+def test_a_folder_says_how_it_was_made(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"x")
+    assert load_corpus(tmp_path).provenance is None
+    (tmp_path / "provenance.json").write_text('{"checkpoint": "abc", "guidance": 2}')
+    corpus = load_corpus(tmp_path)
+    assert corpus.provenance == corpus.limit(1).provenance == {"checkpoint": "abc", "guidance": 2}
+    assert corpus.ignored == {}
+    for damaged in ("[1]", "{", '{"guidance": NaN}'):
+        (tmp_path / "provenance.json").write_text(damaged)
+        with pytest.raises(UsageError, match=r"provenance\.json .*mend or remove it"):
+            load_corpus(tmp_path)
