@@ -35,7 +35,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips in the order of their ids, how many files were passed over, by reason, and what the folder says of itself."""
+    """Clips in the order of their ids, how many files were passed over and why, and what the folder says of itself."""
 
     path: str
     clips: tuple[Clip, ...]
