@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from pathlib import Path
 import soundfile
 import speed_dnsmos
 import speed_ngrams
+from machine import stamp
 
 from slm_eval.audio import read_audio
 from slm_eval.observer import Signal
@@ -185,13 +185,12 @@ def main() -> None:
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--output", type=Path, help="JSON file; parts that it holds already are kept")
     arguments = parser.parse_args()
-    machine = {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()}
     results: dict[str, object] = json.loads(arguments.output.read_text()) if _exists(arguments.output) else {}
     for part in arguments.part:
         rows = PARTS[part](arguments.audio)
         for row in rows:
             print("  ".join(f"{key}: {_shown(value)}" for key, value in row.items()), flush=True)
-        results[part] = {"date": time.strftime("%Y-%m-%d"), "commit": _commit(), "machine": machine, "rows": rows}
+        results[part] = {**stamp(), "rows": rows}
         if arguments.output:
             arguments.output.parent.mkdir(parents=True, exist_ok=True)
             arguments.output.write_text(json.dumps(results, indent=1) + "\n")
@@ -203,18 +202,6 @@ def _exists(path: Path | None) -> bool:
 
 def _shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _processor() -> str:
-    models = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return models[0] if models else platform.processor()
 
 
 if __name__ == "__main__":

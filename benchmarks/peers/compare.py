@@ -17,12 +17,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import venv
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +31,8 @@ import soundfile
 from slm_eval.audio import resample
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from machine import stamp  # noqa: E402 - beside the folder of this script
 
 
 @dataclass(frozen=True)
@@ -210,9 +210,7 @@ def main() -> None:
     ours = sum(seconds / row["ours_x_real_time"] for row in rows)
     print(f"all together: {official / ours:.2f} x the speed of the official packages")
     if arguments.output:
-        machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-        table = {"date": time.strftime("%Y-%m-%d"), "audio_seconds": seconds, "machine": machine, "rows": rows}
-        table["ratio_of_all"] = official / ours
+        table = {**stamp(), "audio_seconds": seconds, "rows": rows, "ratio_of_all": official / ours}
         arguments.output.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
 
 
