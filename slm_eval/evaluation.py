@@ -95,6 +95,7 @@ class Evaluation:
     clips: dict[str, list[ClipResult]]
     summaries: dict[str, Summary]
     not_computed: dict[str, NotComputed]
+    environment: dict[str, str | None] = field(default_factory=lambda: environment())
 
     def __getitem__(self, key: str) -> Summary:
         """The summary of a key such as "pjsd.5" or "dnsmos.ovrl".
@@ -114,7 +115,7 @@ class Evaluation:
             "version": __version__,
             "corpora": {side: self._corpus(side) for side in self.corpora},
             "metrics": {key: summary.to_dict() for key, summary in self.summaries.items()},
-            "environment": environment(),
+            "environment": self.environment,
             "not_computed": {key: absent.reason for key, absent in self.not_computed.items()},
         }
 

@@ -110,6 +110,14 @@ class Metric(ABC):
     def keys(self) -> tuple[str, ...]:
         """Keys of the summaries, as in summary.json."""
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of the constructor that ``summarise`` depends on, as JSON values.
+
+        Shards of a run are merged where the observer's model may not be: the metric is made again from these.
+        """
+        return {}
+
     def prepare(self, corpora: dict[str, Corpus]) -> str | None:
         """None when this metric can be computed on these corpora here, else one line that says why not."""
         for side, corpus in corpora.items():

@@ -70,15 +70,29 @@ def evaluate(
 
     >>> evaluate("gen/", "real/", metrics=[pJSD(n=(1, 5)), DNSMOS()]).to_pandas()  # doctest: +SKIP
     """
-    options = options or RunOptions()
+    corpora, runnable, left_out = plan(generated, real, metrics)
+    clips = observe(corpora, [metric.observer for metric in runnable], options or RunOptions())
+    return summarise(corpora, clips, runnable, left_out)
+
+
+def plan(
+    generated: str | os.PathLike[str] | Corpus,
+    real: str | os.PathLike[str] | Corpus,
+    metrics: Sequence[Metric | str] | None,
+) -> tuple[dict[str, Corpus], list[Metric], dict[str, NotComputed]]:
+    """What is scored, the metrics that can be computed, and why the others cannot; arguments as for ``evaluate``.
+
+    Raises:
+        UsageError: a path or a name that does not exist.
+        SlmEvalError: none of the metrics can be computed.
+    """
     corpora = {"generated": _corpus(generated), "real": _corpus(real)}
     asked = [make_metric(metric) for metric in (metric_names() if metrics is None else metrics)]
     runnable, left_out = choose(asked, corpora)
     if not runnable:
         reasons = dict.fromkeys(absent.reason for absent in left_out.values())
         raise SlmEvalError(f"none of the metrics can be computed: {'; '.join(reasons)}")
-    clips = observe(corpora, [metric.observer for metric in runnable], options)
-    return summarise(corpora, clips, runnable, left_out)
+    return corpora, runnable, left_out
 
 
 def choose(metrics: Sequence[Metric], corpora: dict[str, Corpus]) -> tuple[list[Metric], dict[str, NotComputed]]:
@@ -121,6 +135,9 @@ def observe(
             _recall(sounds, list(by_fingerprint), store)
         _observe_missing(sounds, by_fingerprint, store, options)
     _check_failures(sounds, options)
+    for sound in sounds:  # in one order, whatever the cache knew: equal runs write equal files
+        seen = sound.observations
+        sound.observations = {fingerprint: seen[fingerprint] for fingerprint in by_fingerprint if fingerprint in seen}
     return clips
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from fakes import FailingObserver, Loudness, SpellingObserver
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.evaluation import Evaluation
+from slm_eval.metric import ScoreMetric
 from slm_eval.metrics.pjsd import pJSD
+from slm_eval.observer import Observation, Observer, Refusal, Signal
 from slm_eval.runner import RunOptions, evaluate
+from slm_eval.signature import Signature
 
 Write = Callable[..., Path]
 
@@ -90,6 +93,20 @@ def test_a_second_run_observes_nothing_and_is_equal(corpora: tuple[Path, Path]) 
     assert metric.observer.batches == [1]  # only the clip that it refuses: refusals are not stored
     assert as_json(run(corpora)) == first
     assert as_json(run(corpora, fresh=True)) == first
+
+
+def test_what_the_cache_knew_does_not_show_in_the_order_of_scores(tmp_path: Path, write_wav: Write) -> None:
+    write_wav(tmp_path / "x" / "a.wav", noise(0.5))
+
+    def line(names: list[str], cache: str) -> str:
+        evaluation = evaluate(
+            tmp_path / "x", tmp_path / "x", metrics=[Named(name) for name in names],
+            options=RunOptions(cache=tmp_path / cache),
+        )  # fmt: skip
+        return json.dumps(evaluation.clips["real"][0].to_dict())
+
+    line(["b"], "knows_b")
+    assert line(["a", "b"], "knows_b") == line(["a", "b"], "knows_nothing")
 
 
 def test_a_changed_file_is_observed_again(corpora: tuple[Path, Path], write_wav: Write) -> None:
@@ -178,6 +195,34 @@ def test_an_unreadable_file_is_reported(tmp_path: Path, corpora: tuple[Path, Pat
     if os.access(corpora[1] / "0.wav", os.R_OK):
         pytest.skip("this user may read everything")
     assert run(corpora).to_dict()["corpora"]["real"]["failures"] == {"permission": 1}
+
+
+class Named(ScoreMetric):
+    """Any number of metrics with keys of their own."""
+
+    name = "named"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(NamedObserver(key))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.observer.key,)
+
+
+class NamedObserver(Observer):
+    name = "named"
+    sample_rate = None
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    @property
+    def fingerprint(self) -> Signature:
+        return Signature(self.name, key=self.key)
+
+    def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:
+        return [{"scores": {self.key: len(signal.samples)}} for signal in signals]
 
 
 class Unreachable(Loudness):

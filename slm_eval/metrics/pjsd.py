@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
-from typing import Literal
+from typing import Any, Literal
 
 from slm_eval.analysis import Analysis, analyse
 from slm_eval.corpus import Corpus
@@ -98,6 +98,11 @@ class pJSD(Metric):
     def keys(self) -> tuple[str, ...]:
         """One per n: "pjsd.5"."""
         return tuple(f"{self.name}.{n}" for n in self.orders)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All that is not about recognising phones."""
+        return {"n": list(self.orders), "log_base": self.log_base, "seed": self.seed}
 
     def prepare(self, corpora: dict[str, Corpus]) -> str | None:
         """Ready-made phones need no recogniser, but must come from the one that recognises the other side.
