@@ -83,7 +83,7 @@ class ClipResult:
         if refused:
             line["refused"] = refused
         if facts:
-            line["audio"] = {"sample_rate": facts.sample_rate, "channels": facts.channels, "peak": facts.peak}
+            line["audio"] = {name: value for name, value in facts._asdict().items() if name != "seconds"}
         return line
 
 

@@ -30,7 +30,7 @@ from slm_eval.store import Store, cache_folder, content_digest
 from slm_eval.workers import Decoded, Job, decode_all
 
 # What decoding found out about a clip is cached like an observation, so that a cached run decodes nothing.
-_FACTS = "audio|rev:1"
+_FACTS = "audio|rev:2"
 _READERS = 4  # threads that digest files: enough to keep a disk busy, and hashing releases the GIL
 
 _Result = tuple[Job, Decoded | AudioError]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import noise
 
-from slm_eval.audio import AudioError, check, duration, read_audio, resample, to_mono
+from slm_eval.audio import AudioError, check, duration, read_audio, resample, silence, to_mono
 
 Write = Callable[..., Path]
 
@@ -179,3 +179,18 @@ def _refused(path: Path, code: str, message: str) -> None:
     assert error.value.code == code
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+@pytest.mark.parametrize("level", [1e-4, 1.0, 1e25])
+def test_silence_is_the_share_of_pauses_whatever_the_level(rate: int, level: float) -> None:
+    tone = np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
+    # 1 s of tone, 0.5 s at -40 dB, 1 s of tone at -20 dB (no pause), 0.06 s of nothing (too short for a pause).
+    parts = [tone, 0.01 * tone[: rate // 2], 0.1 * tone, 0 * tone[: round(0.06 * rate)]]
+    samples = (level * np.concatenate(parts)).astype(np.float32)
+    assert silence(samples, rate) == pytest.approx(0.5 / 2.56, abs=0.01)
+
+
+def test_silence_of_nothing_but_tone_and_of_less_than_a_frame() -> None:
+    assert silence(np.ones(16_000, dtype=np.float32), 16_000) == 0
+    assert silence(np.ones(100, dtype=np.float32), 16_000) == 0
