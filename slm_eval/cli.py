@@ -5,12 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from slm_eval._version import __version__
 from slm_eval.commands import Commands
+
+if TYPE_CHECKING:
+    from slm_eval.corpus import Corpus
+    from slm_eval.evaluation import Evaluation
+    from slm_eval.metric import Metric
+    from slm_eval.runner import RunOptions
+    from slm_eval.shards import Share
 
 
 @click.group(
@@ -65,6 +72,7 @@ def _observing(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Nats or bits.")
 @click.option("--seed", default=0, show_default=True, help="Of the random draws behind intervals and floors.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the table.")
+@click.option("--shard", metavar="I/N", help="Only the I-th of N shares of the clips, for `merge`; or slurm.")
 @_observing
 def run(
     generated: str,
@@ -76,6 +84,7 @@ def run(
     log_base: str,
     seed: int,
     as_json: bool,
+    shard: str | None,
     recognizer: str,
     lang: str | None,
     limit: int | None,
@@ -84,19 +93,78 @@ def run(
     """Score a folder of generated speech against a folder of real speech."""
     from slm_eval.corpus import load_corpus
     from slm_eval.presets import choose_metrics
-    from slm_eval.report.files import dump, write_run
-    from slm_eval.report.table import render
     from slm_eval.runner import RunOptions, evaluate
+    from slm_eval.shards import parse_share
 
+    share = None if shard is None else parse_share(shard)
     corpora = load_corpus(generated).limit(limit), load_corpus(real).limit(limit)
     chosen = choose_metrics(metrics, preset, recognizer=recognizer, lang=lang, n=ngrams, log_base=log_base, seed=seed)
-    evaluation = evaluate(*corpora, metrics=chosen, options=RunOptions(progress=True, **observing))
-    folder = output or Path("runs", Path(generated).resolve().stem)
+    options = RunOptions(progress=True, **observing)
+    folder = Path("runs", Path(generated).resolve().stem)
+    named = metrics is not None or preset is not None
+    if share is not None:
+        _run_shard(share, corpora, chosen, options, output, folder, named=named, as_json=as_json)
+    else:
+        _finish(evaluate(*corpora, metrics=chosen, options=options), output or folder, as_json=as_json, named=named)
+
+
+def _run_shard(
+    share: Share,
+    corpora: tuple[Corpus, Corpus],
+    metrics: list[Metric],
+    options: RunOptions,
+    output: Path | None,
+    folder: Path,
+    *,
+    named: bool,
+    as_json: bool,
+) -> None:
+    """One share of a run: observe, write, and say what is there. ``folder`` is that of the whole run."""
+    from slm_eval.errors import UsageError
+    from slm_eval.report.table import render
+    from slm_eval.shards import observe_share, refuse_run, write_shard
+
+    if as_json:
+        raise UsageError("--json prints a summary, which a shard has not; give it to `slm-eval merge`")
+    output = output or folder.with_name(f"{folder.name}.shard-{share.index}-of-{share.count}")
+    refuse_run(output)
+    shard = observe_share(*corpora, share, metrics, options, named=named)
+    write_shard(shard, output)
+    click.echo(render(shard.seen))
+    click.echo(f"shard {share} written to {output}; `slm-eval merge` puts shards together")
+    _exit(shard.seen, named=named)
+
+
+@main.command()
+@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SHARD...")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the table.")
+def merge(shards: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Put the shards of a run together: the same results as without shards, and no audio is read."""
+    from slm_eval.errors import UsageError
+    from slm_eval.merging import merge as put_together
+    from slm_eval.shards import NAME, read_shard
+
+    if (output / NAME).exists():
+        raise UsageError(f"{output} is a shard; choose another --output for the whole run")
+    read = [read_shard(folder) for folder in shards]
+    _finish(put_together(read), output, as_json=as_json, named=read[0].named)
+
+
+def _finish(evaluation: Evaluation, folder: Path, *, as_json: bool, named: bool) -> None:
+    """Write and print what a run found out. ``named``: the metrics were asked for by name."""
+    from slm_eval.report.files import dump, write_run
+    from slm_eval.report.table import render
+
     write_run(evaluation, folder)
     click.echo(dump(evaluation.to_dict(), indent=2) if as_json else render(evaluation))
     click.echo(f"written to {folder}", err=as_json)
-    asked_for_all = metrics is not None or preset is not None
-    if any(asked_for_all or not absent.unavailable for absent in evaluation.not_computed.values()):
+    _exit(evaluation, named=named)
+
+
+def _exit(evaluation: Evaluation, *, named: bool) -> None:
+    """Status 1 where something that was asked for could not be computed."""
+    if any(named or not absent.unavailable for absent in evaluation.not_computed.values()):
         sys.exit(1)
 
 

@@ -105,6 +105,10 @@ class Metric(ABC):
             self._observer = self._observer()
         return self._observer
 
+    @observer.setter
+    def observer(self, observer: Observer) -> None:
+        self._observer = observer
+
     @property
     @abstractmethod
     def keys(self) -> tuple[str, ...]:
