@@ -100,7 +100,8 @@ def run(
     corpora = load_corpus(generated).limit(limit), load_corpus(real).limit(limit)
     chosen = choose_metrics(metrics, preset, recognizer=recognizer, lang=lang, n=ngrams, log_base=log_base, seed=seed)
     options = RunOptions(progress=True, **observing)
-    folder = Path("runs", Path(generated).resolve().stem)
+    path = Path(generated).resolve()
+    folder = Path("runs", path.name if path.is_dir() else path.stem)  # the dot in a folder "model-1.5" ends no name
     named = metrics is not None or preset is not None
     if share is not None:
         _run_shard(share, corpora, chosen, options, output, folder, named=named, as_json=as_json)

@@ -472,3 +472,33 @@ def test_a_shard_that_was_stopped_continues(site: Path, tmp_path: Path) -> None:
     finish(start([*asked, "--output", tmp_path / "stopped"], site, tmp_path / "cache2"))
     for name in ("shard.json", "clips.jsonl"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+
+
+def test_the_slurm_scripts_of_the_examples(corpora: tuple[Path, Path], site: Path, tmp_path: Path) -> None:
+    """Without SLURM: its variables by hand, and the commands that SLURM would start."""
+    scripts = EXAMPLES.parent / "slurm"
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "slm-eval").write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "from slm_eval.cli import main; main()" "$@"\n'
+    )
+    (bin_ / "slm-eval").chmod(0o755)
+    common = os.environ | {
+        "PATH": f"{bin_}:{os.environ['PATH']}", "PYTHONPATH": str(site), "REAL": str(corpora[1]), "METRICS": "drift",
+        "GENERATED": str(corpora[0]), "SLURM_CPUS_PER_TASK": "1",
+    }  # fmt: skip
+
+    def call(script: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        command = ["bash", str(scripts / script)]
+        return subprocess.run(
+            command, env=common | variables, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    assert call("run_array.sh", slurm(0, 0, 4, 3, 2)).returncode == 0
+    assert call("run_array.sh", slurm(4, 0, 4, 3, 2)).returncode == 0
+    early = call("merge.sh", {})
+    assert (early.returncode, "missing of the 3 shards: 2" in early.stderr) == (1, True)
+    assert call("run_array.sh", slurm(5, 5, 5, 1, 1) | {"SHARD": "2/3"}).returncode == 0
+    assert call("merge.sh", {}).returncode == 0, call("merge.sh", {}).stderr
+    assert json.loads(written(tmp_path / "runs" / "gen")[0])["corpora"]["generated"]["n_total"] == 10
+    assert "a folder of real speech" in call("run_array.sh", {"REAL": ""}).stderr
