@@ -35,7 +35,7 @@ _CLIP_FIELDS = [each.name for each in fields(Clip) if each.name not in {"path", 
 _SLURM = {part: f"SLURM_ARRAY_TASK_{part}" for part in ("ID", "MIN", "MAX", "COUNT", "STEP")}
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, kw_only=True)
 class Share:
     """The ``index``-th of ``count`` shares, from 1."""
 
