@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_eval.audio import EXTENSIONS
+from slm_eval.clusters import LABELS
 from slm_eval.errors import UsageError
 from slm_eval.provenance import NAME as PROVENANCE
 from slm_eval.provenance import read_provenance
@@ -31,6 +32,13 @@ class Clip:
     phones: tuple[str, ...] | None = None
     seconds: float | None = None  # of ready-made phones, where they say it
     recognizer: str | None = None  # fingerprint of what recognised ready-made phones, where they say it
+    speaker: str | None = None  # clips of one speaker, or of one prompt, are drawn together: see clusters.py
+    prompt: str | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The speaker and the prompt, where they are known."""
+        return {name: label for name in LABELS if (label := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,9 @@ def load_corpus(path: str | os.PathLike[str]) -> Corpus:
     """Read any of the formats that the command line takes.
 
     A folder is searched recursively. A file is read by its name: ``*.scp`` as kaldi wav.scp, ``*.jsonl`` as a manifest
-    (``{"id", "path"[, "start", "end"]}``) or ready-made phones (``{"id", "phones"}``), an audio file as a corpus of one
-    clip, anything else as a list of paths, one a line. Paths in a file are relative to the folder that it lies in.
+    (``{"id", "path"[, "start", "end"]}``) or ready-made phones (``{"id", "phones"}``), either with ``"speaker"`` and
+    ``"prompt"`` where clips of one are alike, an audio file as a corpus of one clip, anything else as a list of paths,
+    one a line. Paths in a file are relative to the folder that it lies in.
 
     Raises:
         UsageError: no such path, a line that cannot be read (with its number), ids that collide, or no clip at all.
@@ -161,7 +170,7 @@ def _manifest_clip(entry: dict[str, Any], folder: Path) -> Clip:
     start, end = (None if entry.get(key) is None else float(entry[key]) for key in ("start", "end"))
     if (start or 0.0) < 0 or (end is not None and not end > (start or 0.0)):
         raise ValueError(f"start {start} and end {end} are seconds with 0 <= start < end")
-    return Clip(_text(entry, "id"), folder / _text(entry, "path"), start, end)
+    return Clip(_text(entry, "id"), folder / _text(entry, "path"), start, end, **_labels(entry))
 
 
 def _phones_clip(entry: dict[str, Any]) -> Clip:
@@ -169,8 +178,17 @@ def _phones_clip(entry: dict[str, Any]) -> Clip:
     if not isinstance(phones, list) or not all(isinstance(phone, str) and phone for phone in phones):
         raise ValueError("phones is a list of non-empty strings")
     return Clip(
-        _text(entry, "id"), phones=tuple(phones), seconds=entry.get("seconds"), recognizer=entry.get("recognizer")
+        _text(entry, "id"),
+        phones=tuple(phones),
+        seconds=entry.get("seconds"),
+        recognizer=entry.get("recognizer"),
+        **_labels(entry),
     )
+
+
+def _labels(entry: dict[str, Any]) -> dict[str, str]:
+    """Speaker and prompt, where the line names them; null is no name."""
+    return {name: _text(entry, name) for name in LABELS if entry.get(name) is not None}
 
 
 def _text(entry: dict[str, Any], key: str) -> str:

@@ -62,6 +62,7 @@ class ClipResult:
         line: dict[str, Any] = {
             "id": self.clip.id,
             "side": self.side,
+            **self.clip.labels,
             "seconds": self.seconds,
             "status": failure.code if failure else "ok",
             "error": failure.message if failure else None,

@@ -15,8 +15,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from slm_eval.audio import AudioError, check, resample, to_mono
+from slm_eval.clusters import Clusters
 from slm_eval.corpus import Corpus
 from slm_eval.errors import SlmEvalError
 from slm_eval.observer import Observation, Observer, Refusal, Signal
@@ -44,7 +46,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean, standard deviation (ddof 1) and 95 % t interval of the mean over n clips; the last two need n >= 2."""
+    """Mean, standard deviation (ddof 1) and 95 % t interval of the mean over n clips; None where it needs more."""
 
     value: float
     sd: float | None
@@ -52,16 +54,27 @@ class Moments:
     n: int
 
     @classmethod
-    def of(cls, scores: Sequence[float]) -> Moments:
-        """Over at least one finite score."""
+    def of(cls, scores: Sequence[float], clusters: npt.NDArray[np.intp] | None = None) -> Moments:
+        """Over at least one finite score.
+
+        With C clusters the squared standard error is C/(C-1) sum over clusters of (sum of deviations from the mean)^2,
+        over n^2 (Liang and Zeger 1986), and t has C - 1 degrees of freedom: the usual interval where every clip is a
+        cluster of its own, wider where clips of one cluster are alike.
+
+        Args:
+            scores: shape (n,).
+            clusters: shape (n,), number of the cluster of each, from 0; None: each clip by itself.
+        """
         n, mean = len(scores), float(np.mean(scores))
-        if n < 2:
-            return cls(mean, None, None, n)
+        sums = np.bincount(np.arange(n) if clusters is None else clusters, weights=np.asarray(scores) - mean)
+        sd = float(np.std(scores, ddof=1)) if n > 1 else None
+        if sums.size < 2:
+            return cls(mean, sd, None, n)
         # scipy.stats costs half a second at import; the quantile alone lives in scipy.special.
         from scipy.special import stdtrit
 
-        sd = float(np.std(scores, ddof=1))
-        half = float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
+        error = math.sqrt(sums.size / (sums.size - 1) * float(np.sum(sums**2))) / n
+        half = float(stdtrit(sums.size - 1, 0.975)) * error
         return cls(mean, sd, (mean - half, mean + half), n)
 
 
@@ -72,6 +85,7 @@ class ScoreSummary(Summary):
     sd: float | None
     n: int
     real: Moments | None
+    clusters: dict[str, dict[str, Any]]  # side -> {"by": "clip", "speaker" or "prompt", "n": how many}
 
 
 @dataclass(frozen=True)
@@ -137,7 +151,10 @@ class Metric(ABC):
     def summarise(
         self, generated: Sequence[Observation], real: Sequence[Observation]
     ) -> dict[str, Summary | NotComputed]:
-        """One entry per key. The order of the observations does not change the result."""
+        """One entry per key. The order of the observations does not change the result.
+
+        An observation has the "speaker" and the "prompt" of its clip where they are known (``clusters.Clusters.of``).
+        """
 
     def update(self, waveforms: Sequence[Any], sample_rate: int, *, real: bool = False) -> None:
         """Observe waveforms.
@@ -231,8 +248,13 @@ class ScoreMetric(Metric):
         return {key: self._mean(key, generated, real) for key in self.keys}
 
     def _mean(self, key: str, generated: Sequence[Observation], real: Sequence[Observation]) -> ScoreSummary:
-        mine = Moments.of([observation["scores"][key] for observation in generated])
-        baseline = Moments.of([observation["scores"][key] for observation in real]) if real else None
+        sides = {"generated": generated, "real": real} if real else {"generated": generated}
+        clusters = {side: Clusters.of(seen) for side, seen in sides.items()}
+        moments = {
+            side: Moments.of([observation["scores"][key] for observation in seen], clusters[side].numbered)
+            for side, seen in sides.items()
+        }
+        mine = moments["generated"]
         return ScoreSummary(
             key=key,
             value=mine.value,
@@ -243,7 +265,8 @@ class ScoreMetric(Metric):
             warnings=() if real else ("no real clip could be scored: there is no baseline",),
             sd=mine.sd,
             n=mine.n,
-            real=baseline,
+            real=moments.get("real"),
+            clusters={side: each.to_dict() for side, each in clusters.items()},
         )
 
 

@@ -20,6 +20,7 @@ from slm_eval.signature import Signature
 # What an observer saw in one clip. JSON values only, since it travels through SQLite and between processes:
 #   {"scores": {"dnsmos.sig": 3.2, ...}, "details": {...}}  from a quality predictor
 #   {"phones": ["h", "ə", ...]}                             from a phone recogniser
+# Metrics get it with the "speaker" and the "prompt" of the clip, where the corpus names them.
 Observation = dict[str, Any]
 
 

@@ -175,9 +175,9 @@ def _corpus(source: str | os.PathLike[str] | Corpus) -> Corpus:
 
 
 def observations(clips: Iterable[ClipResult], observer: Observer) -> list[Observation]:
-    """What an observer saw, without the clips in which it could see nothing."""
-    seen = (clip.sound.observations.get(str(observer.fingerprint)) for clip in clips)
-    return [each for each in seen if isinstance(each, dict)]
+    """What an observer saw, without the clips in which it could see nothing; with the speaker and prompt of each."""
+    seen = ((clip, clip.sound.observations.get(str(observer.fingerprint))) for clip in clips)
+    return [{**each, **clip.clip.labels} for clip, each in seen if isinstance(each, dict)]
 
 
 def _identify(corpora: dict[str, Corpus], options: RunOptions) -> dict[str, list[ClipResult]]:

@@ -71,6 +71,14 @@ def test_manifest_segments_and_phones(tmp_path: Path) -> None:
     assert not corpus.has_audio
 
 
+def test_lines_may_name_the_speaker_and_the_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"id": "0", "path": "a.wav", "speaker": "ann", "prompt": "p1"}\n{"id": "1", "path": "b.wav"}\n')
+    assert [clip.labels for clip in load_corpus(path).clips] == [{"speaker": "ann", "prompt": "p1"}, {}]
+    path.write_text('{"id": "0", "phones": ["a"], "prompt": "p1", "speaker": null}\n')
+    assert load_corpus(path).clips == (Clip("0", phones=("a",), prompt="p1"),)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -79,6 +87,7 @@ def test_manifest_segments_and_phones(tmp_path: Path) -> None:
         ("x.jsonl", '{"id": "a", "path": "a.wav", "start": 3, "end": 1}', "0 <= start < end"),
         ("x.jsonl", '{"id": 5, "path": "a.wav"}', "id is a non-empty string"),
         ("x.jsonl", '{"id": "a", "phones": "abc"}', "list of non-empty strings"),
+        ("x.jsonl", '{"id": "a", "path": "a.wav", "speaker": 7}', "speaker is a non-empty string"),
         ("x.jsonl", "[1, 2]", "line 1"),
         ("x.jsonl", '{"id": "a", "path": "a.wav"}\n{"id": "b", "phones": ["a"]}', "mixes audio and ready-made phones"),
         ("x.jsonl", '{"id": "a", "path": "a.wav"}\n{"id": "a", "path": "b.wav"}', "ids occur more than once"),

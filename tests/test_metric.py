@@ -131,6 +131,24 @@ def test_moments_are_those_of_scipy() -> None:
     assert Moments.of([2.5]) == Moments(2.5, None, None, 1)
 
 
+def test_moments_of_clusters_are_those_of_their_means() -> None:
+    # Clusters of one size: the interval is that of a t test on the means of the clusters.
+    scores = np.random.default_rng(0).normal(3, 0.5, 36)
+    clusters = np.arange(36) % 9
+    means = np.array([scores[clusters == cluster].mean() for cluster in range(9)])
+    reference = stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    moments = Moments.of(list(scores), clusters)
+    assert moments.ci95 == pytest.approx((reference.low, reference.high), abs=1e-12)
+    assert (moments.value, moments.sd, moments.n) == pytest.approx((scores.mean(), scores.std(ddof=1), 36))
+    # Of different sizes: each clip that is there ten times over tells as much as once.
+    copied = Moments.of([1.0, 2.0, 4.0] * 10, np.arange(30) % 3)
+    assert copied.ci95 == pytest.approx(Moments.of([1.0, 2.0, 4.0]).ci95)
+    uneven = Moments.of([1.0, 2.0, 6.0], np.array([0, 0, 1]))
+    # Sums of deviations -3 and 3, C/(C-1) = 2: the error is sqrt(2 * 18) / 3 = 2, and t(1) is 12.706.
+    assert uneven.ci95 == pytest.approx((3 - 2 * 12.706205, 3 + 2 * 12.706205), abs=1e-5)
+    assert Moments.of([1.0, 2.0], np.array([0, 0])).ci95 is None
+
+
 RANK = """
 import sys, torch.distributed as dist
 sys.path.insert(0, {tests!r})

@@ -181,6 +181,32 @@ def test_ready_made_phones_need_no_audio(tmp_path: Path, corpora: tuple[Path, Pa
         evaluate(corpora[0], path, metrics=[pJSD(n=1, recognizer=SpellingObserver())])
 
 
+def test_clips_of_one_speaker_are_drawn_together(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
+    files = sorted(corpora[1].glob("**/*.wav"))
+    manifest = tmp_path / "m.jsonl"
+
+    def evaluated(*speakers: str) -> Evaluation:
+        lines = [
+            {"id": f"{at}", "path": str(file)} | ({"speaker": speakers[at % len(speakers)]} if speakers else {})
+            for at, file in enumerate(files)
+        ]
+        manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return run((manifest, corpora[1]))
+
+    alone, together, one = evaluated(), evaluated("ann", "bob"), evaluated("ann")
+    for key in ("loudness.rms", "pjsd.1"):
+        assert together[key].value == alone[key].value
+        assert together[key].signature == alone[key].signature
+        assert together[key].clusters["generated"] == {"by": "speaker", "n": 2}
+        assert alone[key].clusters["real"] == {"by": "clip", "n": len(files)}
+        # One speaker groups nothing: the clips are what varies.
+        assert one[key] == alone[key]
+    assert together["loudness.rms"].ci95 != alone["loudness.rms"].ci95
+    lines = [clip.to_dict() for clip in together.clips["generated"]]
+    assert [line["speaker"] for line in lines] == [("ann", "bob")[at % 2] for at in range(len(files))]
+    assert "speaker" not in together.clips["real"][0].to_dict()
+
+
 def test_names_with_spaces_dashes_and_unicode(tmp_path: Path, write_wav: Write) -> None:
     names = ["-rf.wav", "a b.wav", "ünï/çødé 漢字.wav", "'quote\".wav", "new\nline.wav", "%s{}.wav"]
     for at, name in enumerate(names):

@@ -17,6 +17,7 @@ from os import PathLike
 from typing import Any, Literal
 
 from slm_eval.analysis import Analysis, analyse
+from slm_eval.clusters import Clusters
 from slm_eval.corpus import Corpus
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.metric import Metric, NotComputed, Summary
@@ -41,6 +42,7 @@ class DivergenceSummary(Summary):
     n_types: dict[str, int]
     n_phones: dict[str, int]
     n_clips: dict[str, int]
+    clusters: dict[str, dict[str, Any]]  # side -> {"by": "clip", "speaker" or "prompt", "n": how many}
 
 
 class pJSD(Metric):
@@ -128,12 +130,21 @@ class pJSD(Metric):
     def summarise(
         self, generated: Sequence[Observation], real: Sequence[Observation]
     ) -> dict[str, Summary | NotComputed]:
-        """Each n from the same phone sequences; see ``analysis.analyse``."""
+        """Each n from the same phone sequences; see ``analysis.analyse``. Clips of one cluster are drawn together."""
         spoken, reference = ([seen["phones"] for seen in side] for side in (generated, real))
-        analyses = analyse(spoken, reference, self.orders, seed=self.seed)
+        clusters = Clusters.of(generated), Clusters.of(real)
+        analyses = analyse(
+            spoken,
+            reference,
+            self.orders,
+            seed=self.seed,
+            generated_clusters=clusters[0].labels,
+            real_clusters=clusters[1].labels,
+        )
         against = _digest(reference)
+        drawn = {side: each.to_dict() for side, each in zip(("generated", "real"), clusters, strict=True)}
         return {
-            f"{self.name}.{n}": self._summary(found, against)
+            f"{self.name}.{n}": self._summary(found, against, drawn)
             if isinstance(found, Analysis)
             else NotComputed(found.reason)
             for n, found in analyses.items()
@@ -159,7 +170,9 @@ class pJSD(Metric):
         clips = observe(corpora, [self.observer], RunOptions(device=self.device))
         return observations(clips["real"], self.observer)
 
-    def _summary(self, found: Analysis, against: str) -> DivergenceSummary:
+    def _summary(self, found: Analysis, against: str, clusters: dict[str, dict[str, Any]]) -> DivergenceSummary:
+        # How clips are grouped is in the summary, not in the signature: it moves interval and floor, never the value,
+        # and values of equal signature are comparable.
         recognizer = self.observer.fingerprint
         signature = recognizer.extend(self.name, n=found.n, base=self.log_base, real=against, phones=recognizer.name)
         per_nat = 1.0 if self.log_base == "e" else 1.0 / math.log(2)
@@ -185,6 +198,7 @@ class pJSD(Metric):
             n_types=_by_side(found.n_types),
             n_phones=_by_side(found.n_phones),
             n_clips=_by_side(found.n_utterances),
+            clusters=clusters,
         )
 
 

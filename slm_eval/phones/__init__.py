@@ -33,6 +33,12 @@ def recognise(corpus: Corpus, recognizer: Observer, options: RunOptions) -> tupl
             seen = clip.sound.observations[fingerprint]
             assert isinstance(seen, dict)
             lines.append(
-                {"id": clip.clip.id, "phones": seen["phones"], "seconds": clip.seconds, "recognizer": fingerprint}
+                {
+                    "id": clip.clip.id,
+                    **clip.clip.labels,
+                    "phones": seen["phones"],
+                    "seconds": clip.seconds,
+                    "recognizer": fingerprint,
+                }
             )
     return lines, failures
