@@ -1,0 +1,478 @@
+"""The sampler against exact solutions, golden values and another implementation; and one sample per id, always."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model_zoo.cdslm.config import DiffusionConfig
+from model_zoo.cdslm.sampler import (
+    SamplerOptions,
+    _update,
+    coefficients,
+    continue_to,
+    denoise,
+    evaluations,
+    sample,
+    trailing_indices,
+)
+from model_zoo.cdslm.schedule import Schedule
+from slm_eval.errors import UsageError
+
+Function = Callable[[Tensor, float, float], Tensor]  # (x, alpha, sigma) -> v
+
+
+def schedule_of(steps: int = 1000, terminal: bool = True, name: str = "linear") -> Schedule:
+    return Schedule.of(DiffusionConfig(schedule=name, steps=steps, zero_terminal_snr=terminal))  # type: ignore[arg-type]
+
+
+class Formula:
+    """A velocity that is known at every level; contexts are added to it, so that guidance can be told."""
+
+    def __init__(self, schedule: Schedule, function: Function) -> None:
+        self.schedule, self.function = schedule, function
+
+    def prepare(self, contexts: Tensor, taus: Tensor) -> Callable[[Tensor, int], Tensor]:
+        assert taus.dtype == torch.float32
+        index = (taus.double() * self.schedule.steps / 1000).round().long().tolist()
+        shift = contexts.mean(dim=(1, 2), keepdim=True)
+
+        def velocity(x: Tensor, j: int) -> Tensor:
+            return self.function(x, self.schedule.alpha[index[j]], self.schedule.sigma[index[j]]) + shift
+
+        return velocity
+
+
+def solve(schedule: Schedule, function: Function, x: Tensor, n: int, solver: str) -> Tensor:
+    options = SamplerOptions(steps=n, solver=solver, guidance=1.0)  # type: ignore[arg-type]
+    nothing = torch.zeros(1, 1, x.shape[2], dtype=x.dtype)
+    return denoise(Formula(schedule, function), x, nothing, nothing[0], schedule, options)
+
+
+# ---- the solvers ----
+
+MEAN, SD = 0.7, 2.0
+
+
+def gaussian(x: Tensor, alpha: float, sigma: float) -> Tensor:
+    """Exact E[v | x_t] for x0 ~ N(0.7, 2^2)."""
+    centred, variance = x - alpha * MEAN, (alpha * SD) ** 2 + sigma**2
+    return alpha * sigma * (1 - SD**2) / variance * centred - sigma * MEAN
+
+
+@pytest.mark.parametrize(
+    ("solver", "n", "sd"),
+    [
+        ("ddim", 10, 1.714583),
+        ("ddim", 13, 1.777096),
+        ("ddim", 20, 1.852175),
+        ("ddim", 50, 1.939528),
+        ("ddim", 100, 1.969520),
+        ("dpmpp_2m", 10, 1.985832),
+        ("dpmpp_2m", 13, 2.004465),
+        ("dpmpp_2m", 20, 2.008213),
+        ("dpmpp_2m", 50, 2.002577),
+        ("dpmpp_2m", 100, 2.000753),
+    ],
+)
+def test_golden_values_of_a_gaussian(solver: str, n: int, sd: float) -> None:
+    """All maps are affine: two points of the start, N(0, 1), give mean and sd of the end."""
+    x = torch.tensor([[[0.0, 1.0]]], dtype=torch.float64)
+    zero, one = solve(schedule_of(), gaussian, x, n, solver).flatten().tolist()
+    assert zero == pytest.approx(MEAN, abs=1e-12)
+    assert one - zero == pytest.approx(sd, abs=0.5e-6)
+    # and in the precision that sampling has
+    assert float(solve(schedule_of(), gaussian, x.float(), n, solver)[0, 0, 1]) == pytest.approx(MEAN + sd, abs=3e-6)
+
+
+def bent(x: Tensor, alpha: float, sigma: float) -> Tensor:
+    """No affine function of x, so that no two solvers agree by accident."""
+    return torch.sin(3 * x) + alpha * x**2 / 4 - 0.3 * sigma
+
+
+# diffusers 0.42.1: num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear",
+# prediction_type="v_prediction", timestep_spacing="trailing", alphas_cumprod replaced by the same in float64;
+# DDIMScheduler(clip_sample=False), DPMSolverMultistepScheduler(algorithm_type="dpmsolver++", solver_order=2,
+# lower_order_final=False, final_sigmas_type="zero"). n divides T, where its previous step is right. Its multistep
+# solver takes alpha_bar = 2^-24 instead of zero terminal SNR, and computes in float32.
+START = (-1.5, -0.5, 0.0, 0.25, 1.0, 2.0)
+DIFFUSERS = [
+    ("ddim", False, 10, (-2.324402616, 0.030025684, 0.030019645, 0.030016491, 0.830031378, 1.738162384)),
+    ("ddim", False, 50, (-2.471540215, 0.025896921, 0.029499556, 0.031275905, 1.452974093, 1.820688926)),
+    ("ddim", True, 10, (-2.323884986, 0.030026884, 0.030019444, 0.03001553, 0.842538299, 1.737792255)),
+    ("ddim", True, 50, (-2.471791321, 0.025989425, 0.02951343, 0.031252491, 1.473838449, 1.820628463)),
+    ("dpmpp_2m", False, 10, (-2.385954, 0.030601, 0.030082, 0.029933, 1.357644, 1.728463)),
+    ("dpmpp_2m", False, 20, (-2.504282, 0.021945, 0.028923, 0.032321, 1.578119, 1.821484)),
+    ("dpmpp_2m", False, 50, (-2.522672, 0.023298, 0.029138, 0.032007, 1.596750, 1.840894)),
+]
+
+
+@pytest.mark.parametrize(("solver", "terminal", "n", "expected"), DIFFUSERS)
+def test_equal_to_diffusers(solver: str, terminal: bool, n: int, expected: Sequence[float]) -> None:
+    x = torch.tensor(START, dtype=torch.float64)[None, None]
+    made = solve(schedule_of(terminal=terminal), bent, x, n, solver).flatten()
+    np.testing.assert_allclose(made, expected, rtol=0, atol=2e-9 if solver == "ddim" else 1e-5)
+
+
+@pytest.mark.parametrize(("solver", "order"), [("ddim", 1), ("dpmpp_2m", 2)])
+@pytest.mark.parametrize("end", [-3.0, -6.0])
+def test_order_of_convergence(solver: str, order: int, end: float) -> None:
+    """Against the exact solution, which keeps (x - alpha mean) / sqrt(alpha^2 sd^2 + sigma^2), whatever the path.
+
+    Even steps in lambda down from 14: with the trailing steps of a named schedule, the jump from the last noise level
+    to none shrinks as well, with an order of its own.
+    """
+    counts, errors = (100, 200, 400, 800), []
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)[None, None]
+    for n in counts:
+        schedule = Schedule(1 / (1 + np.exp(-2 * np.linspace(14, end, n))))
+        alpha, sigma = schedule.alpha[-1], schedule.sigma[-1]
+        exact = MEAN + SD * (x - alpha * MEAN) / math.sqrt((alpha * SD) ** 2 + sigma**2)
+        errors.append(float((solve(schedule, gaussian, x, n, solver) - exact).abs().max()))
+    slopes = -np.diff(np.log(errors)) / np.log(2)
+    np.testing.assert_allclose(slopes, order, atol=0.05)
+
+
+def test_second_order_only_where_both_steps_are_finite() -> None:
+    """Not in the first step, nor the last; with zero terminal SNR not in the second either."""
+    for terminal, first in ((False, 1), (True, 2)):
+        schedule = schedule_of(terminal=terminal)
+        table = coefficients(schedule, trailing_indices(1000, 10), "dpmpp_2m")
+        assert np.isfinite(table).all()
+        np.testing.assert_array_equal(np.flatnonzero(table[:, 4]), np.arange(first, 9))
+
+
+def test_2m_by_its_definition() -> None:
+    """x' = (sigma' / sigma) x + (alpha' - sigma' alpha / sigma) D, step by step as it is written."""
+    schedule, n = schedule_of(), 17
+    x = expected = torch.tensor(START, dtype=torch.float64)[None, None]
+    indices = trailing_indices(1000, n)
+    before, h_before = None, math.inf
+    for here, there in zip(indices, [*indices[1:], None], strict=True):
+        a, s = schedule.alpha[here], schedule.sigma[here]
+        a_next, s_next = (1.0, 0.0) if there is None else (schedule.alpha[there], schedule.sigma[there])
+        m = a * expected - s * bent(expected, a, s)
+        h = math.inf if a == 0 or s_next == 0 else math.log(a_next / s_next) - math.log(a / s)
+        second = before is not None and math.isfinite(h) and math.isfinite(h_before)
+        d = m + h / (2 * h_before) * (m - before) if second else m
+        expected, before, h_before = s_next / s * expected + (a_next - s_next * a / s) * d, m, h
+    np.testing.assert_allclose(solve(schedule, bent, x, n, "dpmpp_2m"), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp_2m"])
+def test_one_step_jumps_to_the_estimate_of_x0(solver: str) -> None:
+    """From pure noise, where alpha is 0: x0' = -v, with no division by alpha and no NaN."""
+    x = torch.tensor(START)[None, None]
+    assert torch.equal(solve(schedule_of(), bent, x, 1, solver), -bent(x, 0.0, 1.0))
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp_2m"])
+def test_nothing_is_clipped(solver: str) -> None:
+    """Digital silence lies 3 sd below the mean: data known to be 9 everywhere come out as 9."""
+    x = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+    known = solve(schedule_of(), lambda x, alpha, sigma: (alpha * x - 9) / sigma, x, 20, solver)
+    np.testing.assert_allclose(known, 9, atol=1e-4)
+
+
+# ---- the steps taken ----
+
+
+@pytest.mark.parametrize("n_schedule", [100, 1000])
+def test_trailing_indices(n_schedule: int) -> None:
+    """For 61, 103, 121 and 59 others, counting down by T / n yields one index too many, -1."""
+    for n in range(1, n_schedule + 1):
+        indices = trailing_indices(n_schedule, n)
+        assert len(indices) == n
+        assert indices[0] == n_schedule - 1
+        assert indices[-1] >= 0
+        gaps = -np.diff([*indices, -1])
+        assert gaps.min() >= n_schedule // n
+        assert gaps.max() <= -(-n_schedule // n)
+
+
+def test_trailing_indices_of_numbers_that_do_not_divide() -> None:
+    extra = [n for n in range(1, 1001) if len(np.arange(1000, 0, -1000 / n)) != n]
+    assert len(extra) == 62
+    assert {61, 103, 121} <= set(extra)
+    assert trailing_indices(1000, 13)[:4] == [999, 922, 845, 768]
+    assert trailing_indices(1000, 61)[-2:] == [32, 15]
+
+
+# ---- the network in the loop ----
+
+
+class Network(nn.Module):
+    """Mixes frames and bins, hears the context, and is told the step: all that a real one does, in little."""
+
+    def __init__(self, bins: int = 80, width: int = 32) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.gen, self.ctx = nn.Linear(bins, width), nn.Linear(bins, width)
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.out = nn.Linear(width, bins)
+        self.calls: list[int] = []  # sizes of the batches
+
+    def prepare(self, contexts: Tensor, taus: Tensor) -> Callable[[Tensor, int], Tensor]:
+        dtype = self.out.weight.dtype
+        heard = self.ctx(contexts.to(dtype))
+        steps = torch.cos(taus[:, None] / torch.arange(1, 33, device=taus.device)).to(dtype)
+
+        def velocity(x: Tensor, j: int) -> Tensor:
+            self.calls.append(len(x))
+            hidden = self.gen(x.to(dtype)) + steps[j]
+            both = torch.cat([heard, hidden], dim=1)
+            mixed, _ = self.attention(hidden, both, both, need_weights=False)
+            return self.out(torch.tanh(hidden + mixed))
+
+        return velocity
+
+
+class ByClip(Network):
+    """The same, one clip at a time: its kernels do not know the batch."""
+
+    def prepare(self, contexts: Tensor, taus: Tensor) -> Callable[[Tensor, int], Tensor]:
+        each = [super(ByClip, self).prepare(context[None], taus) for context in contexts]
+        return lambda x, j: torch.cat([one(clip[None], j) for one, clip in zip(each, x, strict=True)])
+
+
+IDS = ("a", "b", "c", "d", "e")
+FAST = SamplerOptions(steps=4, guidance=2.0)
+FRAMES, HEARD = 12, 6
+
+
+def contexts_of(ids: Sequence[str]) -> Tensor:
+    return torch.stack([torch.full((HEARD, 80), 0.1 * (ord(each) - 97)) for each in ids])
+
+
+def draw(network: nn.Module, ids: Sequence[str] = IDS, options: SamplerOptions = FAST) -> Tensor:
+    null = torch.full((HEARD, 80), -3.0)
+    return sample(network, contexts_of(ids), null, schedule_of(), ids, options, FRAMES)  # type: ignore[arg-type]
+
+
+BATCHES = [("a",), ("e", "c"), ("e", "d", "c", "b", "a"), ("c", "x", "y", "z", "w", "v")]
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp_2m"])
+@pytest.mark.parametrize("ids", BATCHES)
+def test_a_batch_never_changes_a_sample(solver: str, ids: Sequence[str]) -> None:
+    """To the last bit with kernels that do not depend on the batch: nothing in the sampler does."""
+    options = replace(FAST, solver=solver)  # type: ignore[arg-type]
+    whole = dict(zip(IDS, draw(ByClip(), options=options), strict=True))
+    for clip_id, mel in zip(ids, draw(ByClip(), ids, options), strict=True):
+        assert clip_id not in whole or torch.equal(mel, whole[clip_id])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-6)])
+@pytest.mark.parametrize("ids", BATCHES)
+def test_batched_kernels_change_a_sample_by_rounding_at_most(
+    ids: Sequence[str], dtype: torch.dtype, tolerance: float
+) -> None:
+    """The state is float32 either way, so float64 networks differ where a velocity is rounded the other way."""
+    whole = dict(zip(IDS, draw(Network().to(dtype)), strict=True))
+    for clip_id, mel in zip(ids, draw(Network().to(dtype), ids), strict=True):
+        if clip_id in whole:
+            torch.testing.assert_close(mel, whole[clip_id], rtol=0, atol=tolerance)
+
+
+def test_seed_and_id_change_a_sample() -> None:
+    same_context = contexts_of("aa")
+    null = torch.zeros(HEARD, 80)
+    one, other = sample(Network(), same_context, null, schedule_of(), ["a", "b"], FAST, FRAMES)
+    assert not torch.allclose(one, other, atol=0.1)
+    assert not torch.allclose(draw(Network()), draw(Network(), options=replace(FAST, seed=1)), atol=0.1)
+    torch.manual_seed(3)
+    assert torch.equal(draw(Network()), draw(Network()))
+
+
+def test_state_is_float32_and_the_network_may_be_bfloat16() -> None:
+    made = draw(Network().bfloat16())
+    assert made.dtype == torch.float32
+    assert not made.requires_grad
+    torch.testing.assert_close(made, draw(Network()), rtol=0, atol=0.1)
+
+
+# ---- guidance ----
+
+
+def test_guidance_one_is_the_conditional_model() -> None:
+    network = ByClip()
+    made = draw(network, options=replace(FAST, guidance=1.0))
+    assert len(network.calls) == 4 * 5
+    blind = sample(
+        ByClip(), contexts_of(IDS), torch.rand(HEARD, 80), schedule_of(), IDS, replace(FAST, guidance=1.0), FRAMES
+    )
+    assert torch.equal(made, blind)
+    # and the limit of guided sampling
+    torch.testing.assert_close(draw(ByClip(), options=replace(FAST, guidance=1 + 1e-6)), made, rtol=0, atol=1e-4)
+
+
+def test_guidance_zero_is_the_unconditional_model() -> None:
+    null = contexts_of("a")[0]
+    ids, options = ("c", "d"), replace(FAST, guidance=0.0)
+    made = sample(ByClip(), contexts_of(ids), null, schedule_of(), ids, options, FRAMES)
+    alone = sample(ByClip(), null.expand(2, -1, -1), null, schedule_of(), ids, replace(FAST, guidance=1.0), FRAMES)
+    torch.testing.assert_close(made, alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [2.0, 4.0])
+def test_guidance_by_hand(weight: float) -> None:
+    """A model whose velocity is the mean of its context: guided, it is that of the context null + w (cond - null)."""
+    schedule, noise = (
+        schedule_of(),
+        torch.randn(1, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+    )
+    conditional, null = torch.full((1, 2, 4), 0.3, dtype=torch.float64), torch.full((2, 4), -0.2, dtype=torch.float64)
+    model = Formula(schedule, lambda x, alpha, sigma: 0 * x)
+    guided = denoise(model, noise, conditional, null, schedule, replace(FAST, guidance=weight))
+    shifted = null + weight * (conditional - null)
+    expected = denoise(model, noise, shifted, null, schedule, replace(FAST, guidance=1.0))
+    torch.testing.assert_close(guided, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_rescaled_guidance_has_the_spread_of_the_conditional_velocity() -> None:
+    generator = torch.Generator().manual_seed(0)
+    conditional, null = torch.randn(2, 3, 7, 5, generator=generator)
+    row = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0])  # x_next = -v
+    x, both = torch.zeros(3, 7, 5), torch.cat([conditional, null])
+    plain, half, full = (-_update(x, x, both, row, 4.0, rescale)[0] for rescale in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(full.flatten(1).std(1), conditional.flatten(1).std(1))
+    torch.testing.assert_close(plain, null + 4 * (conditional - null))
+    torch.testing.assert_close(half, (plain + full) / 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        (FAST, [4, 4, 4, 4]),
+        (replace(FAST, guidance=1.0), [2, 2, 2, 2]),
+        (replace(FAST, guidance_interval=(0.0, 0.5)), [2, 2, 4, 4]),
+        (replace(FAST, guidance_interval=(0.5, 1.0)), [4, 4, 2, 2]),
+        (replace(FAST, guidance_interval=(0.25, 0.75)), [2, 4, 4, 2]),
+    ],
+)
+def test_evaluations_are_those_that_happen(options: SamplerOptions, sizes: list[int]) -> None:
+    """Both branches in one batch; outside of the interval the conditional one alone."""
+    network = Network()
+    draw(network, ("a", "b"), options)
+    assert network.calls == sizes
+    assert evaluations(schedule_of(), options) == (4, sum(sizes) // 2 - 4)
+
+
+def test_steps_outside_of_the_interval_are_conditional() -> None:
+    """Split by hand: the last two of four steps guided, from where the first two, conditional ones, have led."""
+    guided = draw(ByClip(), options=replace(FAST, guidance_interval=(0.0, 0.5)))
+    assert not torch.equal(guided, draw(ByClip()))
+    assert not torch.equal(guided, draw(ByClip(), options=replace(FAST, guidance=1.0)))
+    nearly_none = draw(ByClip(), options=replace(FAST, guidance_interval=(0.0, 1e-4)))
+    assert torch.equal(nearly_none, draw(ByClip(), options=replace(FAST, guidance=1.0)))
+
+
+# ---- longer than one segment ----
+
+
+def long(frames: int, ids: Sequence[str] = IDS, segment_frames: int = FRAMES) -> Tensor:
+    null = torch.full((HEARD, 80), -3.0)
+    return continue_to(frames, ByClip(), contexts_of(ids), null, schedule_of(), ids, FAST, segment_frames)
+
+
+@pytest.mark.parametrize("frames", [1, 11, 12, 13, 24, 30])
+def test_any_length_is_the_beginning_of_a_longer_one(frames: int) -> None:
+    assert torch.equal(long(frames), long(30)[:, :frames])
+    assert long(frames).shape == (5, frames, 80)
+    assert torch.equal(long(30, ("d",))[0], long(30)[3])
+
+
+def test_the_first_segment_is_a_sample_and_the_next_hears_its_end() -> None:
+    made = long(24)
+    assert torch.equal(made[:, :12], draw(ByClip()))
+    null = torch.full((HEARD, 80), -3.0)
+    second = sample(ByClip(), made[:, 12 - HEARD : 12], null, schedule_of(), IDS, FAST, FRAMES, segment=1)
+    assert torch.equal(made[:, 12:], second)
+    first_again = sample(ByClip(), made[:, 12 - HEARD : 12], null, schedule_of(), IDS, FAST, FRAMES, segment=0)
+    assert not torch.allclose(second, first_again, atol=0.1)
+
+
+def test_segments_shorter_than_the_context_keep_the_rest_of_it() -> None:
+    """Of 6 frames that are heard, 4 are new and 2 old."""
+    made = long(8, segment_frames=4)
+    heard = torch.cat([contexts_of(IDS)[:, -2:], made[:, :4]], dim=1)
+    second = sample(ByClip(), heard, torch.full((HEARD, 80), -3.0), schedule_of(), IDS, FAST, 4, segment=1)
+    assert torch.equal(made[:, 4:], second)
+
+
+# ---- no waiting, one graph ----
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp_2m"])
+def test_no_step_reads_from_the_device(solver: str) -> None:
+    """On the meta device there are no values: an .item() or a branch on a tensor would raise."""
+    options = replace(FAST, solver=solver, guidance_rescale=0.5, guidance_interval=(0.2, 0.9))  # type: ignore[arg-type]
+    contexts, null = torch.empty(2, HEARD, 80, device="meta"), torch.empty(HEARD, 80, device="meta")
+    made = sample(Network().to("meta"), contexts, null, schedule_of(), ("a", "b"), options, FRAMES)
+    assert made.device.type == "meta"
+    assert made.shape == (2, FRAMES, 80)
+
+
+@pytest.mark.parametrize("branches", [1, 2])
+def test_a_step_is_one_graph(branches: int) -> None:
+    """Guidance and solver without a break, nor a new graph for the next step."""
+    torch.compiler.reset()
+    graphs = 0
+
+    def count(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        nonlocal graphs
+        graphs += 1
+        return graph.forward
+
+    compiled = torch.compile(_update, fullgraph=True, backend=count)
+    x, v = torch.randn(2, 5, 4), torch.randn(branches * 2, 5, 4)
+    table = torch.from_numpy(coefficients(schedule_of(), trailing_indices(1000, 4), "dpmpp_2m")).float()
+    for row in table:
+        made = compiled(x, 0.5 * x, v, row, 2.0, 0.3)
+        torch.testing.assert_close(made, _update(x, 0.5 * x, v, row, 2.0, 0.3))
+    assert graphs == 1
+
+
+def test_compile_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+
+    def compiled(x: Tensor, clean: Tensor, v: Tensor, row: Tensor, *rest: float) -> tuple[Tensor, Tensor]:
+        rows.append(row)
+        return _update(x, clean, v, row, *rest)
+
+    monkeypatch.setattr("model_zoo.cdslm.sampler._compiled", lambda: compiled)
+    assert torch.equal(draw(Network(), options=replace(FAST, compile=True)), draw(Network()))
+    assert len(rows) == 4
+
+
+# ---- what cannot be ----
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"solver": "dpmpp"}, "unknown solver 'dpmpp'; did you mean 'dpmpp_2m'"),
+        ({"steps": 0}, "at least 1 step, got 0"),
+        ({"guidance_rescale": 1.5}, "guidance_rescale is 0 to 1, got 1.5"),
+        ({"guidance_interval": (0.5, 0.5)}, "two rising shares"),
+        ({"guidance_interval": (0.0, 1.5)}, "two rising shares"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        SamplerOptions(**options)  # type: ignore[arg-type]
+
+
+def test_requests_that_cannot_be() -> None:
+    with pytest.raises(UsageError, match="has 1000 steps, 1001 cannot be taken"):
+        draw(Network(), options=replace(FAST, steps=1001))
+    with pytest.raises(UsageError, match="got 1 ids and 2 contexts"):
+        sample(Network(), contexts_of("ab"), contexts_of("a")[0], schedule_of(), ["a"], FAST, FRAMES)
+    with pytest.raises(UsageError, match="differ in frames or bins"):
+        sample(Network(), contexts_of("a"), torch.zeros(HEARD + 1, 80), schedule_of(), ["a"], FAST, FRAMES)
