@@ -186,7 +186,7 @@ def _phones_clip(entry: dict[str, Any]) -> Clip:
     )
 
 
-def _labels(entry: dict[str, Any]) -> dict[str, str]:
+def _labels(entry: dict[str, Any]) -> dict[str, Any]:
     """Speaker and prompt, where the line names them; null is no name."""
     return {name: _text(entry, name) for name in LABELS if entry.get(name) is not None}
 
