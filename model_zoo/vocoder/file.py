@@ -1,0 +1,115 @@
+"""The file of a vocoder: one safetensors file with the generator's folded weights, its statistics, and what they are.
+
+Tensors: those of ``Generator.state_dict()``, and ``mean`` and ``scale`` of the mels that it was trained on. The
+metadata has one key, ``vocoder``, since safetensors keeps no order of several: JSON with ``format``, ``features``
+(FeatureSpec), ``generator`` (GeneratorConfig), ``source`` (digests of what it was made from) and ``licence``. The same
+recipe gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model_zoo.features import FeatureSpec, Normalizer
+from model_zoo.vocoder.hifigan import Generator, GeneratorConfig, HiFiGAN
+from slm_eval.errors import SlmEvalError
+from slm_eval.tensors import load_tensors
+
+FORMAT = "slm-eval-vocoder-1"
+LICENCE = "the weights keep the licence of the recipe and the data that they were trained with"
+
+
+def save_hifigan(
+    path: Path, generator: Generator, statistics: Normalizer, spec: FeatureSpec, source: Mapping[str, str]
+) -> None:
+    """Write the file whole, or not at all.
+
+    Args:
+        source: what it was made from, for the record: names to digests.
+
+    Raises:
+        SlmEvalError: it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
+    about = {
+        "format": FORMAT,
+        "features": spec.to_dict(),
+        "generator": asdict(generator.config),
+        "source": dict(source),
+        "licence": LICENCE,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            partial = Path(folder, path.name)
+            save_file({**tensors, **statistics.to_tensors()}, partial, {"vocoder": json.dumps(about)})
+            os.replace(partial, path)
+    except OSError as error:
+        raise SlmEvalError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+
+
+def load_hifigan(path: Path, device: str = "cpu", bfloat16: bool = False) -> HiFiGAN:
+    """Read what ``save_hifigan`` wrote.
+
+    Raises:
+        SlmEvalError: the file is damaged, or no converted vocoder.
+    """
+    from slm_eval.fetching.ledger import file_digest
+
+    if path.suffix != ".safetensors":
+        raise SlmEvalError(f"{path} is no converted vocoder; make one of it with slm-zoo convert-vocoder")
+    tensors = load_tensors(path)
+    spec, config = _metadata(path)
+    statistics = Normalizer.from_tensors({name: tensors.pop(name) for name in ("mean", "scale") if name in tensors})
+    with torch.device("meta"):
+        generator = Generator(config)
+    require_tensors(tensors, {name: tuple(each.shape) for name, each in generator.state_dict().items()}, str(path))
+    generator.load_state_dict(tensors, assign=True)
+    return HiFiGAN(generator, statistics, spec, file_digest(path)[:16], device, bfloat16)
+
+
+def require_tensors(tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
+    """Check that exactly the tensors of ``shapes`` are there, with finite values.
+
+    Raises:
+        SlmEvalError: naming the first that is missing, unexpected or of another shape, and how many.
+    """
+    hint = "give the checkpoint of a generator with these parameters"
+    for what, names in (("lacks", shapes.keys() - tensors.keys()), ("has unexpected", tensors.keys() - shapes.keys())):
+        if names:
+            raise SlmEvalError(
+                f"{where} {what} {len(names)} of {len(shapes)} tensors, {min(map(str, names))} first; {hint}"
+            )
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shape:
+            found = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise SlmEvalError(f"{where}: {name} is {found}, expected shape {shape}; {hint}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise SlmEvalError(f"{where}: {name} has values that are NaN or infinite; use another checkpoint")
+
+
+def _metadata(path: Path) -> tuple[FeatureSpec, GeneratorConfig]:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        text = (file.metadata() or {}).get("vocoder", "{}")
+    try:
+        about = json.loads(text)
+        if about.get("format") != FORMAT:
+            raise SlmEvalError(f"{path} is no converted vocoder; make one with slm-zoo convert-vocoder")
+        features, generator = dict(about["features"]), dict(about["generator"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SlmEvalError(f"{path} does not say what it is ({error}); convert the vocoder again") from error
+    return FeatureSpec.from_dict(features), GeneratorConfig.from_dict(generator)
