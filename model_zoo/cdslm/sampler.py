@@ -128,7 +128,12 @@ def continue_to(
 
     Returns:
         normalised log-mels, float32 (B, frames, 80), which begin with those of any smaller ``frames``.
+
+    Raises:
+        UsageError: as ``sample``, and for less than one frame.
     """
+    if frames < 1:
+        raise UsageError(f"a continuation has at least 1 frame, got {frames}")
     parts = []
     for segment in range(-(-frames // segment_frames)):
         parts.append(sample(denoiser, contexts, null_context, schedule, ids, options, segment_frames, segment))

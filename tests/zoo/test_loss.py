@@ -128,9 +128,10 @@ def test_no_nan_without_signal() -> None:
     assert torch.isfinite(levels).all()
 
 
-def test_float32_whatever_the_network_computes_in() -> None:
+@pytest.mark.parametrize("stored", [torch.float16, torch.float64])
+def test_float32_whatever_the_network_computes_in(stored: torch.dtype) -> None:
     loss, t = DiffusionLoss.of(config()), torch.tensor([3, 500])
-    x0 = random(2, 8, 80).half()
+    x0 = random(2, 8, 80).to(stored)
     noisy, target = loss.noised(x0, random(2, 8, 80, seed=1), t)
     predicted = random(2, 8, 80, seed=2).bfloat16()
     expected = loss(predicted.double().float(), target, t)

@@ -346,6 +346,16 @@ def test_rescaled_guidance_has_the_spread_of_the_conditional_velocity() -> None:
     torch.testing.assert_close(half, (plain + full) / 2)
 
 
+def test_rescaling_is_passed_on() -> None:
+    """One step from pure noise ends at -v, whose spread over each clip is then that of the conditional model."""
+    conditional, plain, rescaled = (
+        draw(Network(), options=replace(FAST, steps=1, guidance=guidance, guidance_rescale=rescale))
+        for guidance, rescale in ((1.0, 0.0), (4.0, 0.0), (4.0, 1.0))
+    )
+    torch.testing.assert_close(rescaled.flatten(1).std(1), conditional.flatten(1).std(1), rtol=1e-4, atol=0)
+    assert (plain.flatten(1).std(1) / conditional.flatten(1).std(1) - 1).abs().min() > 0.01
+
+
 @pytest.mark.parametrize(
     ("options", "sizes"),
     [
@@ -474,5 +484,7 @@ def test_requests_that_cannot_be() -> None:
         draw(Network(), options=replace(FAST, steps=1001))
     with pytest.raises(UsageError, match="got 1 ids and 2 contexts"):
         sample(Network(), contexts_of("ab"), contexts_of("a")[0], schedule_of(), ["a"], FAST, FRAMES)
+    with pytest.raises(UsageError, match="at least 1 frame, got 0"):
+        long(0)
     with pytest.raises(UsageError, match="differ in frames or bins"):
         sample(Network(), contexts_of("a"), torch.zeros(HEARD + 1, 80), schedule_of(), ["a"], FAST, FRAMES)
