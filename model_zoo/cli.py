@@ -33,3 +33,48 @@ def make_speech(output: Path, hours: float, minutes: float, seed: int, workers: 
     lines = make_speech(output, hours, seed, minutes, workers, progress=True)
     seconds = sum(line["seconds"] for line in lines)
     click.echo(f"{len(lines)} recordings, {seconds / 3600:.2f} h, in {output}")
+
+
+@main.command("convert-vocoder")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
+@click.option("--mel-floor", type=float, default=-5.0, show_default=True, help="The floor of the models' features.")
+@click.option("--no-mel-floor", is_flag=True, help="For models whose features have none.")
+def convert_vocoder(source: Path, output: Path, mel_floor: float, no_mel_floor: bool) -> None:
+    """A ParallelWaveGAN HiFi-GAN as one safetensors file.
+
+    SOURCE is the folder of a recipe (checkpoint-*.pkl, config.yml, stats.h5 or stats.npy) or a tar archive of it.
+    Nothing in it is run.
+    """
+    from model_zoo.vocoder.convert import convert
+
+    spec = convert(source, output, None if no_mel_floor else mel_floor)
+    click.echo(f"wrote {output}: takes log-mels of features {spec.digest}")
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the wavs.")
+@click.option("--vocoder", default="griffin-lim", show_default=True, help="griffin-lim, or a converted vocoder's file.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:0, ...")
+@click.option("--bfloat16", is_flag=True, help="HiFi-GAN in bfloat16: faster, less exact.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first clips, in the order of their ids.")
+@click.option("--fresh", is_flag=True, help="Make again what is there.")
+def vocode(
+    source: Path, output: Path, vocoder: str, device: str, bfloat16: bool, limit: int | None, fresh: bool
+) -> None:
+    """Mels to 24 kHz wavs; or speech to mels and back, which bounds every model that speaks by this vocoder.
+
+    SOURCE is a folder of .npy or .safetensors files (raw log10 mels, frames by 80 bins), or of audio in any form that
+    slm-eval run takes. Wavs that are there already are kept.
+    """
+    from model_zoo.vocoder.vocode import VocodeOptions
+    from model_zoo.vocoder.vocode import vocode as run
+
+    options = VocodeOptions(vocoder, device, bfloat16, fresh, limit, progress=True)
+    outcome = run(source, output, options)
+    click.echo(f"{output}: {len(outcome.written)} written, {len(outcome.kept)} kept, {len(outcome.failed)} failed")
+    for clip_id, line in outcome.failed.items():
+        click.echo(f"  {clip_id}: {line}", err=True)
+    if outcome.failed:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,75 @@
+"""Folders of speech that was made here: which file belongs to which clip, how it was made, and writing it whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.provenance import NAME, read_provenance
+from slm_eval.report.files import dump, write_whole
+
+
+def wav_files(ids: Iterable[str], folder: Path) -> dict[str, Path]:
+    """Where the speech of each clip goes: its id with the suffix .wav, below ``folder``.
+
+    Raises:
+        UsageError: two clips would go to one file, or an id leads out of the folder.
+    """
+    names = {clip_id: PurePosixPath(clip_id).with_suffix(".wav") for clip_id in ids}
+    for clip_id, name in names.items():
+        if name.is_absolute() or ".." in name.parts:
+            raise UsageError(f"the id {clip_id!r} leads out of {folder}; rename it")
+    shared = [str(name) for name, count in Counter(names.values()).items() if count > 1]
+    if shared:
+        raise UsageError(f"{len(shared)} files would be written more than once, {min(shared)} first; rename clips")
+    return {clip_id: folder / name for clip_id, name in names.items()}
+
+
+def claim(folder: Path, made: Mapping[str, Any], fresh: bool = False) -> None:
+    """Say how the folder's speech is made, before the first file of it is; ``slm-eval run`` reads it.
+
+    Args:
+        made: JSON values; all that decides what the speech is.
+        fresh: speech that was made otherwise will be made again.
+
+    Raises:
+        UsageError: the folder holds speech that was made otherwise, which must not be mixed with this.
+    """
+    made = json.loads(dump(dict(made)))
+    there = read_provenance(folder)
+    if there is not None and there != made and not fresh:
+        differing = sorted(key for key in made.keys() | there.keys() if made.get(key) != there.get(key))
+        raise UsageError(
+            f"{folder} holds speech that was made otherwise ({', '.join(differing)}); "
+            "choose another folder, or --fresh to make it again"
+        )
+    write_whole(folder / NAME, [dump(made, indent=2), "\n"])
+
+
+def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
+    """Write 16-bit mono WAV so that nobody ever sees half of it.
+
+    Args:
+        samples: (n,) in [-1, 1]; what lies outside is clipped.
+
+    Raises:
+        SlmEvalError: it cannot be written.
+    """
+    import soundfile
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            partial = Path(folder, path.name)
+            soundfile.write(partial, samples, sample_rate, subtype="PCM_16")
+            os.replace(partial, path)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise SlmEvalError(f"cannot write {path}: {error}; choose another place") from error
