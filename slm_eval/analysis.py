@@ -25,8 +25,6 @@ from slm_eval.statistics import Undefined, corrected, draw_halves, half_sampling
 MIN_COVERAGE = 0.9
 # Sizes that differ by more than this share misrank systems: the smaller side sets the floor.
 MAX_SIZE_DIFFERENCE = 0.01
-# Fewer utterances than this (or clusters) on a side give an interval that covers less than it says.
-MIN_UTTERANCES = 20
 # Cuts of the larger side that ``corrected`` averages over.
 CORRECTION_CUTS = 8
 
@@ -41,8 +39,9 @@ class Analysis:
     Attributes:
         n: phones per n-gram.
         value: plug-in divergence, as the paper defines it.
-        sd: standard deviation of the value, by half-sampling; None where a side has fewer than two utterances.
-        ci95: value ± 1.96 sd within [0, ln 2]. It covers sampling variation, not the bias that ``floor`` shows.
+        sd: standard deviation of the value, by half-sampling; None where halves of the sides share no n-gram.
+        ci95: value ± t sd within [0, ln 2]. It covers sampling variation, not the bias that ``floor`` shows. None,
+            with a warning, where it would cover less than it says (``statistics.interval``).
         floor: what real speech would score against real speech at these sizes; None where it cannot be estimated.
         floor_sd: standard deviation of one such score.
         excess: value - floor. A test statistic, not a distance: it shrinks distances.
@@ -88,7 +87,7 @@ def analyse(
         generated, real: one sequence of phones per utterance; phones are hashable and sortable.
         orders: values of n.
         seed: of all random draws.
-        draws: half-samples for the sd, at least 2.
+        draws: half-samples for the sd, at least 4; drawn in complementary pairs.
         splits: random splits of the real side for the floor, at least 5.
         generated_clusters, real_clusters: a sortable label per utterance; utterances of one label are drawn together
             (one speaker, say). By default every utterance is drawn by itself.
@@ -105,8 +104,8 @@ def analyse(
     >>> result[5].reason
     'the generated side has no 5-grams: none of its 2 utterances has 5 phones'
     """
-    if draws < 2 or splits < 5:
-        raise ValueError(f"at least 2 draws and 5 splits are needed; got {draws} and {splits}")
+    if draws < 4 or splits < 5:
+        raise ValueError(f"at least 4 draws and 5 splits are needed; got {draws} and {splits}")
     sides = _Sides.of(list(generated), list(real), generated_clusters, real_clusters)
     resamples = _Resamples.of(sides, seed, draws, splits)
     results: dict[int, Analysis | Undefined] = {}
@@ -160,8 +159,8 @@ class _Resamples:
     def of(cls, sides: _Sides, seed: int, draws: int, splits: int) -> _Resamples:
         generated, real = sides.clusters
         halves = (
-            draw_halves(generated, draws, np.random.default_rng((seed, _HALVES_GENERATED))),
-            draw_halves(real, draws, np.random.default_rng((seed, _HALVES_REAL))),
+            draw_halves(generated, draws // 2, np.random.default_rng((seed, _HALVES_GENERATED))),
+            draw_halves(real, draws // 2, np.random.default_rng((seed, _HALVES_REAL))),
         )
         return cls(seed, halves, draw_splits(real, splits, np.random.default_rng((seed, _SPLITS))))
 
@@ -177,6 +176,7 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
     counts = _side_counts(incidence, n_generated)
     value = jensen_shannon(*counts)
     sd = half_sampling(incidence, n_generated, resamples.halves)
+    around = _interval(value, sd, counts, sides)
     detail = floor(incidence, n_generated, sides.clusters[1], resamples.splits)
     measured = detail if isinstance(detail, Floor) else None
     covered = coverage(*counts)
@@ -186,7 +186,7 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
         n=n,
         value=value,
         sd=sd,
-        ci95=None if sd is None else interval(value, sd),
+        ci95=around if isinstance(around, tuple) else None,
         floor=measured.value if measured else None,
         floor_sd=measured.sd if measured else None,
         excess=value - measured.value if measured else None,
@@ -197,8 +197,18 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
         n_phones=(int(lengths[:n_generated].sum()), int(lengths[n_generated:].sum())),
         n_utterances=sides.n_utterances,
         floor_detail=detail,
-        warnings=_warnings(n, covered, totals, sides, sd, detail, corrected_fails=not _possible(estimate, sd)),
+        warnings=_warnings(covered, totals, around, detail, corrected_fails=not _possible(estimate, sd)),
     )
+
+
+def _interval(
+    value: float, sd: float | None, counts: tuple[Counts, Counts], sides: _Sides
+) -> tuple[float, float] | Undefined:
+    """95 % interval of the value, or why there is none."""
+    if sd is None:
+        return Undefined("halves of the sides share no n-gram")
+    n_clusters = min(int(side.max()) + 1 for side in sides.clusters)
+    return interval(value, sd, n_clusters, int(np.minimum(*counts).sum()))
 
 
 def _possible(estimate: float, sd: float | None) -> bool:
@@ -208,11 +218,9 @@ def _possible(estimate: float, sd: float | None) -> bool:
 
 
 def _warnings(
-    n: int,
     covered: float,
     totals: tuple[int, int],
-    sides: _Sides,
-    sd: float | None,
+    around: tuple[float, float] | Undefined,
     detail: Floor | Undefined,
     corrected_fails: bool,
 ) -> tuple[str, ...]:
@@ -227,11 +235,8 @@ def _warnings(
         found.append(
             f"the sides differ in size by more than {MAX_SIZE_DIFFERENCE:.0%}: rank systems only at equal sizes"
         )
-    clusters = [int(side.max()) + 1 if side.size else 0 for side in sides.clusters]
-    if sd is None:
-        found.append("there is no interval: half of the clips of a side, or of their n-grams, is none")
-    elif min(clusters) < MIN_UTTERANCES:
-        found.append(f"the interval is rough: a side has fewer than {MIN_UTTERANCES} clips")
+    if isinstance(around, Undefined):
+        found.append(f"there is no interval: {around.reason}")
     if corrected_fails:
         found.append("there is no corrected value: too few n-grams were seen more than once")
     if isinstance(detail, Undefined):
