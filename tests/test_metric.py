@@ -120,6 +120,10 @@ def test_real_speech_by_path(tmp_path: Path) -> None:
     for each in (by_path, by_value):
         each.update(spelled(1200), 8_000)
     assert by_path.compute() == by_value.compute()
+    path.unlink()  # it was read once, and resetting keeps it
+    by_path.reset()
+    by_path.update(spelled(1200), 8_000)
+    assert by_path.compute() == by_value.compute()
 
 
 def test_moments_are_those_of_scipy() -> None:

@@ -91,6 +91,7 @@ class pJSD(Metric):
         self.log_base = log_base
         self.seed = seed
         self._real = real
+        self._real_observed: list[Observation] | None = None
 
     def missing(self) -> str | None:
         """None when a recogniser is here or can be fetched."""
@@ -155,7 +156,9 @@ class pJSD(Metric):
         observed = super()._observed()
         if self._real is None:
             return observed
-        return {**observed, "real": [*observed["real"], *self._observe_real()]}
+        if self._real_observed is None:  # once: a training loop computes often, and even digesting files takes time
+            self._real_observed = self._observe_real()
+        return {**observed, "real": [*observed["real"], *self._real_observed]}
 
     def _observe_real(self) -> list[Observation]:
         if not isinstance(self._real, (str, PathLike)):
