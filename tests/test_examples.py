@@ -41,7 +41,7 @@ def test_training_loop_alone_and_by_two_processes(tmp_path: Path) -> None:
     assert set(logged) == {(step, name) for step in (0, 6) for name in ("perplexity", "pjsd.1", "pjsd.2")}
     assert logged[6, "perplexity"] < logged[0, "perplexity"]
     best = min(logged[step, "pjsd.2"] for step in (0, 6))
-    assert f"best pjsd.2 {best:.3f}, 95 % interval (" in printed
+    assert f"best pjsd.2 {best:.3f}, 95 % interval " in printed
 
     _, by_two = run(tmp_path / "two", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     for name in ("pjsd.1", "pjsd.2"):  # before any step the models are the same, and so is what all ranks hear
