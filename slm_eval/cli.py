@@ -154,13 +154,30 @@ def merge(shards: tuple[Path, ...], output: Path, as_json: bool) -> None:
 
 def _finish(evaluation: Evaluation, folder: Path, *, as_json: bool, named: bool) -> None:
     """Write and print what a run found out. ``named``: the metrics were asked for by name."""
+    from slm_eval.finished import FinishedRun
     from slm_eval.report.files import dump, write_run
+    from slm_eval.report.html import write_html
     from slm_eval.report.table import render
 
     write_run(evaluation, folder)
+    write_html(FinishedRun.of(evaluation, folder.resolve().name), folder)
     click.echo(dump(evaluation.to_dict(), indent=2) if as_json else render(evaluation))
     click.echo(f"written to {folder}", err=as_json)
     _exit(evaluation, named=named)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--generated", type=click.Path(), help="Where the generated audio is now, if it was moved.")
+@click.option("--real", type=click.Path(), help="Where the real audio is now, if it was moved.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the report; by default the run's.")
+def report(folder: Path, generated: str | None, real: str | None, output: Path | None) -> None:
+    """Write a finished run as a page to read and listen to."""
+    from slm_eval.finished import read_run
+    from slm_eval.report.html import write_html
+
+    given = {"generated": generated, "real": real}
+    click.echo(write_html(read_run(folder), output or folder, given))
 
 
 def _exit(evaluation: Evaluation, *, named: bool) -> None:

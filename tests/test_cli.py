@@ -58,7 +58,7 @@ def clips(tmp_path: Path) -> tuple[Path, Path]:
 def test_run_writes_what_the_contract_says(clips: tuple[Path, Path], tmp_path: Path) -> None:
     result = invoke(*run_arguments(*clips, tmp_path / "out"))
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clips.jsonl", "summary.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clips.jsonl", "report.html", "summary.json"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary.keys() == {"schema", "version", "corpora", "metrics", "environment", "not_computed"}
     assert summary["schema"] == 1

@@ -1,0 +1,246 @@
+"""report.html: one self-contained page of a finished run, for people who read, compare and listen.
+
+The page asks the network for nothing, and its Content-Security-Policy lets it ask for nothing: style and script are its
+own, allowed by their digests, pictures and sound are data inside it. It holds no time and no name of a machine, so that
+equal runs write equal pages.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from slm_eval.audio import REASONS
+from slm_eval.corpus import Corpus
+from slm_eval.errors import SlmEvalError
+from slm_eval.finished import SIDES, FinishedRun
+from slm_eval.report import phones_panels, scores_panels
+from slm_eval.report.cards import listening
+from slm_eval.report.elements import Cell, Column, section, table
+from slm_eval.report.files import write_whole
+from slm_eval.report.listen import find_audio
+from slm_eval.report.markup import Markup, Node, tag
+from slm_eval.report.traits import traits
+
+# Failed clips that are listed; the others are counted.
+FAILURES = 200
+# What is shown of a metric: of a per-clip score, and of pJSD.
+_FIELDS = (
+    ("ci95", "unit", "sd", "n", "higher_is_better"),
+    ("ci95", "unit", "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams"),
+)
+
+
+def write_html(run: FinishedRun, folder: Path, given: Mapping[str, str | None] | None = None) -> Path:
+    """Write report.html into a folder.
+
+    Args:
+        run: a finished run.
+        folder: made where needed.
+        given: side -> where its audio is now; where it is not said, the paths of the run are tried.
+
+    Raises:
+        UsageError: a given path does not exist.
+        SlmEvalError: the summary lacks fields, or the page cannot be written.
+    """
+    path = folder / "report.html"
+    write_whole(path, [page(run, find_audio(run, given or {}))])
+    return path
+
+
+def page(run: FinishedRun, audio: dict[str, Corpus | str]) -> str:
+    """The whole page.
+
+    Args:
+        run: a finished run.
+        audio: side -> the corpus that holds its audio, or why there is none.
+
+    Raises:
+        SlmEvalError: the summary lacks fields that every run writes.
+    """
+    _require_fields(run)
+    parts: list[Markup | None] = [
+        scores_panels.glance(run),
+        scores_panels.metrics(run),
+        phones_panels.by_order(run),
+        phones_panels.differences(run),
+        phones_panels.language(traits(run)),
+        scores_panels.distributions(run),
+        listening(run, audio),
+        _account(run),
+        _reproduce(run),
+    ]
+    sections = [part for part in parts if part is not None]
+    style, script = (files("slm_eval.report").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"style-src '{_digest(style)}'",
+            f"script-src '{_digest(script)}'",
+            "img-src data:",
+            "media-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="generator", content=f"slm-eval {run.summary['version']}"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", f"{run.name}: slm-eval report"),
+        tag("style", Markup(style)),
+    )
+    body = tag(
+        "body",
+        tag("a", "Skip to the numbers", href="#main", class_="skip"),
+        _header(run, sections),
+        tag("main", sections, id="main", tabindex=-1),
+        tag("footer", f"Written by slm-eval {run.summary['version']}."),
+        tag("div", role="status", aria_live="polite", id="status", class_="unseen"),
+        tag("script", Markup(script)),
+    )
+    return "<!doctype html>\n" + tag("html", head, "\n", body, lang="en") + "\n"
+
+
+def _require_fields(run: FinishedRun) -> None:
+    """A summary that was edited by hand is one line, not a page with holes."""
+    for key, metric in run.metrics.items():
+        lacking = [name for name in _FIELDS[key.startswith("pjsd.")] if name not in metric]
+        if lacking:
+            raise SlmEvalError(f"summary.json lacks {', '.join(lacking)} of {key}; run it again")
+    for side in SIDES:
+        lacking = [name for name in ("path", "n_scored", "n_failed") if name not in run.summary["corpora"][side]]
+        if lacking:
+            raise SlmEvalError(f"summary.json lacks {', '.join(lacking)} of the {side} corpus; run it again")
+
+
+def _header(run: FinishedRun, sections: list[Markup]) -> Markup:
+    return tag(
+        "header",
+        tag(
+            "div",
+            tag("p", "slm-eval report", class_="eyebrow"),
+            tag("button", "Light or dark", type="button", id="theme", hidden=True),
+            class_="bar",
+        ),
+        tag("h1", tag("bdi", run.name)),
+        tag("div", [_corpus(run, side) for side in SIDES], class_="corpora"),
+        tag("nav", [_link(part) for part in sections], aria_label="Sections"),
+    )
+
+
+def _corpus(run: FinishedRun, side: str) -> Markup:
+    told = run.summary["corpora"][side]
+    minutes = "" if told.get("seconds") is None else f", {told['seconds'] / 60:.1f} min"
+    failed = f", {told['n_failed']:,} failed" if told["n_failed"] else ""
+    return tag(
+        "div",
+        tag("strong", side, class_=f"{side} name"),
+        tag("bdi", told["path"], class_="path"),
+        tag("span", f"{told['n_scored']:,} of {told['n_total']:,} clips scored{failed}{minutes}"),
+    )
+
+
+def _link(part: Markup) -> Markup:
+    """To a section, by the id and the name that it begins with."""
+    _, identifier, _, name, *_ = part.split('"', 4)
+    return tag("a", Markup(name), href=f"#{identifier}")
+
+
+def _account(run: FinishedRun) -> Markup:
+    """Every clip and every number that is missing, and every warning."""
+    warnings: dict[str, list[str]] = {}
+    for key, metric in run.metrics.items():
+        for warning in metric.get("warnings", ()):
+            warnings.setdefault(warning, []).append(key)
+    absent: dict[str, list[str]] = {}
+    for key, reason in run.summary.get("not_computed", {}).items():
+        absent.setdefault(reason, []).append(key)
+    failed = [clip for side in SIDES for clip in run.clips[side] if clip["status"] != "ok"]
+    refused = [clip for side in SIDES for clip in run.clips[side] if clip["status"] == "ok" and clip.get("refused")]
+    total = sum(len(run.clips[side]) for side in SIDES)
+    told = [
+        f"{len(failed):,} of {total:,} clips could not be scored." if failed else f"All {total:,} clips were scored."
+    ]
+    if refused:
+        told.append(f"{len(refused):,} were refused by one metric and scored by others.")
+    return section(
+        "account",
+        "Warnings",
+        "Warnings and failures",
+        (" ".join(told),),
+        _notes("Warnings", warnings),
+        _notes("Not computed", absent),
+        _failures(failed, refused) if failed or refused else None,
+    )
+
+
+def _notes(heading: str, by_text: dict[str, list[str]]) -> Node:
+    if not by_text:
+        return None
+    items = [tag("li", tag("strong", ", ".join(keys)), " ", text) for text, keys in by_text.items()]
+    return [tag("h3", heading), tag("ul", items, class_="notes")]
+
+
+def _failures(failed: list[dict], refused: list[dict]) -> Node:
+    rows = [(clip, clip["status"], clip.get("error") or REASONS.get(clip["status"], ""), "") for clip in failed]
+    rows += [
+        (clip, refusal["code"], refusal["message"], name)
+        for clip in refused
+        for name, refusal in sorted(clip["refused"].items())
+    ]
+    columns = [
+        Column("clip", numeric=False),
+        Column("side", numeric=False),
+        Column("reason", numeric=False),
+        Column("what happened", numeric=False),
+    ]
+    cells = [
+        [
+            Cell(tag("bdi", clip["id"]), clip["id"]),
+            Cell(clip["side"], clip["side"]),
+            Cell([tag("code", code), f" for {name}" if name else None], code),
+            Cell(tag("bdi", message)),
+        ]
+        for clip, code, message, name in rows[:FAILURES]
+    ]
+    more = len(rows) - len(cells)
+    rest = tag("p", f"{more:,} more are in clips.jsonl.", class_="note") if more else None
+    return [tag("h3", "Failures"), table(columns, cells, "Clips that could not be scored"), rest]
+
+
+def _reproduce(run: FinishedRun) -> Markup:
+    signatures = "\n".join(f"{key}  {metric['signature']}" for key, metric in run.metrics.items())
+    environment = "\n".join(
+        f"{name}  {version or 'not installed'}"
+        for name, version in {"slm-eval": run.summary["version"], **run.summary.get("environment", {})}.items()
+    )
+    return section(
+        "reproduce",
+        "Reproduce",
+        "Signatures and environment",
+        ("Two numbers are comparable where their signatures are equal; slm-eval compare and leaderboard check it.",),
+        _copyable("Signatures", "signatures", signatures),
+        _copyable("Environment", "environment", environment),
+    )
+
+
+def _copyable(heading: str, identifier: str, text: str) -> Markup:
+    return tag(
+        "div",
+        tag("h3", heading),
+        tag("button", f"Copy {heading.lower()}", type="button", data_copy=identifier, hidden=True),
+        tag("pre", text, id=identifier, tabindex=0, aria_label=heading),
+        class_="copyable",
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

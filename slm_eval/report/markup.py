@@ -1,0 +1,80 @@
+"""HTML and SVG as nested calls, in which text is escaped unless it was made here.
+
+A clip may be named anything: every text that is not ``Markup`` is escaped, in elements and in attributes alike, and
+characters that would reorder or hide the text around them are spelled out.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from typing import TypeAlias
+
+# Control characters, lone surrogates (which UTF-8 cannot hold) and marks that reorder text: a name with U+202E in it
+# could otherwise pretend to be another.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_VOID = frozenset({"meta", "link", "br", "input"})
+# Elements of SVG that hold nothing may be closed at once; the parser of HTML accepts that there.
+_EMPTY = frozenset({"line", "rect", "circle", "image"})
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+Node: TypeAlias = "str | int | float | Markup | Iterable[Node] | None"
+
+
+def tag(element: str, /, *children: Node, **attributes: str | int | float | bool | None) -> Markup:
+    """An element.
+
+    Args:
+        element: its name.
+        children: texts, which are escaped, or Markup, or nested iterables of them; None adds nothing.
+        attributes: an underscore at the end is dropped (``class_``), others become hyphens (``aria_label``). True is an
+            attribute without a value; None and False leave it out.
+
+    >>> tag("td", "a < b", class_="name")
+    '<td class="name">a &lt; b</td>'
+    """
+    opening = "<" + element + "".join(_attribute(name, value) for name, value in attributes.items())
+    if element in _VOID:
+        return Markup(opening + ">")
+    if element in _EMPTY and not children:
+        return Markup(opening + "/>")
+    return Markup(f"{opening}>{join(children)}</{element}>")
+
+
+def join(nodes: Node) -> Markup:
+    """Nodes one after the other."""
+    if nodes is None:
+        return Markup("")
+    if isinstance(nodes, Markup):
+        return nodes
+    if isinstance(nodes, (str, int, float)):
+        return escape(str(nodes))
+    return Markup("".join(map(join, nodes)))
+
+
+def escape(text: str) -> Markup:
+    """Text as HTML shows it, safe in elements and in quoted attributes.
+
+    >>> escape('</script>"' + chr(0x202E))
+    '&lt;/script&gt;&quot;\\\\u202e'
+    """
+    return Markup(html.escape(visible(text)))
+
+
+def visible(text: str) -> str:
+    """Text whose control characters and marks of direction are spelled out."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _attribute(name: str, value: str | int | float | bool | None) -> str:
+    if value is None or value is False:
+        return ""
+    written = name.rstrip("_").replace("_", "-")
+    return f" {written}" if value is True else f' {written}="{join(value)}"'

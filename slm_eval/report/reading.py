@@ -1,0 +1,215 @@
+"""Numbers put into words: what may be said of each part of a report, and no more.
+
+"Told apart" and "more than chance" mean at 95 %, for one number at a time; comparing two systems is `slm-eval compare`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from slm_eval.analysis import MIN_COVERAGE
+from slm_eval.finished import SIDES, FinishedRun
+from slm_eval.metric import Moments
+from slm_eval.report.contributions import Differences
+from slm_eval.report.traits import Trait
+
+# The score that stands for its family; of another family it is the first.
+_LEADING = frozenset({"dnsmos.ovrl", "nisqa.mos", "nisqa_tts.mos", "audiobox.PQ"})
+
+_Metric = Mapping[str, Any]
+# Standard errors above the floor from which on a divergence is more than chance: 95 %.
+_TOLD_APART = 1.96
+
+
+def excess_score(metric: _Metric) -> float | None:
+    """How many standard errors a divergence lies above what real speech scores; None where one of them is unknown."""
+    sd, floor_sd = metric.get("sd"), metric.get("floor_sd")
+    if metric.get("excess") is None or metric.get("ci95") is None or not sd or floor_sd is None:
+        return None
+    return float(metric["excess"]) / math.hypot(sd, floor_sd)
+
+
+def sharpest(divergences: Mapping[int, _Metric]) -> int | None:
+    """The n at which generated speech is furthest above real speech for its noise; None where no n can tell."""
+    scores = {n: score for n, metric in divergences.items() if (score := excess_score(metric)) is not None}
+    # Where samples are too small for an n, its noise is known less well: other n come first.
+    covered = {n: score for n, score in scores.items() if divergences[n]["coverage"] >= MIN_COVERAGE}
+    return max(covered or scores, key=lambda n: scores[n]) if scores else None
+
+
+def of_divergences(divergences: Mapping[int, _Metric]) -> str:
+    """The sharpest pJSD against its floor."""
+    best = sharpest(divergences)
+    if best is None:
+        return (
+            "What real speech would score at this size is not known, or pJSD has no interval: these values alone do "
+            "not tell generated from real speech."
+        )
+    metric, score = divergences[best], excess_score(divergences[best]) or 0.0
+    real = f"{metric['floor']:.3f} ± {metric['floor_sd']:.3f}"
+    if score <= _TOLD_APART:
+        return (
+            f"By its phones, generated speech cannot be told from real speech at this size: pJSD-{best} is "
+            f"{metric['value']:.3f} {metric['unit']}, where real speech would score {real} against itself."
+        )
+    return (
+        f"By its phones, generated speech is told apart from real speech: pJSD-{best} is {metric['value']:.3f} "
+        f"{metric['unit']}, where real speech would score {real} against itself at these sizes."
+    )
+
+
+def of_orders(divergences: Mapping[int, _Metric]) -> str:
+    """Which n tell generated from real speech, and which cannot."""
+    scores = {n: excess_score(metric) for n, metric in divergences.items()}
+    apart = [n for n, score in scores.items() if score is not None and score > _TOLD_APART]
+    alike = [n for n, score in scores.items() if score is not None and score <= _TOLD_APART]
+    unknown = [n for n, score in scores.items() if score is None]
+    parts = ["Not the height of a dot counts, but its distance from the bar: what real speech scores at the same size."]
+    if apart:
+        parts.append(f"At n = {_listed(apart)} that distance is more than chance.")
+    if alike:
+        parts.append(f"At n = {_listed(alike)} generated speech cannot be told from real speech at this size.")
+    if unknown:
+        parts.append(f"At n = {_listed(unknown)} there is no interval, or no bar, to judge by.")
+    return " ".join(parts)
+
+
+def of_coverage(divergences: Mapping[int, _Metric], enough: float) -> str:
+    """For which n the samples are large enough."""
+    low = [n for n, metric in divergences.items() if metric.get("coverage", 1.0) < enough]
+    if not low:
+        return ""
+    return (
+        f"At n = {_listed(low)} fewer than {100 * enough:.0f} % of the n-grams that come next would have been seen "
+        "before: the value says more about sample size than about language."
+    )
+
+
+def of_scores(metrics: Mapping[str, _Metric]) -> str:
+    """Per-clip scores against those of real speech."""
+    verdicts: dict[str, list[str]] = {"below": [], "above": [], "alike": [], "unknown": []}
+    for key, metric in metrics.items():
+        verdicts[compare(moments(metric), moments(metric.get("real")))].append(key)
+    total = len(metrics)
+    parts = []
+    for verdict in ("below", "above"):
+        keys = verdicts[verdict]
+        if keys:
+            parts.append(f"{_how_many(keys, total)} {'is' if len(keys) == 1 else 'are'} {verdict} real speech")
+    if verdicts["alike"]:
+        parts.append(f"{_how_many(verdicts['alike'], total)} cannot be told from real speech at this size")
+    if verdicts["unknown"]:
+        parts.append(f"{_how_many(verdicts['unknown'], total)} cannot be compared")
+    sentence = _sentence(parts)
+    return f"{sentence} Each is judged alone, at 95 %." if sentence and total > 1 else sentence
+
+
+def of_traits(traits: Sequence[Trait]) -> str:
+    """Tempo, silence, variety and repetition."""
+    higher: list[str] = []
+    lower: list[str] = []
+    alike: list[str] = []
+    for trait in traits:
+        if len(trait.moments) == 2:
+            verdict = compare(trait.moments["generated"], trait.moments["real"])
+            target = {"above": higher, "below": lower, "alike": alike}.get(verdict)
+            if target is not None:
+                target.append(trait.name[0].lower() + trait.name[1:])
+    parts = []
+    if higher:
+        parts.append(f"Higher in generated than in real speech: {_listed(higher)}.")
+    if lower:
+        parts.append(
+            f"Lower: {_listed(lower)}." if higher else f"Lower in generated than in real speech: {_listed(lower)}."
+        )
+    if alike:
+        parts.append(f"No difference can be told at this size: {_listed(alike)}.")
+    return " ".join(parts)
+
+
+def of_overlap(run: FinishedRun) -> str:
+    """How many generated clips reach what half of the real clips reach, in the first score."""
+    for key in leading_keys(run):
+        mine, theirs = (list(run.scores(key, side).values()) for side in SIDES)
+        if mine and len(theirs) >= 2 and run.metrics[key]["higher_is_better"]:
+            half = float(np.median(theirs))
+            reached = sum(score >= half for score in mine)
+            return f"{reached:,} of {len(mine):,} generated clips reach the median of the real clips in {key}."
+    return ""
+
+
+def of_differences(found: Differences) -> str:
+    """The n-grams that differ."""
+    kind = "phones" if found.n == 1 else f"{found.n}-grams"
+    if not found.n_significant:
+        return (
+            f"None of the {found.n_types:,} {kind} differs by more than chance at this size: each is too "
+            "rare, or in too few clips, to be blamed."
+        )
+    return (
+        f"{found.n_significant:,} of {found.n_types:,} {kind} differ by more than chance; together they make "
+        f"{100 * found.significant_share:.0f} % of the divergence."
+    )
+
+
+def compare(mine: Moments | None, theirs: Moments | None) -> str:
+    """ "above" or "below" where the interval of the difference leaves out 0, else "alike"; "unknown" without one."""
+    found = difference(mine, theirs)
+    if found is None:
+        return "unknown"
+    _, low, high = found
+    return "above" if low > 0 else "below" if high < 0 else "alike"
+
+
+def difference(mine: Moments | None, theirs: Moments | None) -> tuple[float, float, float] | None:
+    """Difference of two means with its 95 % interval: (difference, low, high), or None where one has none.
+
+    The half-widths of both intervals, added in quadrature: they know of clusters, which the standard deviations do
+    not. For two t intervals this is a little wider than Welch's (1947).
+    """
+    if mine is None or theirs is None or mine.ci95 is None or theirs.ci95 is None:
+        return None
+    half = math.hypot((mine.ci95[1] - mine.ci95[0]) / 2, (theirs.ci95[1] - theirs.ci95[0]) / 2)
+    gap = mine.value - theirs.value
+    return (gap, gap - half, gap + half) if half else None
+
+
+def leading_keys(run: FinishedRun) -> list[str]:
+    """The score that stands for its family, for each family of per-clip scores."""
+    families: dict[str, list[str]] = {}
+    for key in run.score_keys:
+        families.setdefault(key.partition(".")[0], []).append(key)
+    return [next((key for key in keys if key in _LEADING), keys[0]) for keys in families.values()]
+
+
+def moments(metric: _Metric | None) -> Moments | None:
+    """A per-clip metric of summary.json, or its "real"."""
+    if metric is None:
+        return None
+    ci95 = metric.get("ci95")
+    return Moments(metric["value"], metric.get("sd"), None if ci95 is None else (ci95[0], ci95[1]), metric["n"])
+
+
+def _how_many(keys: Sequence[str], total: int) -> str:
+    if len(keys) == total and total > 1:
+        return f"all {total} scores"
+    if len(keys) <= 2:
+        return _listed(keys)
+    return f"{len(keys)} of {total} scores"
+
+
+def _listed(items: Sequence[Any]) -> str:
+    texts = [str(item) for item in items]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _sentence(parts: Sequence[str]) -> str:
+    if not parts:
+        return ""
+    joined = "; ".join(parts)
+    first = joined[0] if joined.split(".")[0] in {"dnsmos", "nisqa", "nisqa_tts", "audiobox"} else joined[0].upper()
+    return f"{first}{joined[1:]}."
