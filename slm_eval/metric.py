@@ -57,24 +57,31 @@ class Moments:
     def of(cls, scores: Sequence[float], clusters: npt.NDArray[np.intp] | None = None) -> Moments:
         """Over at least one finite score.
 
-        With C clusters the squared standard error is C/(C-1) sum over clusters of (sum of deviations from the mean)^2,
-        over n^2 (Liang and Zeger 1986), and t has C - 1 degrees of freedom: the usual interval where every clip is a
-        cluster of its own, wider where clips of one cluster are alike.
+        The standard error is robust to clips of one cluster being alike, with the small-sample correction of Bell and
+        McCaffrey (2002) and their degrees of freedom: with p_c the share of the clips that cluster c has, and e_c the
+        sum of its deviations from the mean, se^2 = sum of e_c^2 / (1 - p_c), over n^2. For clusters of one size, so for
+        single clips, it is the t interval of their means. C - 1 degrees of freedom, as with C/(C-1) for 1/(1 - p_c),
+        cover only 88 % where the six clusters of 30 clips differ in size (``benchmarks/coverage.py``).
 
         Args:
             scores: shape (n,).
             clusters: shape (n,), number of the cluster of each, from 0; None: each clip by itself.
         """
         n, mean = len(scores), float(np.mean(scores))
-        sums = np.bincount(np.arange(n) if clusters is None else clusters, weights=np.asarray(scores) - mean)
+        labels = np.arange(n) if clusters is None else clusters
+        sums = np.bincount(labels, weights=np.asarray(scores) - mean)
         sd = float(np.std(scores, ddof=1)) if n > 1 else None
         if sums.size < 2:
             return cls(mean, sd, None, n)
         # scipy.stats costs half a second at import; the quantile alone lives in scipy.special.
         from scipy.special import stdtrit
 
-        error = math.sqrt(sums.size / (sums.size - 1) * float(np.sum(sums**2))) / n
-        half = float(stdtrit(sums.size - 1, 0.975)) * error
+        share = np.bincount(labels) / n
+        error = math.sqrt(float(np.sum(sums**2 / (1 - share)))) / n
+        # (trace M)^2 / trace M^2, M the covariance of e_c / sqrt(1 - p_c) over independent clips.
+        u = share**2 / (1 - share)
+        freedom = 1 / float(np.sum(share**2) + np.sum(u) ** 2 - np.sum(u**2))
+        half = float(stdtrit(freedom, 0.975)) * error
         return cls(mean, sd, (mean - half, mean + half), n)
 
 
