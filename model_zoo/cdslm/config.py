@@ -13,6 +13,7 @@ from slm_eval.errors import UsageError, unknown_name
 SCHEDULES = ("linear", "cosine", "cosine_logsnr", "exponential", "exponential_beta")
 WEIGHTINGS = ("paper", "min_snr_v", "none")
 POSITIONS = ("time_axis", "shared", "per_stream", "none")
+FRAME_RATE = 80  # log-mel frames a second: 12.5 ms hop [paper]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,16 @@ class ModelConfig:
     def heads(self) -> int:
         """d / head_dim"""
         return self.d // self.head_dim
+
+    @property
+    def context_frames(self) -> int:
+        """Frames that are heard: 800."""
+        return round(self.context_seconds * FRAME_RATE)
+
+    @property
+    def target_frames(self) -> int:
+        """Frames that are continued at once: 2400."""
+        return round(self.target_seconds * FRAME_RATE)
 
     @property
     def width_multiplier(self) -> float:

@@ -3,7 +3,7 @@
     loss = DiffusionLoss.of(config.diffusion, device)
     t = stratified_timesteps(config.diffusion.steps, global_batch, seed, step, first, count).to(device)
     noisy, target = loss.noised(x0, noise, t)
-    value, levels = loss(model(noisy, contexts, loss.taus(t)), target, t)
+    value, levels = loss(model(contexts, noisy, loss.taus(t)), target, t)
 
 The target is v = alpha eps - sigma x0 (paper 3.2). From it x0 = alpha x_t - sigma v and eps = alpha v + sigma x_t
 follow without a division, so nothing breaks where the SNR is 0. Squared errors are related by

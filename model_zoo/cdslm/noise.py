@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Purpose = Literal["sampling", "training", "timesteps", "windows", "validation"]
+Purpose = Literal["sampling", "training", "timesteps", "windows", "validation", "weights"]
 
 
 def generator(seed: int, purpose: Purpose, *key: int | str) -> np.random.Generator:

@@ -1,0 +1,45 @@
+"""Initial weights: CompleteP's table (arXiv 2505.01618), each a function of its name, its shape and the seed.
+
+Linear layers have standard deviation 1 / sqrt(fan_in), and no further factor for depth: the residual multiplier is
+that. AdaLN and the last layer are 0, so that every block begins as the identity and the network answers 0. Biases are
+0, gains 1. As nothing depends on the order of parameters or on a rank, whoever holds a part of the network can draw it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model_zoo.cdslm.noise import generator
+
+_ZERO = ("adaln", "final_adaln", "final")
+_GAINS = ("q_norm", "k_norm")
+
+
+def initial_value(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
+    """What a parameter starts as, float32 on the CPU.
+
+    Args:
+        name: of the parameter in the network: "blocks.0.context.qkv.weight".
+        shape: of the whole parameter.
+        seed: of the run; another seed gives other weights.
+    """
+    *_, module, kind = name.split(".")
+    if module in _GAINS:
+        return torch.ones(shape)
+    if module in _ZERO or kind == "bias":
+        return torch.zeros(shape)
+    value = torch.empty(shape)
+    generator(seed, "weights", name).standard_normal(out=value.numpy(), dtype=np.float32)
+    return value.mul_(1 / math.sqrt(shape[1]))
+
+
+@torch.no_grad()
+def initialize(model: nn.Module, seed: int) -> None:
+    """Fill every parameter, whatever it holds; on the meta device there is nothing to fill."""
+    for name, parameter in model.named_parameters():
+        if not parameter.is_meta:
+            parameter.copy_(initial_value(name, tuple(parameter.shape), seed))
