@@ -27,3 +27,23 @@ def test_every_command_is_in_the_readme() -> None:
 def test_no_path_of_a_machine_in_the_documents() -> None:
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         assert not re.search(r"(?<![\w.])/(home|root|work|Users)/", path.read_text(encoding="utf-8")), path
+
+
+def test_every_link_to_a_file_of_ours_leads_somewhere() -> None:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.relative_to(ROOT)} links to {target}"
+
+
+def test_the_index_lists_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")} - {"README.md"}
+    assert pages <= set(re.findall(r"\]\(([^)#]+)", index))
+
+
+def test_every_page_of_a_metric_says_when_it_misleads_its_signature_and_how_to_cite_it() -> None:
+    for path in (ROOT / "docs" / "metrics").glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        assert re.search(r"^## When it misleads$.*^## Signature$.*^```bibtex$", text, re.MULTILINE | re.DOTALL), path
+        for cited in re.findall(r"```bibtex\n(.*?)```", text, re.DOTALL):
+            assert cited.count("{") == cited.count("}")
