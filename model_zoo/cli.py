@@ -78,3 +78,27 @@ def vocode(
         click.echo(f"  {clip_id}: {line}", err=True)
     if outcome.failed:
         raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.option("--layers", multiple=True, default=(4,), show_default=True, help="128 channels each; may be repeated.")
+@click.option("--ladder", is_flag=True, help="All sizes of the ladder, 1 to 30 layers.")
+@click.option("--patch", default=1, show_default=True, help="Frames per token, 1 to 6.")
+@click.option("--context-frames", type=int, help="Frames that are heard; by default 800, 10 s.")
+@click.option("--frames", type=int, help="Frames that are continued; by default 2400, 30 s.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def flops(
+    layers: tuple[int, ...], ladder: bool, patch: int, context_frames: int | None, frames: int | None, as_json: bool
+) -> None:
+    """What models cost: parameters, true operations and the paper's 6ND side by side, for one sample.
+
+    Sampling is 100 steps, with and without the context. D counts the tokens of both streams.
+    """
+    import json
+
+    from model_zoo.cdslm.config import ModelConfig
+    from model_zoo.cdslm.flops import LADDER, Tokens, costs, table
+
+    models = [ModelConfig(layers=each, patch=patch) for each in (LADDER if ladder else layers)]
+    rows = [costs(model, Tokens.of(model, context_frames, frames)) for model in models]
+    click.echo(json.dumps(rows, indent=2) if as_json else table(rows))
