@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from slm_eval.divergence import LN2
-from slm_eval.incidence import Floats, Incidence, from_overlap, in_blocks, overlaps, side_ranges
+from slm_eval.incidence import Floats, Incidence, side_ranges
+from slm_eval.nested import nested_scores
 from slm_eval.ngrams import Counts
 from slm_eval.statistics import Undefined
 
@@ -26,8 +26,6 @@ MIN_FLOOR_CLUSTERS = 8
 MAX_SIZE_RATIO = 4
 # Disjoint pairs at the smallest scale, the first that the clips suffice for: scales s, s/2, s/4 or only s, s/2.
 _PIECES = (4, 2)
-# Splits per sparse product: 8 splits of 8 segments are 64 columns.
-_SPLITS_PER_BLOCK = 8
 
 
 @dataclass(frozen=True)
@@ -151,37 +149,10 @@ def _measure(incidence: Incidence, side: slice, segments: npt.NDArray[np.intp], 
         side: utterances of the real side.
         segments: shape (S, U_R), 0 to 2 pieces - 1.
     """
-    splits, n_utterances = segments.shape
-    members = (segments[:, None, :] == np.arange(2 * pieces)[None, :, None]).reshape(-1, n_utterances)
-    draws = np.ascontiguousarray(members.T, dtype=np.uint8)  # (U_R, S * 2 pieces)
-    totals = (incidence.n_windows[side] @ draws.astype(np.int64)).reshape(splits, 2, pieces)
-    groups = incidence.groups(_in_several(incidence, side), (side,))
-
-    def block(at: slice) -> Floats:
-        """Scores (splits of the block, pairs of all levels)."""
-        n_splits = at.stop - at.start
-        columns = slice(at.start * 2 * pieces, at.stop * 2 * pieces)
-        counts = [group.counts(0, draws[:, columns]).reshape(-1, n_splits, 2, pieces) for group in groups]
-        scores = []
-        for pairs in _pair_counts(pieces):
-            n = _pool(totals[at], pairs)  # (splits, 2, pairs)
-            n_a, n_b = n[:, 0].ravel(), n[:, 1].ravel()
-            overlap = np.zeros(n_a.size)
-            for each in counts:
-                # Sums of disjoint segments stay within the integer type, since the row's total does.
-                pooled = _pool(each, pairs).reshape(each.shape[0], n_splits, 2, pairs)
-                a, b = pooled[:, :, 0].reshape(-1, n_a.size), pooled[:, :, 1].reshape(-1, n_a.size)
-                overlap += overlaps(a, b, n_a, n_b)
-            scores.append(from_overlap(overlap, n_a, n_b).reshape(n_splits, pairs))
-        return np.concatenate(scores, axis=1)
-
-    scores = np.concatenate(list(in_blocks(block, splits, _SPLITS_PER_BLOCK)))
-    levels, start = [], 0
-    for pairs in _pair_counts(pieces):
-        n = _pool(totals, pairs)
-        levels.append(_Level(scores[:, start : start + pairs], 1 / (1 / n[:, 0] + 1 / n[:, 1])))
-        start += pairs
-    return levels
+    first = np.where(segments < pieces, segments, pieces)
+    second = np.where(segments >= pieces, segments - pieces, pieces)
+    levels = nested_scores(incidence, (side, side), (first, second), pieces)
+    return [_Level(each.scores, 1 / (1 / each.n_ngrams[0] + 1 / each.n_ngrams[1])) for each in levels]
 
 
 def _extrapolate(levels: list[_Level], target: float) -> Floor:
@@ -221,22 +192,3 @@ def _fall(means: list[float], log_sizes: list[float]) -> float:
 
 def _logit(score: float) -> float:
     return math.log(score / LN2) - math.log1p(-score / LN2)
-
-
-def _pair_counts(pieces: int) -> list[int]:
-    """1, 2, ..., pieces: disjoint pairs at each scale, from the largest scale down."""
-    return [2**power for power in range(pieces.bit_length())]
-
-
-def _pool(segments: npt.NDArray[Any], pairs: int) -> npt.NDArray[Any]:
-    """Sum neighbouring segments of the last axis until ``pairs`` are left; the dtype stays."""
-    shape = (*segments.shape[:-1], pairs, segments.shape[-1] // pairs)
-    return segments.reshape(shape).sum(axis=-1, dtype=segments.dtype)
-
-
-def _in_several(incidence: Incidence, side: slice) -> npt.NDArray[np.bool_]:
-    """Types in at least two utterances of the side; others cannot be shared by disjoint parts of it."""
-    of_side = (incidence.utterances >= side.start) & (incidence.utterances < side.stop)
-    if not incidence.keys.size:
-        return np.zeros(0, dtype=bool)
-    return np.add.reduceat(of_side.astype(np.int64), incidence.starts[:-1]) >= 2

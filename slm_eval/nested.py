@@ -1,0 +1,114 @@
+"""Divergences between nested parts of two sides: how a score changes with the size of the samples.
+
+Each side is cut into 2^k disjoint segments, once per random split. Segment i of one against segment i of the other are
+scores at the smallest size, independent of each other; neighbouring segments added up give scores at twice the size,
+and so on up to all segments together. The counts of all sizes come from one sparse product.
+
+Letters: S splits, P segments of a side, U utterances of a side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_eval.incidence import Floats, Incidence, from_overlap, in_blocks, overlaps
+
+# Columns per sparse product: see incidence._BLOCK.
+_COLUMNS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """Scores at one size.
+
+    Attributes:
+        scores: shape (S, pairs), nats; NaN where a part has no n-grams.
+        n_ngrams: two of shape (S, pairs), n-grams of either part.
+    """
+
+    scores: Floats
+    n_ngrams: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+def nested_scores(
+    incidence: Incidence,
+    sides: tuple[slice, slice],
+    segments: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]],
+    pieces: int,
+) -> list[Level]:
+    """Scores of segments, of pairs of segments, and so on.
+
+    Args:
+        incidence: n-grams of all utterances.
+        sides: ranges of utterances, disjoint or the same.
+        segments: shapes (S, U_a) and (S, U_b), segment of each utterance from 0 to P - 1, or P where it is in none.
+        pieces: P, a power of two.
+
+    Returns:
+        one level per size, all segments together first.
+    """
+    splits = segments[0].shape[0]
+    members = [_columns(each, pieces) for each in segments]
+    totals = [
+        (incidence.n_windows[side] @ member.astype(np.int64)).reshape(splits, pieces)
+        for side, member in zip(sides, members, strict=True)
+    ]
+    distinct = (sides[0],) if sides[0] == sides[1] else sides
+    groups = incidence.groups(_can_be_shared(incidence, sides), distinct)
+    scales = [2**power for power in range(pieces.bit_length())]
+    n_ngrams = [(_pool(totals[0], pairs), _pool(totals[1], pairs)) for pairs in scales]
+
+    def block(at: slice) -> Floats:
+        """Scores (splits of the block, pairs of all levels)."""
+        columns = slice(at.start * pieces, at.stop * pieces)
+        n_splits = at.stop - at.start
+        counts = [
+            [group.counts(min(side, len(distinct) - 1), members[side][:, columns]) for side in (0, 1)]
+            for group in groups
+        ]
+        scores = []
+        for pairs, (n_a, n_b) in zip(scales, n_ngrams, strict=True):
+            n = n_a[at].ravel(), n_b[at].ravel()
+            overlap = np.zeros(n[0].size)
+            for each in counts:
+                # Sums of disjoint segments stay within the integer type, since the row's total does.
+                a, b = (_pool(side.reshape(-1, n_splits, pieces), pairs).reshape(-1, n[0].size) for side in each)
+                overlap += overlaps(a, b, *n)
+            scores.append(from_overlap(overlap, *n).reshape(n_splits, pairs))
+        return np.concatenate(scores, axis=1)
+
+    scores = np.concatenate(list(in_blocks(block, splits, max(_COLUMNS // pieces, 1))))
+    starts = np.cumsum([0, *scales])
+    return [Level(scores[:, start : start + pairs], n) for start, pairs, n in zip(starts, scales, n_ngrams)]  # noqa: B905
+
+
+def _columns(segments: npt.NDArray[np.intp], pieces: int) -> npt.NDArray[np.uint8]:
+    """Zeros and ones of shape (U, S * P)."""
+    members = segments[:, None, :] == np.arange(pieces)[None, :, None]
+    return np.ascontiguousarray(members.reshape(-1, segments.shape[1]).T, dtype=np.uint8)
+
+
+def _pool(segments: npt.NDArray[Any], pairs: int) -> npt.NDArray[Any]:
+    """Sum neighbouring segments of the last axis until ``pairs`` are left; the dtype stays."""
+    shape = (*segments.shape[:-1], pairs, segments.shape[-1] // pairs)
+    return segments.reshape(shape).sum(axis=-1, dtype=segments.dtype)
+
+
+def _can_be_shared(incidence: Incidence, sides: tuple[slice, slice]) -> npt.NDArray[np.bool_]:
+    """Types that disjoint parts of the two sides can share: on both, or in two utterances where they are the same."""
+    if not incidence.keys.size:
+        return np.zeros(0, dtype=bool)
+    utterances = [
+        np.add.reduceat(
+            ((incidence.utterances >= side.start) & (incidence.utterances < side.stop)).astype(np.int64),
+            incidence.starts[:-1],
+        )
+        for side in sides
+    ]
+    if sides[0] == sides[1]:
+        return utterances[0] >= 2
+    return (utterances[0] > 0) & (utterances[1] > 0)
