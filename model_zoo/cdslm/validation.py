@@ -22,7 +22,7 @@ from slm_eval.errors import UsageError
 
 LEVELS = 8
 
-# (x_t (B, Fg, 80), contexts (B, Fc, 80), taus (B,)) -> v (B, Fg, 80)
+# (contexts (B, Fc, 80), x_t (B, Fg, 80), taus (B,)) -> v (B, Fg, 80), as ``MMDiT.forward``
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -99,7 +99,7 @@ def validate(
         contexts = torch.stack([clip.context for clip, _, _ in batch]).to(device).float()
         noisy, target = loss.noised(x0, torch.stack([noise for _, noise, _ in batch]).to(device), t)
         with torch.autocast(device.type, enabled=False):
-            predicted = velocity(noisy, contexts, loss.taus(t))
+            predicted = velocity(contexts, noisy, loss.taus(t))
         errors.append(loss.errors(predicted, target))
     if not ids:
         raise UsageError("validation needs at least one clip, got none")

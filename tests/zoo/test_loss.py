@@ -195,7 +195,7 @@ def run(n: int = 3, velocity: Callable[..., Tensor] | None = None, **options: in
     torch.manual_seed(0)
     layer = torch.nn.Linear(80, 80)
 
-    def network(x: Tensor, contexts: Tensor, taus: Tensor) -> Tensor:
+    def network(contexts: Tensor, x: Tensor, taus: Tensor) -> Tensor:
         return layer(x) * torch.cos(taus / 300)[:, None, None] + contexts.mean(1, keepdim=True)
 
     return validate(velocity or network, clips(n), DiffusionLoss.of(config()), **options)
@@ -225,7 +225,7 @@ def test_validation_is_the_same_in_every_run_and_says_when_it_is_not() -> None:
 
 def test_validation_by_hand() -> None:
     """One clip at one level, from the definitions; and the means."""
-    value = run(velocity=lambda x, contexts, taus: torch.zeros_like(x))
+    value = run(velocity=lambda contexts, x, taus: torch.zeros_like(x))
     noise = normal((8, 9, 80), 0, "validation", "clip-1")[3]
     alpha_bar = float(Schedule.of(config()).alpha_bar[437])
     target = math.sqrt(alpha_bar) * noise - math.sqrt(1 - alpha_bar) * clips(2)[1].target
