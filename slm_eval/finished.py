@@ -55,8 +55,13 @@ class FinishedRun:
 
     @property
     def score_keys(self) -> list[str]:
-        """Keys of the per-clip metrics."""
-        return [key for key in self.metrics if not key.startswith("pjsd.")]
+        """Keys of the per-clip metrics: means over clips."""
+        return [key for key, each in self.metrics.items() if not key.startswith("pjsd.") and {"sd", "n"} <= each.keys()]
+
+    @property
+    def other_keys(self) -> list[str]:
+        """Keys of metrics over whole corpora that other packages add: a value, and what every summary has."""
+        return [key for key in self.metrics if not key.startswith("pjsd.") and key not in self.score_keys]
 
     def signature(self, key: str) -> Signature:
         """How a number was computed."""

@@ -443,6 +443,8 @@ def test_processes_with_a_recognizer_and_a_metric_of_another_package(site: Path,
     printed = finish(start(["merge", *folders, "-o", tmp_path / "m"], site, tmp_path / "none", NO_WEIGHTS="1"))
     assert written(tmp_path / "m") == written(tmp_path / "whole")
     assert "pjsd.2" in printed
+    assert "drift.l2" in printed
+    assert "drift.l2" in (tmp_path / "m" / "report.html").read_text()
     assert not (tmp_path / "none").exists()
     assert json.loads(written(tmp_path / "m")[0])["corpora"]["real"]["n_total"] == 2
 

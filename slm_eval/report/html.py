@@ -27,11 +27,9 @@ from slm_eval.report.traits import traits
 
 # Failed clips that are listed; the others are counted.
 FAILURES = 200
-# What is shown of a metric: of a per-clip score, and of pJSD.
-_FIELDS = (
-    ("ci95", "unit", "sd", "n", "higher_is_better"),
-    ("ci95", "unit", "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams"),
-)
+# What is shown of every metric, and of pJSD beyond that.
+_OF_EACH = ("ci95", "unit", "higher_is_better")
+_OF_DIVERGENCE = (*_OF_EACH, "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams")
 
 
 def write_html(run: FinishedRun, folder: Path, given: Mapping[str, str | None] | None = None) -> Path:
@@ -112,7 +110,7 @@ def page(run: FinishedRun, audio: dict[str, Corpus | str]) -> str:
 def _require_fields(run: FinishedRun) -> None:
     """A summary that was edited by hand is one line, not a page with holes."""
     for key, metric in run.metrics.items():
-        lacking = [name for name in _FIELDS[key.startswith("pjsd.")] if name not in metric]
+        lacking = [name for name in (_OF_DIVERGENCE if key.startswith("pjsd.") else _OF_EACH) if name not in metric]
         if lacking:
             raise SlmEvalError(f"summary.json lacks {', '.join(lacking)} of {key}; run it again")
     for side in SIDES:

@@ -87,6 +87,8 @@ def metrics(run: FinishedRun) -> Markup:
         parts.append(
             _score_table({key: run.metrics[key] for key in run.score_keys if run.metrics[key]["unit"] == unit})
         )
+    if run.other_keys:
+        parts.append(_other_table({key: run.metrics[key] for key in run.other_keys}))
     return section("metrics", "Metrics", "All metrics", (), parts)
 
 
@@ -159,6 +161,27 @@ def _score_table(scores: dict[str, dict[str, Any]]) -> Markup:
     better = "higher" if next(iter(scores.values()))["higher_is_better"] else "lower"
     ends = f"{charts.number(axis.low)} to {charts.number(axis.high)}"
     return table(columns, rows, f"Scores in {unit}; {better} is better. The plots go from {ends}")
+
+
+def _other_table(metrics: dict[str, dict[str, Any]]) -> Markup:
+    columns = [
+        Column("metric", numeric=False),
+        Column("value"),
+        Column("95 % interval"),
+        Column("unit", numeric=False),
+        Column("better", numeric=False),
+    ]
+    rows = [
+        [
+            Cell(key, key),
+            number_cell(metric["value"], 4),
+            _interval_cell(metric["ci95"], 4),
+            Cell(metric["unit"], metric["unit"]),
+            Cell("higher" if metric["higher_is_better"] else "lower"),
+        ]
+        for key, metric in metrics.items()
+    ]
+    return table(columns, rows, "Metrics over whole corpora, of other packages")
 
 
 def distributions(run: FinishedRun) -> Markup | None:

@@ -27,6 +27,10 @@ def render(evaluation: Evaluation) -> str:
     for unit in dict.fromkeys(each.unit for each in scores):
         header = [unit, "value", "95 % interval", "sd", "n", "real", "95 % interval", "n"]
         blocks.append(_grid(header, [_score_row(each) for each in scores if each.unit == unit]))
+    others = [each for each in evaluation.summaries.values() if not isinstance(each, (DivergenceSummary, ScoreSummary))]
+    if others:
+        rows = [[each.key, f"{each.value:.4f}", _interval(each, 4), each.unit] for each in others]
+        blocks.append(_grid(["over corpora", "value", "95 % interval", "unit"], rows))
     notes = [f"not computed: {', '.join(keys)}: {reason}" for reason, keys in _absent(evaluation).items()]
     notes += [f"warning: {', '.join(keys)}: {warning}" for warning, keys in _warnings(evaluation).items()]
     return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])]) + "\n"
