@@ -5,7 +5,7 @@ Counts by clip from phone sequences; no audio and no model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from slm_eval.clusters import Clusters
 from slm_eval.finished import SIDES, FinishedRun
 from slm_eval.incidence import Incidence
-from slm_eval.ngrams import Counts, Encoded, Ids, encode, window_keys
+from slm_eval.ngrams import Encoded, encode, window_keys
 
 Floats = npt.NDArray[np.float64]
 
@@ -92,34 +92,44 @@ def _discoveries(t: Floats, freedom: int) -> npt.NDArray[np.bool_]:
     return p <= ranked[passed[-1]] if passed.size else np.zeros(p.size, dtype=bool)
 
 
-def differences(run: FinishedRun, n: int) -> Differences | None:
-    """The n-grams that make two sides of a run differ; None where a side has none.
+def differences(run: FinishedRun, orders: Iterable[int]) -> list[Differences]:
+    """The n-grams that make two sides of a run differ, for each n of which both sides have some.
 
     The standard error of a frequency c/N is that of a ratio over clusters of clips (speakers or prompts where the run
     knows them, else clips): with c_u and n_u the n-gram's count and the number of n-grams of cluster u,
     sum_u (c_u - n_u c/N)^2 U/(U-1) / N^2. An n-gram of a single clip, however often it occurs there, is therefore
     never more than chance.
     """
-    clips = {side: [clip for clip in run.clips[side] if clip["phones"] is not None] for side in SIDES}
-    clusters = [Clusters.of(clips[side]).numbered for side in SIDES]
-    order = [np.argsort(each, kind="stable") for each in clusters]
-    spoken = [clips[side][at]["phones"] for side, each in zip(SIDES, order, strict=True) for at in each.tolist()]
-    encoded, windows, sizes = _windows(spoken, n)
-    # In the order of the clusters, the windows of a cluster stand together: it takes the place of an utterance.
-    n_clusters = [int(each.max()) + 1 if each.size else 0 for each in clusters]
-    numbers = np.concatenate((np.sort(clusters[0]), np.sort(clusters[1]) + n_clusters[0])).astype(np.intp)
-    of_cluster = np.bincount(numbers, weights=sizes, minlength=sum(n_clusters)).astype(np.int64)
-    incidence = Incidence.build(windows, of_cluster)
-    counts = _side_counts(incidence, n_clusters[0])
-    if not all(side.sum() for side in counts):
-        return None
+    spoken: list[list[str]] = []
+    clusters: list[npt.NDArray[np.intp]] = []
+    for side in SIDES:
+        clips = [clip for clip in run.clips[side] if clip["phones"] is not None]
+        of_side = Clusters.of(clips).numbered
+        # In the order of the clusters, the windows of a cluster stand together: it takes the place of an utterance.
+        spoken += [clips[at]["phones"] for at in np.argsort(of_side, kind="stable").tolist()]
+        clusters.append(np.sort(of_side))
+    n_clusters = [int(each[-1]) + 1 if each.size else 0 for each in clusters]
+    numbers = np.concatenate((clusters[0], clusters[1] + n_clusters[0]))
+    generated = np.arange(sum(n_clusters)) < n_clusters[0]
+    encoded = encode(spoken)
+    found = []
+    for n, windows in window_keys(encoded, orders):
+        sizes = np.bincount(numbers, weights=encoded.n_windows(n), minlength=generated.size).astype(np.int64)
+        incidence = Incidence.build(windows, sizes)
+        if sizes[generated].any() and sizes[~generated].any():
+            found.append(_differences(encoded, n, incidence, generated))
+    return found
+
+
+def _differences(encoded: Encoded, n: int, incidence: Incidence, generated: npt.NDArray[np.bool_]) -> Differences:
+    """Of one n; ``incidence`` is by cluster, and ``generated`` says which clusters are."""
+    counts = incidence.counts(generated), incidence.counts(~generated)
     terms = contributions(*counts)
     frequencies = [side / side.sum() for side in counts]
-    generated = np.arange(sum(n_clusters)) < n_clusters[0]
     variance = _variance(incidence, frequencies[0], generated) + _variance(incidence, frequencies[1], ~generated)
     z = np.where(variance > 0, frequencies[0] - frequencies[1], 0.0) / np.sqrt(np.where(variance > 0, variance, 1.0))
-    judged = [int(np.count_nonzero(of_cluster[side])) for side in (generated, ~generated)]
-    significant = _discoveries(z, min(judged) - 1) if min(judged) >= MIN_CLUSTERS else np.zeros(z.size, dtype=bool)
+    judged = min(int(np.count_nonzero(incidence.n_windows[side])) for side in (generated, ~generated))
+    significant = _discoveries(z, judged - 1) if judged >= MIN_CLUSTERS else np.zeros(z.size, dtype=bool)
     value = float(terms.sum())
     # Equal contributions in the order of the n-grams, so that equal runs write equal reports.
     ranked = np.argsort(-terms, kind="stable")
@@ -128,7 +138,7 @@ def differences(run: FinishedRun, n: int) -> Differences | None:
     def shown(rows: npt.NDArray[np.intp]) -> tuple[Difference, ...]:
         return tuple(
             Difference(
-                _phones(encoded, sizes, n, int(np.argmax(windows == incidence.keys[row]))),
+                _phones(encoded, n, int(np.argmax(incidence.windows == incidence.keys[row]))),
                 (int(counts[0][row]), int(counts[1][row])),
                 float(terms[row] / value),
                 float(z[row]),
@@ -154,9 +164,12 @@ def strangeness(run: FinishedRun, n: int) -> dict[str, float]:
     """
     spoken = {side: run.phones(side) for side in SIDES}
     n_generated = len(spoken["generated"])
-    _, windows, sizes = _windows([*spoken["generated"].values(), *spoken["real"].values()], n)
+    encoded = encode([*spoken["generated"].values(), *spoken["real"].values()])
+    [(_, windows)] = window_keys(encoded, [n])
+    sizes = encoded.n_windows(n)
     incidence = Incidence.build(windows, sizes)
-    p, q = (side / max(side.sum(), 1) for side in _side_counts(incidence, n_generated))
+    generated = np.arange(sizes.size) < n_generated
+    p, q = (counts / max(counts.sum(), 1) for counts in (incidence.counts(generated), incidence.counts(~generated)))
     mine = incidence.utterances < n_generated
     rows = np.repeat(np.arange(incidence.keys.size), np.diff(incidence.starts))[mine]
     each = np.log(p[rows] / ((p[rows] + q[rows]) / 2)) / 2
@@ -168,24 +181,12 @@ def strangeness(run: FinishedRun, n: int) -> dict[str, float]:
     }
 
 
-def _windows(spoken: Sequence[Sequence[str]], n: int) -> tuple[Encoded, Ids, Counts]:
-    """Clips of phones as ids, the keys of their n-grams, and how many each clip has."""
-    encoded = encode(spoken)
-    [(_, windows)] = window_keys(encoded, [n])
-    return encoded, windows, encoded.n_windows(n)
-
-
-def _phones(encoded: Encoded, sizes: Counts, n: int, window: int) -> tuple[str, ...]:
+def _phones(encoded: Encoded, n: int, window: int) -> tuple[str, ...]:
     """The n-gram at a window: keys of large inventories cannot be taken apart."""
-    ends = np.cumsum(sizes)
+    ends = np.cumsum(encoded.n_windows(n))
     clip = int(np.searchsorted(ends, window, side="right"))
     start = int(encoded.lengths[:clip].sum()) + window - (int(ends[clip - 1]) if clip else 0)
     return tuple(str(encoded.inventory[index]) for index in encoded.ids[start : start + n].tolist())
-
-
-def _side_counts(incidence: Incidence, n_generated: int) -> tuple[Counts, Counts]:
-    generated = np.arange(incidence.n_windows.size) < n_generated
-    return incidence.counts(generated), incidence.counts(~generated)
 
 
 def _variance(incidence: Incidence, frequency: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:

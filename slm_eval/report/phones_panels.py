@@ -55,7 +55,7 @@ def by_order(run: FinishedRun) -> Markup | None:
 
 def differences(run: FinishedRun) -> Markup | None:
     """The n-grams that contribute most, one panel per n."""
-    found = [each for n in run.divergences if (each := find_differences(run, n)) is not None]
+    found = find_differences(run, run.divergences)
     if not found:
         return None
     shown = max(found, key=lambda each: each.n_significant).n

@@ -7,7 +7,7 @@ clusters of clips, as those of the metrics.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,67 +92,66 @@ def traits(run: FinishedRun) -> list[Trait]:
 class _Side:
     """Properties of one side by name: of each clip, where it is one of clips, and in sum."""
 
+    clusters: npt.NDArray[np.intp]
     values: dict[str, Floats] = field(default_factory=dict)
     moments: dict[str, Moments] = field(default_factory=dict)
 
     @classmethod
     def of(cls, clips: list[dict[str, Any]]) -> _Side:
-        side = cls()
-        side._note("length", clips, [clip.get("seconds") for clip in clips])
-        silence = [clip.get("audio", {}).get("silence") for clip in clips]
-        side._note("silence", clips, [None if share is None else 100 * share for share in silence])
-        spoken = [clip for clip in clips if clip["phones"] is not None]
-        rates = [len(clip["phones"]) / clip["seconds"] if clip.get("seconds") else None for clip in spoken]
-        side._note("rate", spoken, rates)
-        if spoken:
-            side._listen(spoken)
+        side = cls(Clusters.of(clips).numbered)
+        seconds = _floats(clip.get("seconds") or None for clip in clips)
+        side._note("length", seconds)
+        side._note("silence", 100 * _floats(clip.get("audio", {}).get("silence") for clip in clips))
+        side._note("rate", _floats(None if clip["phones"] is None else len(clip["phones"]) for clip in clips) / seconds)
+        if any(clip["phones"] for clip in clips):
+            side._listen([clip["phones"] or [] for clip in clips])
         return side
 
-    def _note(self, key: str, clips: Sequence[dict[str, Any]], values: Sequence[float | None]) -> None:
-        """A property of clips, for those where it is known."""
-        known = [(clip, value) for clip, value in zip(clips, values, strict=True) if value is not None]
-        if known:
-            self.values[key] = np.array([value for _, value in known])
-            self.moments[key] = Moments.of(self.values[key].tolist(), Clusters.of([clip for clip, _ in known]).numbered)
+    def _note(self, key: str, values: Floats) -> None:
+        """A property of clips: shape (clips,), NaN where it is not known."""
+        known = np.isfinite(values)
+        if known.any():
+            self.values[key] = values[known]
+            clusters = np.unique(self.clusters[known], return_inverse=True)[1]
+            self.moments[key] = Moments.of(self.values[key].tolist(), clusters)
 
-    def _listen(self, clips: list[dict[str, Any]]) -> None:
-        """Repetition and entropy."""
-        encoded = encode([clip["phones"] for clip in clips])
+    def _listen(self, phones: list[list[str]]) -> None:
+        """Repetition and entropy, from the phones of every clip; some clip has some."""
+        encoded = encode(phones)
         keys = dict(window_keys(encoded, (1, 2, REPEATED)))
         sizes = {n: encoded.n_windows(n) for n in keys}
         # A key of two phones is a number of two digits, see ``window_keys``.
-        doubled = keys[2] // len(encoded.inventory) == keys[2] % len(encoded.inventory) if keys[2].size else keys[2]
-        self._note("doubled", clips, _shares(_by_clip(doubled, sizes[2]), sizes[2]))
-        incidence = Incidence.build(keys[REPEATED], sizes[REPEATED])
-        distinct = np.bincount(incidence.utterances, minlength=len(clips))
-        self._note("repeated", clips, _shares(sizes[REPEATED] - distinct, sizes[REPEATED]))
+        doubled = keys[2] // len(encoded.inventory) == keys[2] % len(encoded.inventory)
+        self._note("doubled", _percent(_by_clip(doubled, sizes[2]), sizes[2]))
+        distinct = np.bincount(Incidence.build(keys[REPEATED], sizes[REPEATED]).utterances, minlength=len(phones))
+        self._note("repeated", _percent(sizes[REPEATED] - distinct, sizes[REPEATED]))
         if keys[2].size < 2:
             return
-        clusters = Clusters.of(clips).numbered
-        phones, pairs = (np.unique(keys[n], return_inverse=True, return_counts=True) for n in (1, 2))
-        single, pair = _surprisal(phones), _surprisal(pairs)
+        singles, pairs = (np.unique(keys[n], return_inverse=True, return_counts=True) for n in (1, 2))
+        single, pair = _surprisal(singles), _surprisal(pairs)
         # The first phone of a pair is every phone but the last of its clip.
         last = np.cumsum(encoded.lengths)[encoded.lengths > 0] - 1
         given = pair - np.delete(single, last)
-        entropy = entropy_cwj(phones[2])
-        self.moments["entropy"] = _in_bits(entropy, single, sizes[1], clusters)
-        self.moments["conditional"] = _in_bits(entropy_cwj(pairs[2]) - entropy, given, sizes[2], clusters)
+        entropy = entropy_cwj(singles[2])
+        self.moments["entropy"] = self._in_bits(entropy, single, sizes[1])
+        self.moments["conditional"] = self._in_bits(entropy_cwj(pairs[2]) - entropy, given, sizes[2])
+
+    def _in_bits(self, nats: float, surprisal: Floats, sizes: Counts) -> Moments:
+        """An entropy with the interval of a ratio over clusters, from how far their mean surprisals lie apart."""
+        heard = sizes > 0
+        clusters = np.unique(self.clusters[heard], return_inverse=True)[1]
+        deviations = np.bincount(clusters, weights=_by_clip(surprisal - surprisal.mean(), sizes)[heard])
+        n = deviations.size
+        if n < 2:
+            return Moments(nats / LN2, None, None, int(heard.sum()))
+        half = 1.96 * math.sqrt(float(deviations @ deviations) * n / (n - 1)) / int(sizes.sum())
+        return Moments(nats / LN2, None, ((nats - half) / LN2, (nats + half) / LN2), int(heard.sum()))
 
 
 def _surprisal(unique: Any) -> Floats:
     """-ln p of every window, nats, from what ``numpy.unique`` says of them."""
     _, rows, counts = unique
     return -np.log(counts / counts.sum())[rows]
-
-
-def _in_bits(nats: float, surprisal: Floats, sizes: Counts, clusters: npt.NDArray[np.intp]) -> Moments:
-    """An entropy with the interval of a ratio over clusters, from how far their mean surprisals lie apart."""
-    deviations = np.bincount(clusters, weights=_by_clip(surprisal - surprisal.mean(), sizes))
-    n = deviations.size
-    if n < 2:
-        return Moments(nats / LN2, None, None, len(sizes))
-    half = 1.96 * math.sqrt(float(deviations @ deviations) * n / (n - 1)) / int(sizes.sum())
-    return Moments(nats / LN2, None, ((nats - half) / LN2, (nats + half) / LN2), len(sizes))
 
 
 def _by_clip(windows: npt.NDArray[Any], sizes: Counts) -> Floats:
@@ -162,6 +161,11 @@ def _by_clip(windows: npt.NDArray[Any], sizes: Counts) -> Floats:
     return sums
 
 
-def _shares(counts: npt.NDArray[Any], sizes: Counts) -> list[float | None]:
-    """In percent; None where there is nothing to share."""
-    return [100 * count / size if size else None for count, size in zip(counts.tolist(), sizes.tolist(), strict=True)]
+def _percent(counts: npt.NDArray[Any], sizes: Counts) -> Floats:
+    """NaN where there is nothing to share."""
+    return np.where(sizes > 0, 100 * counts / np.maximum(sizes, 1), np.nan)
+
+
+def _floats(values: Iterable[float | None]) -> Floats:
+    """NaN where there is none."""
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
