@@ -33,29 +33,39 @@ def wav_files(ids: Iterable[str], folder: Path) -> dict[str, Path]:
     return {clip_id: folder / name for clip_id, name in names.items()}
 
 
-def claim(folder: Path, made: Mapping[str, Any], fresh: bool = False) -> None:
+def claim(folder: Path, made: Mapping[str, Any], files: Iterable[Path], fresh: bool = False) -> None:
     """Say how the folder's speech is made, before the first file of it is; ``slm-eval run`` reads it.
 
     Args:
         made: JSON values; all that decides what the speech is.
-        fresh: speech that was made otherwise will be made again.
+        files: what will be in the folder.
+        fresh: remove what is there of them, to be made again. Only then: a run that is stopped half-way must not leave
+            old speech under a new description.
 
     Raises:
         UsageError: the folder holds speech that was made otherwise, which must not be mixed with this.
     """
     made = json.loads(dump(dict(made)))
+    wanted = set(files)
     there = read_provenance(folder)
-    if there is not None and there != made and not fresh:
+    if fresh:
+        for path in wanted:
+            path.unlink(missing_ok=True)
+    elif there is not None and there != made:
         differing = sorted(key for key in made.keys() | there.keys() if made.get(key) != there.get(key))
         raise UsageError(
             f"{folder} holds speech that was made otherwise ({', '.join(differing)}); "
             "choose another folder, or --fresh to make it again"
         )
+    if there != made:
+        other = next((path for path in folder.rglob("*.wav") if path not in wanted or there is None), None)
+        if other is not None:
+            raise UsageError(f"{folder} holds {other.name}, which is not made here; choose another folder")
     write_whole(folder / NAME, [dump(made, indent=2), "\n"])
 
 
-def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    """Write 16-bit mono WAV so that nobody ever sees half of it.
+def write_audio(path: Path, samples: np.ndarray, sample_rate: int) -> None:
+    """Write 16-bit mono audio, of the format that the name ends in, so that nobody ever sees half of it.
 
     Args:
         samples: (n,) in [-1, 1]; what lies outside is clipped.

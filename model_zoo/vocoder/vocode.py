@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from model_zoo.features import FeatureSpec, log_mel
 from model_zoo.vocoder import load_vocoder
-from model_zoo.wavs import claim, wav_files, write_wav
+from model_zoo.wavs import claim, wav_files, write_audio
 from slm_eval._version import __version__
 from slm_eval.audio import AudioError, read_audio, resample
 from slm_eval.corpus import Clip, load_corpus
@@ -72,8 +72,8 @@ def vocode(source: Path, output: Path, options: VocodeOptions) -> Outcome:
         "features": vocoder.spec.digest,
         "torch": torch.__version__,
     }
-    claim(output, made, options.fresh)
-    kept = [each for each in items if files[each].exists() and not options.fresh]
+    claim(output, made, files.values(), options.fresh)
+    kept = [each for each in items if files[each].exists()]
     outcome = Outcome([], kept, {})
     done = set(kept)
     todo = [each for each in items if each not in done]
@@ -83,7 +83,7 @@ def vocode(source: Path, output: Path, options: VocodeOptions) -> Outcome:
         except (SlmEvalError, AudioError) as error:
             outcome.failed[clip_id] = str(error)
             continue
-        write_wav(files[clip_id], audio.cpu().numpy(), vocoder.spec.sample_rate)
+        write_audio(files[clip_id], audio.cpu().numpy(), vocoder.spec.sample_rate)
         outcome.written.append(clip_id)
     return outcome
 

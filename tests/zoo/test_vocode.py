@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from model_zoo.cli import main
 from model_zoo.features import FeatureSpec, log_mel
-from model_zoo.wavs import wav_files, write_wav
+from model_zoo.wavs import wav_files, write_audio
 from slm_eval.errors import SlmEvalError, UsageError
 
 WriteWav = Callable[..., Path]
@@ -150,7 +150,7 @@ def test_wavs_stay_in_their_folder(tmp_path: Path) -> None:
             wav_files([name], tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(SlmEvalError, match="cannot write"):
-        write_wav(tmp_path / "file" / "a.wav", np.zeros(3), 24_000)
+        write_audio(tmp_path / "file" / "a.wav", np.zeros(3), 24_000)
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -161,3 +161,14 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_speech_of_another_making_is_never_mixed_with_this(write_wav: WriteWav, tmp_path: Path) -> None:
+    write_wav(tmp_path / "speech" / "a.wav", noise(0.3))
+    write_wav(tmp_path / "foreign" / "b.wav", noise(0.3))
+    with pytest.raises(UsageError, match=r"holds b\.wav, which is not made here"):
+        vocode(tmp_path / "speech", tmp_path / "foreign", VocodeOptions())
+    write_wav(tmp_path / "unsaid" / "a.wav", noise(0.3))
+    with pytest.raises(UsageError, match=r"holds a\.wav, which is not made here"):
+        vocode(tmp_path / "speech", tmp_path / "unsaid", VocodeOptions())
+    assert vocode(tmp_path / "speech", tmp_path / "unsaid", VocodeOptions(fresh=True)).written == ["a.wav"]
