@@ -120,7 +120,10 @@ def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:
     for key in values:
         if key not in known:
             raise unknown_name(f"key of {kind.__name__}", key, known)
-    return kind(**values)
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UsageError(f"values of {kind.__name__} have other types ({error}), got {values}") from error
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
