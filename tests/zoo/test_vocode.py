@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from model_zoo.cli import main
 from model_zoo.features import FeatureSpec, log_mel
+from model_zoo.vocoder.vocode import VocodeOptions, vocode
 from model_zoo.wavs import wav_files, write_audio
 from slm_eval.errors import SlmEvalError, UsageError
 
