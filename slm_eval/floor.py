@@ -100,7 +100,7 @@ def floor(
         return Undefined(
             f"the real clips cannot be split in proportion {wanted[0]} to {wanted[1]} n-grams, generated to real"
         )
-    segments = _segments(sizes, orders, share, pieces)
+    segments = cut_segments(sizes, orders, share, pieces)
     levels = _measure(incidence, sides[1], segments[:, real_clusters], pieces)
     target = 1 / (1 / wanted[0] + 1 / wanted[1])
     return _extrapolate(levels, target)
@@ -114,7 +114,7 @@ class _Level:
     sizes: Floats
 
 
-def _segments(sizes: Counts, orders: npt.NDArray[np.intp], share: float, pieces: int) -> npt.NDArray[np.intp]:
+def cut_segments(sizes: Counts, orders: npt.NDArray[np.intp], share: float, pieces: int) -> npt.NDArray[np.intp]:
     """Cut each random order of the clusters into 2 x pieces segments, those of the generated size first.
 
     Args:

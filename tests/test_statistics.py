@@ -17,7 +17,7 @@ import pytest
 
 from slm_eval.analysis import Analysis, analyse
 from slm_eval.divergence import LN2, cwj, jensen_shannon
-from slm_eval.floor import Floor, _segments, draw_splits, floor
+from slm_eval.floor import Floor, cut_segments, draw_splits, floor
 from slm_eval.functional import pjsd
 from slm_eval.incidence import Incidence, divergences
 from slm_eval.ngrams import encode, window_keys
@@ -214,12 +214,12 @@ def test_floor_saturated_at_smaller_scales_is_finite() -> None:
 def test_segments_have_the_asked_shares_and_are_never_empty() -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(20, 60, size=400)
-    segments = _segments(sizes, draw_splits(np.arange(400), 10, rng), share=0.25, pieces=4)
+    segments = cut_segments(sizes, draw_splits(np.arange(400), 10, rng), share=0.25, pieces=4)
     for split in segments:
         totals = np.bincount(split, weights=sizes, minlength=8) / sizes.sum()
         np.testing.assert_allclose(totals, [0.25 / 4] * 4 + [0.75 / 4] * 4, atol=0.004)
     # Eight clusters, one of them far larger than a segment, and two without n-grams.
-    few = _segments(np.array([500, 1, 1, 1, 0, 1, 1, 1, 1, 0]), draw_splits(np.arange(10), 30, rng), 0.5, 4)
+    few = cut_segments(np.array([500, 1, 1, 1, 0, 1, 1, 1, 1, 0]), draw_splits(np.arange(10), 30, rng), 0.5, 4)
     for split in few:
         assert sorted(split[[0, 1, 2, 3, 5, 6, 7, 8]].tolist()) == list(range(8))
 
