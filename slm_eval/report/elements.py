@@ -83,27 +83,29 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], caption: st
             )
         return tag("tr", cells)
 
-    return tag(
+    frame = tag(
         "div",
         tag(
             "table",
-            tag("caption", caption),
             tag("thead", tag("tr", map(head, columns))),
             tag("tbody", map(body, rows)),
+            aria_label=caption,
         ),
         class_="scroll",
         tabindex=0,
         role="region",
         aria_label=caption,
     )
+    # Not a caption element: that would scroll away with a wide table.
+    return tag("div", tag("p", caption, class_="caption", aria_hidden="true"), frame)
 
 
 def distribution(name: str, unit: str, mine: np.ndarray, theirs: np.ndarray) -> Markup:
     means = [f"{side} {values.mean():.3g}" for side, values in zip(SIDES, (mine, theirs), strict=True) if values.size]
-    label = f"Distribution of {name} in {unit}, mean {', '.join(means)}"
+    label = f"Distribution of {name}, mean {', '.join(means)}"
     return tag(
         "figure",
-        tag("figcaption", tag("strong", name), f" in {unit}"),
+        tag("figcaption", tag("strong", name), f" in {unit}" if unit else None),
         charts.histogram(mine, theirs, label),
     )
 

@@ -188,7 +188,7 @@ def _of_side(trait: Trait, side: str) -> Node:
 
 def _with_interval(shown: str, interval: Sequence[float] | None, trait: Trait) -> Node:
     """A number with its unit, and its interval below."""
-    return [f"{shown} {trait.unit}", tag("small", interval_text(interval, trait.digits))]
+    return [f"{shown} {trait.unit}".rstrip(), tag("small", interval_text(interval, trait.digits))]
 
 
 def _trait_row(trait: Trait) -> Node:

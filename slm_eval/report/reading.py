@@ -1,13 +1,14 @@
 """Numbers put into words: what may be said of each part of a report, and no more.
 
-"Told apart" and "more than chance" mean at 95 %, for one number at a time; comparing two systems is `slm-eval compare`.
+"Told apart" and "more than chance" mean at a family-wise error of 5 % over the numbers of a sentence (Holm 1979): of
+many numbers that are judged alone, one in twenty would be a false alarm. Comparing two systems is `slm-eval compare`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,8 +22,7 @@ from slm_eval.report.traits import Trait
 _LEADING = frozenset({"dnsmos.ovrl", "nisqa.mos", "nisqa_tts.mos", "audiobox.PQ"})
 
 _Metric = Mapping[str, Any]
-# Standard errors above the floor from which on a divergence is more than chance: 95 %.
-_TOLD_APART = 1.96
+_Key = TypeVar("_Key", int, str)
 
 
 def excess_score(metric: _Metric) -> float | None:
@@ -49,9 +49,9 @@ def of_divergences(divergences: Mapping[int, _Metric]) -> str:
             "What real speech would score at this size is not known, or pJSD has no interval: these values alone do "
             "not tell generated from real speech."
         )
-    metric, score = divergences[best], excess_score(divergences[best]) or 0.0
+    metric = divergences[best]
     real = f"{metric['floor']:.3f} ± {metric['floor_sd']:.3f}"
-    if score <= _TOLD_APART:
+    if best not in _apart(divergences):
         return (
             f"By its phones, generated speech cannot be told from real speech at this size: pJSD-{best} is "
             f"{metric['value']:.3f} {metric['unit']}, where real speech would score {real} against itself."
@@ -64,10 +64,9 @@ def of_divergences(divergences: Mapping[int, _Metric]) -> str:
 
 def of_orders(divergences: Mapping[int, _Metric]) -> str:
     """Which n tell generated from real speech, and which cannot."""
-    scores = {n: excess_score(metric) for n, metric in divergences.items()}
-    apart = [n for n, score in scores.items() if score is not None and score > _TOLD_APART]
-    alike = [n for n, score in scores.items() if score is not None and score <= _TOLD_APART]
-    unknown = [n for n, score in scores.items() if score is None]
+    apart = sorted(_apart(divergences))
+    unknown = [n for n, metric in divergences.items() if excess_score(metric) is None]
+    alike = [n for n in divergences if n not in apart and n not in unknown]
     parts = ["Not the height of a dot counts, but its distance from the bar: what real speech scores at the same size."]
     if apart:
         parts.append(f"At n = {_listed(apart)} that distance is more than chance.")
@@ -76,6 +75,12 @@ def of_orders(divergences: Mapping[int, _Metric]) -> str:
     if unknown:
         parts.append(f"At n = {_listed(unknown)} there is no interval, or no bar, to judge by.")
     return " ".join(parts)
+
+
+def _apart(divergences: Mapping[int, _Metric]) -> set[int]:
+    """The n whose excess is more than chance. One-sided: less than real speech scores is not a difference."""
+    scores = {n: score for n, metric in divergences.items() if (score := excess_score(metric)) is not None}
+    return holm({n: 0.5 * math.erfc(score / math.sqrt(2)) for n, score in scores.items()})
 
 
 def of_coverage(divergences: Mapping[int, _Metric], enough: float) -> str:
@@ -91,9 +96,10 @@ def of_coverage(divergences: Mapping[int, _Metric], enough: float) -> str:
 
 def of_scores(metrics: Mapping[str, _Metric]) -> str:
     """Per-clip scores against those of real speech."""
+    pairs = {key: (moments(metric), moments(metric.get("real"))) for key, metric in metrics.items()}
     verdicts: dict[str, list[str]] = {"below": [], "above": [], "alike": [], "unknown": []}
-    for key, metric in metrics.items():
-        verdicts[compare(moments(metric), moments(metric.get("real")))].append(key)
+    for key, verdict in compare(pairs).items():
+        verdicts[verdict].append(key)
     total = len(metrics)
     parts = []
     for verdict in ("below", "above"):
@@ -101,24 +107,19 @@ def of_scores(metrics: Mapping[str, _Metric]) -> str:
         if keys:
             parts.append(f"{_how_many(keys, total)} {'is' if len(keys) == 1 else 'are'} {verdict} real speech")
     if verdicts["alike"]:
-        parts.append(f"{_how_many(verdicts['alike'], total)} cannot be told from real speech at this size")
+        parts.append(f"{_how_many(verdicts['alike'], total, none=True)} told from real speech at this size")
     if verdicts["unknown"]:
         parts.append(f"{_how_many(verdicts['unknown'], total)} cannot be compared")
-    sentence = _sentence(parts)
-    return f"{sentence} Each is judged alone, at 95 %." if sentence and total > 1 else sentence
+    return _sentence(parts)
 
 
 def of_traits(traits: Sequence[Trait]) -> str:
     """Tempo, silence, variety and repetition."""
-    higher: list[str] = []
-    lower: list[str] = []
-    alike: list[str] = []
-    for trait in traits:
-        if len(trait.moments) == 2:
-            verdict = compare(trait.moments["generated"], trait.moments["real"])
-            target = {"above": higher, "below": lower, "alike": alike}.get(verdict)
-            if target is not None:
-                target.append(trait.name[0].lower() + trait.name[1:])
+    names = {trait.name: trait.name[0].lower() + trait.name[1:] for trait in traits}
+    verdicts = compare({names[each.name]: (each.moments.get("generated"), each.moments.get("real")) for each in traits})
+    higher, lower, alike = (
+        [name for name, verdict in verdicts.items() if verdict == wanted] for wanted in ("above", "below", "alike")
+    )
     parts = []
     if higher:
         parts.append(f"Higher in generated than in real speech: {_listed(higher)}.")
@@ -146,23 +147,37 @@ def of_differences(found: Differences) -> str:
     """The n-grams that differ."""
     kind = "phones" if found.n == 1 else f"{found.n}-grams"
     if not found.n_significant:
-        return (
-            f"None of the {found.n_types:,} {kind} differs by more than chance at this size: each is too "
-            "rare, or in too few clips, to be blamed."
-        )
+        return f"None of the {found.n_types:,} {kind} differs by more than chance at this size."
     return (
         f"{found.n_significant:,} of {found.n_types:,} {kind} differ by more than chance; together they make "
         f"{100 * found.significant_share:.0f} % of the divergence."
     )
 
 
-def compare(mine: Moments | None, theirs: Moments | None) -> str:
-    """ "above" or "below" where the interval of the difference leaves out 0, else "alike"; "unknown" without one."""
-    found = difference(mine, theirs)
-    if found is None:
-        return "unknown"
-    _, low, high = found
-    return "above" if low > 0 else "below" if high < 0 else "alike"
+def compare(pairs: Mapping[str, tuple[Moments | None, Moments | None]]) -> dict[str, str]:
+    """Key -> "above" or "below" where the means differ by more than chance, else "alike"; "unknown" without intervals.
+
+    Args:
+        pairs: generated and real, judged together.
+    """
+    gaps = {key: difference(*pair) for key, pair in pairs.items()}
+    # As if the interval were normal: p is then right where it matters most, at 5 %, whatever made the interval.
+    p = {key: math.erfc(1.96 * abs(gap[0]) / (gap[2] - gap[0]) / math.sqrt(2)) for key, gap in gaps.items() if gap}
+    differ = holm(p)
+    return {
+        key: "unknown" if gap is None else "alike" if key not in differ else "above" if gap[0] > 0 else "below"
+        for key, gap in gaps.items()
+    }
+
+
+def holm(p: Mapping[_Key, float]) -> set[_Key]:
+    """What is rejected at a family-wise error of 5 % (Holm 1979)."""
+    rejected: set[_Key] = set()
+    for at, key in enumerate(sorted(p, key=lambda each: p[each])):
+        if p[key] > 0.05 / (len(p) - at):
+            break
+        rejected.add(key)
+    return rejected
 
 
 def difference(mine: Moments | None, theirs: Moments | None) -> tuple[float, float, float] | None:
@@ -194,12 +209,14 @@ def moments(metric: _Metric | None) -> Moments | None:
     return Moments(metric["value"], metric.get("sd"), None if ci95 is None else (ci95[0], ci95[1]), metric["n"])
 
 
-def _how_many(keys: Sequence[str], total: int) -> str:
+def _how_many(keys: Sequence[str], total: int, *, none: bool = False) -> str:
+    """ "all 4 scores", "dnsmos.sig", "3 of 9 scores"; with what cannot be done, "none of the 4 scores can be"."""
     if len(keys) == total and total > 1:
-        return f"all {total} scores"
-    if len(keys) <= 2:
-        return _listed(keys)
-    return f"{len(keys)} of {total} scores"
+        told = f"none of the {total} scores can be" if none else f"all {total} scores"
+    else:
+        told = _listed(keys) if len(keys) <= 2 else f"{len(keys)} of {total} scores"
+        told += " cannot be" if none else ""
+    return told
 
 
 def _listed(items: Sequence[Any]) -> str:

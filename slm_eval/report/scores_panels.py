@@ -235,10 +235,11 @@ def _divergence_axis(unit: str) -> Axis:
 
 
 def _score_axis(scores: Sequence[dict[str, Any]]) -> Axis:
-    """A scale that shows all of them with their intervals, and is not zoomed further than their differences need."""
+    """A scale that shows all of them, and at least one sd of the clips to either side: small gaps look small."""
     ends: list[float] = []
     for metric in scores:
-        ends += [metric["value"], *(metric["ci95"] or ())]
+        spread = metric["sd"] or 0.0
+        ends += [metric["value"] - spread, metric["value"] + spread, *(metric["ci95"] or ())]
         real, interval = _real(metric)
         ends += [] if real is None else [real, *(interval or ())]
     return padded_axis(min(ends), max(ends))

@@ -50,7 +50,7 @@ class Trait:
 
 _TOLD = {
     "length": ("Length of a clip", "s", 2, "Seconds of audio."),
-    "rate": ("Phones per second", "/s", 2, "Recognised phones by seconds of audio, pauses included."),
+    "rate": ("Phones per second", "", 2, "Recognised phones by seconds of audio, pauses included."),
     "silence": ("Silence", "%", 1, "Share of a clip in pauses: at least 0.1 s, 25 dB below its loudest frame."),
     "doubled": ("Doubled phones", "%", 2, "Phones equal to the one before. Some recognisers never write these."),
     "repeated": (

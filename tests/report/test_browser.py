@@ -130,7 +130,7 @@ def test_contrast_in_light_and_dark(browser: Browser, report: Path, dark: bool) 
     browser.open(report)
     paper = luminance(browser, "body", "backgroundColor")
     assert (paper < 0.1) == dark
-    texts = ["p.reading", ".note", "h2", "nav a", ".generated.name", ".real.name", "caption", "td", "dt", ".counts"]
+    texts = ["p.reading", ".note", "h2", "nav a", ".generated.name", ".real.name", ".caption", "td", "dt", ".counts"]
     for selector in texts:
         assert contrast(luminance(browser, selector, "color"), paper) >= 4.5, selector
     assert contrast(luminance(browser, ".chart text", "fill"), paper) >= 4.5

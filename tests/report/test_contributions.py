@@ -15,6 +15,7 @@ from made_run import made_run
 
 from slm_eval.divergence import jensen_shannon
 from slm_eval.finished import FinishedRun
+from slm_eval.metric import Moments
 from slm_eval.report import reading
 from slm_eval.report.contributions import contributions, differences, strangeness
 from slm_eval.report.traits import Trait, traits
@@ -180,5 +181,18 @@ def test_a_difference_adds_half_widths_in_quadrature() -> None:
     theirs = {"value": 3.5, "ci95": [3.1, 3.9], "sd": 1.0, "n": 40}
     found = reading.difference(reading.moments(mine), reading.moments(theirs))
     assert found == pytest.approx((-0.4, -0.9, 0.1))
-    assert reading.compare(reading.moments(mine), reading.moments(theirs)) == "alike"
-    assert reading.compare(reading.moments(mine), None) == "unknown"
+
+
+def test_verdicts_are_holms() -> None:
+    """Each alone, b and c would differ: 2.5 and 2.1 standard errors; of four at once, Holm takes 2.50 and leaves c."""
+
+    def pair(gap: float) -> tuple[Moments, Moments]:
+        half = 1.96 / math.sqrt(2)  # so that the difference has a standard error of 1
+        return Moments(3 + gap, 1.0, (3 + gap - half, 3 + gap + half), 40), Moments(3, 1.0, (3 - half, 3 + half), 40)
+
+    pairs = {"a": pair(-4.0), "b": pair(2.5), "c": pair(2.1), "d": pair(0.1)}
+    assert reading.compare(pairs) == {"a": "below", "b": "above", "c": "alike", "d": "alike"}
+    assert reading.compare({"c": pair(2.1)}) == {"c": "above"}
+    assert reading.compare({"a": (pair(1.0)[0], None)}) == {"a": "unknown"}
+    # Holm's own rule on his textbook's p values: 0.01 and 0.013 pass 0.05/4 and 0.05/3, 0.03 fails 0.05/2.
+    assert reading.holm({"w": 0.01, "x": 0.013, "y": 0.03, "z": 0.04}) == {"w", "x"}
