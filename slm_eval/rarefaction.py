@@ -13,25 +13,17 @@ Letters: S splits, P parts (eighths), U utterances, N n-grams a side.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from slm_eval.floor import cut_segments, draw_splits
+from slm_eval.cutting import PIECES, Corpus, CutCorpora, Labels, fitting, random_order
 from slm_eval.incidence import Floats, Incidence
 from slm_eval.nested import Level, nested_scores
-from slm_eval.ngrams import Counts, Encoded, Ids, encode, window_keys
 from slm_eval.statistics import Undefined
 
-PIECES = 8
-# Two clusters per eighth.
-MIN_CLUSTERS = 2 * PIECES
 # Two-sided 5 % and a power of 80 %: quantiles 0.975 and 0.8 of the normal distribution.
 _DETECTABLE = 1.959964 + 0.841621
 # Below this many standard errors even the sign of a difference is not known, and so no size that would show it.
@@ -40,9 +32,6 @@ _MIN_Z = 1.0
 MAX_GROWTH = 32.0
 # Exponents of z = difference / sd against size: 1/2 where utterances count each by itself, 1 where pairs of them do.
 _EXPONENTS = (0.35, 1.0)
-
-Corpus = Iterable[Sequence[Hashable]]
-Labels = Sequence[Any] | None
 
 
 @dataclass(frozen=True)
@@ -119,8 +108,11 @@ def rarefaction(
 
     Returns:
         n -> its curves, or why there are none.
+
+    Raises:
+        ValueError: labels that do not match the utterances in number.
     """
-    corpora = _Corpora.of([generated, real], [generated_clusters, real_clusters], seed)
+    corpora = CutCorpora.of([generated, real], [generated_clusters, real_clusters], seed)
     return {n: _curves(n, corpora.incidence(n, windows), corpora, splits) for n, windows in corpora.windows(orders)}
 
 
@@ -133,6 +125,7 @@ def phones_needed(
     seed: int = 0,
     splits: int = 16,
     clusters: tuple[Labels, Labels, Labels] = (None, None, None),
+    paired: bool = False,
 ) -> dict[int, PhonesNeeded | Undefined]:
     """The size at which J(first, real) and J(second, real) would be told apart, for each n.
 
@@ -141,10 +134,22 @@ def phones_needed(
     and 80 %. Real speech grows with the systems. The observed difference is taken for the true one: with z of 1.4
     today, the truth may as well be half or one and a half of it, and the size needed four times as large or half.
 
+    Args:
+        first, second, real: one sequence of phones per utterance.
+        orders: values of n.
+        seed: of the random splits.
+        splits: S, random cuts into eighths that are averaged.
+        clusters: of each, a sortable label per utterance; those of one label stay together.
+        paired: utterance i of the first and of the second answer the same prompt, and fall into the same part; what the
+            prompt does to both is then no part of the difference. Labels are those of the first.
+
     Returns:
         n -> the size, or why it cannot be said.
+
+    Raises:
+        ValueError: paired corpora of different length, or labels that do not match the utterances in number.
     """
-    corpora = _Corpora.of([first, second, real], list(clusters), seed)
+    corpora = CutCorpora.of([first, second, real], list(clusters), seed, paired=paired)
     return {n: _needed(n, corpora.incidence(n, windows), corpora, splits) for n, windows in corpora.windows(orders)}
 
 
@@ -170,111 +175,15 @@ def equal_size_subsample(corpora: Sequence[Corpus], n: int = 1, *, seed: int = 0
     sizes = [np.array([max(len(each) - n + 1, 0) for each in corpus], dtype=np.int64) for corpus in listed]
     smallest = min(int(each.sum()) for each in sizes)
     return [
-        np.flatnonzero(_fitting(each, _random_order(corpus, seed), smallest)).tolist()
+        np.flatnonzero(fitting(each, random_order(corpus, seed), smallest)).tolist()
         for corpus, each in zip(listed, sizes, strict=True)
     ]
-
-
-# ---- parts ----
-
-
-@dataclass(frozen=True, eq=False)
-class _Corpora:
-    """Several corpora over one inventory, utterances of each in a random order that their content fixes.
-
-    Attributes:
-        encoded: all of them, one after the other.
-        ranges: utterances of each.
-        clusters: shape (U,) for each, from 0.
-        seed: of the splits.
-    """
-
-    encoded: Encoded
-    ranges: list[slice]
-    clusters: list[npt.NDArray[np.intp]]
-    seed: int
-
-    @classmethod
-    def of(cls, corpora: Sequence[Corpus], labels: Sequence[Labels], seed: int) -> _Corpora:
-        ordered: list[Sequence[Hashable]] = []
-        ranges, clusters = [], []
-        for corpus, of_corpus in zip(corpora, labels, strict=True):
-            utterances = list(corpus)
-            order = _random_order(utterances, seed, of_corpus)
-            ranges.append(slice(len(ordered), len(ordered) + len(utterances)))
-            ordered.extend(utterances[at] for at in order)
-            number: dict[Any, int] = {}
-            named = order if of_corpus is None else [of_corpus[at] for at in order]
-            numbered = [
-                at if of_corpus is None else number.setdefault(name, len(number)) for at, name in enumerate(named)
-            ]
-            clusters.append(np.array(numbered, dtype=np.intp))
-        return cls(encode(ordered), ranges, clusters, seed)
-
-    def windows(self, orders: Iterable[int]) -> Iterator[tuple[int, Ids]]:
-        """n and its window keys."""
-        return window_keys(self.encoded, orders)
-
-    def incidence(self, n: int, windows: Ids) -> Incidence:
-        """Of all utterances."""
-        return Incidence.build(windows, self.encoded.n_windows(n))
-
-    def phones_per_ngram(self, incidence: Incidence) -> list[float]:
-        """Of each corpus: a little more than 1, since an utterance has n - 1 more phones than n-grams."""
-        return [float(self.encoded.lengths[each].sum() / incidence.n_windows[each].sum()) for each in self.ranges]
-
-    def equal_cuts(self, incidence: Incidence, splits: int) -> list[npt.NDArray[np.intp]] | Undefined:
-        """``cut`` of every corpus into eighths of as many n-grams as the smallest corpus has."""
-        whole = [incidence.n_windows[each] for each in self.ranges]
-        smallest = min(int(each.sum()) for each in whole)
-        cuts = []
-        for side, sizes in enumerate(whole):
-            kept = np.where(_fitting(sizes, range(sizes.size), smallest), sizes, 0)
-            cut = self.cut(side, kept, PIECES, splits)
-            if isinstance(cut, Undefined):
-                return cut
-            cuts.append(cut)
-        return cuts
-
-    def cut(self, side: int, sizes: Counts, pieces: int, splits: int) -> npt.NDArray[np.intp] | Undefined:
-        """Random splits of a corpus into parts of equal size, clusters kept whole: shape (S, U), P where left out."""
-        clusters = self.clusters[side]
-        of_cluster = np.bincount(clusters, weights=sizes).astype(np.int64)
-        usable = int(np.count_nonzero(of_cluster))
-        if usable < MIN_CLUSTERS:
-            return Undefined(f"at least {MIN_CLUSTERS} clips (or clusters) of a side are needed; there are {usable}")
-        orders = draw_splits(clusters, splits, np.random.default_rng((self.seed, side)))
-        parts = cut_segments(of_cluster, orders, share=0.5, pieces=pieces // 2)
-        return np.where(sizes > 0, parts[:, clusters], pieces)
-
-
-def _random_order(utterances: Sequence[Sequence[Hashable]], seed: int, labels: Labels = None) -> list[int]:
-    """Positions in an order that depends on content, label and seed alone; copies are spread over it."""
-    contents = ["\x1f".join(map(str, each)) for each in utterances]
-    copies: Counter[str] = Counter()
-    keys: dict[int, bytes] = {}
-    for at in sorted(range(len(contents)), key=lambda at: (contents[at], None if labels is None else labels[at])):
-        text = f"{seed}\x1e{copies[contents[at]]}\x1e{contents[at]}"
-        copies[contents[at]] += 1
-        keys[at] = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return sorted(keys, key=keys.__getitem__)
-
-
-def _fitting(sizes: Counts, order: Iterable[int], total: int) -> npt.NDArray[np.bool_]:
-    """Those that fit into the total, tried in this order."""
-    taken = np.zeros(sizes.size, dtype=bool)
-    as_list = sizes.tolist()
-    for at in order:
-        if as_list[at] <= total:
-            taken[at] = True
-            total -= as_list[at]
-    return taken
 
 
 # ---- curves ----
 
 
-def _curves(n: int, incidence: Incidence, corpora: _Corpora, splits: int) -> Rarefaction | Undefined:
+def _curves(n: int, incidence: Incidence, corpora: CutCorpora, splits: int) -> Rarefaction | Undefined:
     generated, real = corpora.ranges
     cuts = corpora.equal_cuts(incidence, splits)
     if isinstance(cuts, Undefined):
@@ -314,7 +223,7 @@ def _sds(scores: list[Floats]) -> list[float]:
 # ---- two systems ----
 
 
-def _needed(n: int, incidence: Incidence, corpora: _Corpora, splits: int) -> PhonesNeeded | Undefined:
+def _needed(n: int, incidence: Incidence, corpora: CutCorpora, splits: int) -> PhonesNeeded | Undefined:
     first, second, real = corpora.ranges
     cuts = corpora.equal_cuts(incidence, splits)
     if isinstance(cuts, Undefined):

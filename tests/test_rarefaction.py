@@ -126,6 +126,25 @@ def test_the_needed_size_is_right_within_a_factor_of_two(n: int, size: int) -> N
     assert z(utterances * 2) > 2.80
 
 
+def test_pairs_take_what_they_share_out_of_the_difference() -> None:
+    # The second system says what the first does, but for one phone in five: unpaired, the sd is that of two systems.
+    rng = np.random.default_rng(0)
+    first, _, real = three(200, rng)
+    second = [[phone if rng.random() > 0.2 else int(rng.integers(12)) for phone in each] for each in first]
+    alone, together = (phones_needed(first, second, real, (2,), paired=paired)[2] for paired in (False, True))
+    assert isinstance(alone, PhonesNeeded)
+    assert isinstance(together, PhonesNeeded)
+    assert together.difference == pytest.approx(alone.difference, abs=0.01)
+    assert together.sd < 0.8 * alone.sd
+    order = rng.permutation(200)
+    shuffled = phones_needed([first[at] for at in order], [second[at] for at in order], real, (2,), paired=True)
+    assert shuffled[2] == together
+    with pytest.raises(ValueError, match="got 200 and 199"):
+        phones_needed(first, second[:-1], real, (2,), paired=True)
+    with pytest.raises(ValueError, match="200 utterances need as many cluster labels; got 1"):
+        rarefaction(first, real, (2,), generated_clusters=[0])
+
+
 def test_what_cannot_be_said_has_a_reason() -> None:
     rng = np.random.default_rng(3)
     same = phones_needed(*(sample(chain(1), 100, 40, rng) for _ in range(3)), (1, 2))
