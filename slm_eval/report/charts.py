@@ -238,9 +238,10 @@ class Line:
     points: Sequence[tuple[float, float, Interval | None]]
 
 
-def lines(series: Sequence[Line], ceiling: float, label: str) -> Markup:
-    """Values against sample size on a logarithmic axis, named at their ends."""
+def lines(series: Sequence[Line], label: str) -> Markup:
+    """Values from 0 against sample size on a logarithmic axis, named at their ends."""
     height, top = 150.0, 16.0
+    _, ceiling = nice_range(0.0, max(value for each in series for _, value, _ in each.points))
     sizes = [x for each in series for x, _, _ in each.points]
     axis = Axis(min(sizes), max(sizes), 6, 94, log=True)
 
@@ -261,10 +262,13 @@ def lines(series: Sequence[Line], ceiling: float, label: str) -> Markup:
                         class_=f"{each.kind} whisker thin")
                 )  # fmt: skip
             marks.append(tag("circle", cx=axis.at(x), cy=y(value), r=2.5, class_=f"{each.kind} dot"))
-        x, value, _ = each.points[-1]
-        shift = -8 if each.kind == "generated" else 16
+        # Lines fall: there is room above where generated speech begins, and below where real speech ends.
+        first = each.kind == "generated"
+        x, value, interval = each.points[0 if first else -1]
+        ends = interval or (value, value)
+        place = float(y(ends[1])) - 6 if first else float(y(ends[0])) + 15
         marks.append(
-            tag("text", each.name, x=axis.at(x), y=f"{float(y(value)) + shift:.1f}", text_anchor="end",
+            tag("text", each.name, x=axis.at(x), y=f"{place:.1f}", text_anchor="start" if first else "end",
                 class_=f"{each.kind} name")
         )  # fmt: skip
     for tick, anchor in ((axis.low, "start"), (axis.high, "end")):
@@ -304,7 +308,7 @@ def compact(value: float) -> str:
     """A count in few letters: 950, 13k, 1.2M."""
     for limit, letter in ((1e6, "M"), (1e3, "k")):
         if value >= limit:
-            return f"{value / limit:.3g}{letter}"
+            return f"{value / limit:.{0 if value >= 10 * limit else 1}f}{letter}"
     return f"{value:.0f}"
 
 

@@ -64,6 +64,7 @@ def page(run: FinishedRun, audio: dict[str, Corpus | str]) -> str:
         scores_panels.glance(run),
         scores_panels.metrics(run),
         phones_panels.by_order(run),
+        phones_panels.by_size(run),
         phones_panels.differences(run),
         phones_panels.language(traits(run)),
         scores_panels.distributions(run),

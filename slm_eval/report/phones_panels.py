@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from slm_eval.analysis import MIN_COVERAGE
+from slm_eval.clusters import Clusters
+from slm_eval.divergence import LN2
 from slm_eval.finished import SIDES, FinishedRun
+from slm_eval.rarefaction import Point, Rarefaction, rarefaction
 from slm_eval.report import charts, reading
+from slm_eval.report.charts import Interval
 from slm_eval.report.contributions import Difference, Differences
 from slm_eval.report.contributions import differences as find_differences
 from slm_eval.report.elements import (
@@ -27,6 +31,10 @@ from slm_eval.report.elements import (
 )
 from slm_eval.report.markup import Markup, Node, tag
 from slm_eval.report.traits import Trait
+from slm_eval.statistics import Undefined
+
+# Phones of both sides from which on three random cuts are as good as eight, and cost less.
+_LARGE = 300_000
 
 
 def by_order(run: FinishedRun) -> Markup | None:
@@ -51,6 +59,60 @@ def by_order(run: FinishedRun) -> Markup | None:
             charts.by_order(orders, ceiling(unit), unit, f"pJSD in {unit} by n; the numbers are in the table above"),
         ),
     )
+
+
+def by_size(run: FinishedRun) -> Markup | None:
+    """pJSD against the amount of speech, one chart per n."""
+    curves = _curves(run)
+    if not curves:
+        return None
+    unit = next(iter(run.divergences.values()))["unit"]
+    scale = ceiling(unit) / LN2
+
+    def point(at: Point) -> tuple[float, float, Interval]:
+        value, half = at.value * scale, 1.96 * at.sd * scale
+        return at.n_phones, value, (max(value - half, 0.0), value + half)
+
+    plots = []
+    for n, curve in curves.items():
+        series = [charts.Line("generated", "generated", list(map(point, curve.generated)))]
+        if not isinstance(curve.real, Undefined):
+            series.append(charts.Line("real vs real", "real", list(map(point, curve.real))))
+        label = f"pJSD-{n} in {unit} against phones a side"
+        caption = tag("figcaption", tag("strong", f"n = {n}"), f" in {unit}, by phones a side")
+        plots.append(tag("figure", caption, charts.lines(series, label)))
+    return section(
+        "sizes",
+        "Sample size",
+        "How pJSD falls with the amount of speech",
+        (reading.of_sizes(curves, reading.sharpest(run.divergences) or min(curves)),),
+        tag(
+            "p",
+            "Means over random parts of the speech at hand, with 1.96 times the spread of one such part. Parts of real "
+            "speech against each other end at half of it.",
+            class_="note",
+        ),
+        tag("div", plots, class_="multiples"),
+    )
+
+
+def _curves(run: FinishedRun) -> dict[int, Rarefaction]:
+    """Rarefaction of every n that has it."""
+    if not run.divergences:
+        return {}
+    clips = {side: [clip for clip in run.clips[side] if clip["phones"] is not None] for side in SIDES}
+    spoken = {side: [clip["phones"] for clip in of_side] for side, of_side in clips.items()}
+    generated, real = (Clusters.of(clips[side]).labels for side in SIDES)
+    large = sum(len(phones) for of_side in spoken.values() for phones in of_side) > _LARGE
+    found = rarefaction(
+        spoken["generated"],
+        spoken["real"],
+        list(run.divergences),
+        splits=3 if large else 8,
+        generated_clusters=generated,
+        real_clusters=real,
+    )
+    return {n: curve for n, curve in found.items() if not isinstance(curve, Undefined)}
 
 
 def differences(run: FinishedRun) -> Markup | None:

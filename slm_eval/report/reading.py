@@ -15,11 +15,15 @@ import numpy as np
 from slm_eval.analysis import MIN_COVERAGE
 from slm_eval.finished import SIDES, FinishedRun
 from slm_eval.metric import Moments
+from slm_eval.rarefaction import Rarefaction
 from slm_eval.report.contributions import Differences
 from slm_eval.report.traits import Trait
 
 # The score that stands for its family; of another family it is the first.
 _LEADING = frozenset({"dnsmos.ovrl", "nisqa.mos", "nisqa_tts.mos", "audiobox.PQ"})
+
+# A divergence that doubling the speech lowers by less than this share has nearly levelled off.
+_LEVEL = 0.05
 
 _Metric = Mapping[str, Any]
 _Key = TypeVar("_Key", int, str)
@@ -91,6 +95,22 @@ def of_coverage(divergences: Mapping[int, _Metric], enough: float) -> str:
     return (
         f"At n = {_listed(low)} fewer than {100 * enough:.0f} % of the n-grams that come next would have been seen "
         "before: the value says more about sample size than about language."
+    )
+
+
+def of_sizes(curves: Mapping[int, Rarefaction], n: int) -> str:
+    """Whether the sharpest pJSD still falls as speech is added."""
+    curve = curves.get(n)
+    if curve is None or len(curve.generated) < 2:
+        return ""
+    half, whole = curve.generated[-2:]
+    change = 1 - whole.value / half.value if half.value else 0.0
+    told = f"Doubling the speech to {whole.n_phones:,.0f} phones a side"
+    if change < _LEVEL:
+        return f"{told} moved pJSD-{n} by {100 * abs(change):.0f} %: it has nearly levelled off."
+    return (
+        f"{told} lowered pJSD-{n} by {100 * change:.0f} %, and more would lower it further: compare systems at equal "
+        "amounts of speech."
     )
 
 

@@ -48,7 +48,7 @@ def column(browser: Browser) -> list[str]:
 
 def test_it_renders(browser: Browser) -> None:
     assert browser.evaluate("document.querySelector('h1').textContent") == "a <run>"
-    assert browser.evaluate("document.querySelectorAll('main > section > h2').length") == 9
+    assert browser.evaluate("document.querySelectorAll('main > section > h2').length") == 10
     flat = "[...document.querySelectorAll('svg.chart')].filter((e) => !e.getBoundingClientRect().height)"
     assert browser.evaluate(f"{flat}.every((e) => e.closest('[hidden]'))")
     links = "[...document.querySelectorAll('nav a')].map((a) => a.getAttribute('href'))"
