@@ -172,12 +172,15 @@ def _finish(evaluation: Evaluation, folder: Path, *, as_json: bool, named: bool)
 @click.option("--real", type=click.Path(), help="Where the real audio is now, if it was moved.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the report; by default the run's.")
 def report(folder: Path, generated: str | None, real: str | None, output: Path | None) -> None:
-    """Write a finished run as a page to read and listen to."""
+    """Write a finished run as a page to read and listen to, and its tables as Markdown and LaTeX."""
     from slm_eval.finished import read_run
+    from slm_eval.report.documents import write_documents
     from slm_eval.report.html import write_html
 
-    given = {"generated": generated, "real": real}
-    click.echo(write_html(read_run(folder), output or folder, given))
+    run, output = read_run(folder), output or folder
+    click.echo(write_html(run, output, {"generated": generated, "real": real}))
+    for path in write_documents(run, output):
+        click.echo(path)
 
 
 def _exit(evaluation: Evaluation, *, named: bool) -> None:

@@ -59,7 +59,7 @@ def page(run: FinishedRun, audio: dict[str, Corpus | str]) -> str:
     Raises:
         SlmEvalError: the summary lacks fields that every run writes.
     """
-    _require_fields(run)
+    require_fields(run)
     parts: list[Markup | None] = [
         scores_panels.glance(run),
         scores_panels.metrics(run),
@@ -108,8 +108,12 @@ def page(run: FinishedRun, audio: dict[str, Corpus | str]) -> str:
     return "<!doctype html>\n" + tag("html", head, "\n", body, lang="en") + "\n"
 
 
-def _require_fields(run: FinishedRun) -> None:
-    """A summary that was edited by hand is one line, not a page with holes."""
+def require_fields(run: FinishedRun) -> None:
+    """Refuse a summary that was edited by hand: one line, not a report with holes.
+
+    Raises:
+        SlmEvalError: it lacks fields that every run writes.
+    """
     for key, metric in run.metrics.items():
         lacking = [name for name in (_OF_DIVERGENCE if key.startswith("pjsd.") else _OF_EACH) if name not in metric]
         if lacking:

@@ -1,0 +1,188 @@
+"""report.md and report.tex: the tables of a run for a README, an issue or a paper.
+
+The numbers are those of the page, rounded as there. LaTeX needs booktabs; nothing of a name reaches it unescaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slm_eval.finished import SIDES, FinishedRun
+from slm_eval.report import reading
+from slm_eval.report.elements import NONE, fixed, interval_text, signed
+from slm_eval.report.files import write_whole
+from slm_eval.report.html import require_fields
+from slm_eval.report.markup import visible
+from slm_eval.report.traits import Trait, traits
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Texts in rows, the first column a name, the others numbers."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def write_documents(run: FinishedRun, folder: Path) -> list[Path]:
+    """Write report.md and report.tex into a folder, which is made where needed.
+
+    Raises:
+        SlmEvalError: the summary lacks fields, or a file cannot be written.
+    """
+    require_fields(run)
+    written = [folder / "report.md", folder / "report.tex"]
+    for path, make in zip(written, (markdown, latex), strict=True):
+        write_whole(path, [make(run)])
+    return written
+
+
+def markdown(run: FinishedRun) -> str:
+    """The run as GitHub reads it."""
+    parts = [f"# {_in_markdown(run.name)}", *(_in_markdown(sentence) for sentence in _sentences(run))]
+    for table in _tables(run):
+        lines = [table.header, ["---", *["---:"] * (len(table.header) - 1)], *table.rows]
+        parts.append(f"{_in_markdown(table.caption)}.")
+        parts.append("\n".join("| " + " | ".join(_cells(line, _in_markdown)) + " |" for line in lines))
+    parts.append("Signatures:")
+    parts.append("\n".join(f"- `{key}`: `{metric['signature']}`" for key, metric in run.metrics.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(run: FinishedRun) -> str:
+    """The tables for a paper, with what each number is in the caption, and the signatures as comments."""
+    parts = ["% Needs \\usepackage{booktabs}.", "\n".join(f"% {line}" for line in _comments(run))]
+    for table in _tables(run):
+        rows = [" & ".join(_cells(row, _in_latex)) + r" \\" for row in table.rows]
+        parts.append(
+            "\n".join(
+                [
+                    r"\begin{table}",
+                    r"  \centering",
+                    rf"  \caption{{{_in_latex(table.caption)}.}}",
+                    rf"  \begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
+                    r"    \toprule",
+                    "    " + " & ".join(_cells(table.header, _in_latex)) + r" \\",
+                    r"    \midrule",
+                    *(f"    {row}" for row in rows),
+                    r"    \bottomrule",
+                    r"  \end{tabular}",
+                    r"\end{table}",
+                ]
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _sentences(run: FinishedRun) -> list[str]:
+    sentences = [_of_corpus(run, side) for side in SIDES]
+    if run.divergences:
+        sentences.append(reading.of_divergences(run.divergences))
+    sentences.append(reading.of_scores({key: run.metrics[key] for key in run.score_keys}))
+    return [sentence for sentence in sentences if sentence]
+
+
+def _of_corpus(run: FinishedRun, side: str) -> str:
+    told = run.summary["corpora"][side]
+    minutes = "" if told.get("seconds") is None else f", {told['seconds'] / 60:.1f} min"
+    return f"{side.capitalize()}: {told['path']}, {told['n_scored']:,} of {told['n_total']:,} clips scored{minutes}."
+
+
+def _comments(run: FinishedRun) -> list[str]:
+    lines = [*_sentences(run), *(f"{key}: {metric['signature']}" for key, metric in run.metrics.items())]
+    return [" ".join(visible(line).split()) for line in lines]
+
+
+def _tables(run: FinishedRun) -> list[_Table]:
+    tables = []
+    if run.divergences:
+        unit = next(iter(run.divergences.values()))["unit"]
+        header = ["metric", "pJSD", "95 % interval", "real vs real", "excess", "corrected", "coverage"]
+        rows = [_divergence_row(n, metric) for n, metric in run.divergences.items()]
+        tables.append(_Table(f"pJSD in {unit}, lower is better", header, rows))
+    for unit in dict.fromkeys(run.metrics[key]["unit"] for key in run.score_keys):
+        header = ["metric", "generated", "95 % interval", "real", "95 % interval", "difference", "clips"]
+        rows = [_score_row(key, run.metrics[key]) for key in run.score_keys if run.metrics[key]["unit"] == unit]
+        tables.append(_Table(f"Means over clips in {unit}, with 95 % intervals", header, rows))
+    if run.other_keys:
+        rows = [_other_row(key, run.metrics[key]) for key in run.other_keys]
+        tables.append(_Table("Metrics over whole corpora", ["metric", "value", "95 % interval", "unit"], rows))
+    rows = [_trait_row(trait) for trait in traits(run)]
+    if rows:
+        header = ["", "generated", "95 % interval", "real", "95 % interval"]
+        tables.append(_Table("Tempo, silence, variety and repetition", header, rows))
+    return tables
+
+
+def _divergence_row(n: int, metric: dict[str, Any]) -> list[str]:
+    floor = NONE if metric["floor"] is None else f"{fixed(metric['floor'], 4)} ± {fixed(metric['floor_sd'], 4)}"
+    return [
+        f"pjsd.{n}",
+        fixed(metric["value"], 4),
+        interval_text(metric["ci95"], 4),
+        floor,
+        NONE if metric["excess"] is None else signed(metric["excess"], 4),
+        fixed(metric["corrected"], 4),
+        fixed(metric["coverage"], 3),
+    ]
+
+
+def _score_row(key: str, metric: dict[str, Any]) -> list[str]:
+    real = metric.get("real")
+    gap = reading.difference(reading.moments(metric), reading.moments(real))
+    return [
+        key,
+        fixed(metric["value"], 3),
+        interval_text(metric["ci95"], 3),
+        fixed(real and real["value"], 3),
+        interval_text(real and real["ci95"], 3),
+        NONE if gap is None else f"{signed(gap[0], 3)} {interval_text(gap[1:], 3)}",
+        f"{metric['n']:,} / {real['n'] if real else 0:,}",
+    ]
+
+
+def _other_row(key: str, metric: dict[str, Any]) -> list[str]:
+    return [key, fixed(metric["value"], 4), interval_text(metric["ci95"], 4), metric["unit"]]
+
+
+def _trait_row(trait: Trait) -> list[str]:
+    cells = [f"{trait.name}, {trait.unit}" if trait.unit else trait.name]
+    for side in SIDES:
+        found = trait.moments.get(side)
+        cells += (
+            [NONE, NONE]
+            if found is None
+            else [fixed(found.value, trait.digits), interval_text(found.ci95, trait.digits)]
+        )
+    return cells
+
+
+def _cells(row: Sequence[str], escape: Callable[[str], str]) -> list[str]:
+    return [escape(cell) for cell in row]
+
+
+def _in_markdown(text: str) -> str:
+    """Text that GitHub shows as it is: no markup, no HTML, no end of a cell."""
+    text = " ".join(visible(text).split())
+    return "".join(f"\\{each}" if each in "\\`*_|<>[]#" else each for each in text.replace("&", "&amp;"))
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{each: f"\\{each}" for each in "#$%&_{}"},
+}
+
+
+def _in_latex(text: str) -> str:
+    """Text that LaTeX sets as it is. A bracket that begins a cell is kept from being an option of the line's end."""
+    text = "".join(_LATEX.get(each, each) for each in " ".join(visible(text).split()))
+    return f"{{{text}}}" if text.startswith(("[", "*")) else text
