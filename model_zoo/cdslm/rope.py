@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from slm_eval.errors import UsageError
+
 _BASE = 1e4  # the slowest pair turns once in about 63,000 frames
 
 
@@ -49,6 +51,12 @@ def rotation(where: Tensor, head_dim: int) -> Rotation:
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:
-    """Turn the channel pairs (j, j + head_dim / 2) of x (batch, tokens, heads, head_dim), in float32."""
+    """Turn the channel pairs (j, j + head_dim / 2) of x (batch, tokens, heads, head_dim), in float32.
+
+    Raises:
+        UsageError: the tables were cast, as FSDP does with what it hands to a block unless told otherwise.
+    """
+    if by.cosine.dtype != torch.float32:
+        raise UsageError(f"tables of rotary positions are float32, got {by.cosine.dtype}; do not cast what blocks get")
     first, second = x.float().chunk(2, dim=-1)
     return torch.cat([first * by.cosine - second * by.sine, second * by.cosine + first * by.sine], dim=-1)

@@ -19,7 +19,7 @@ from model_zoo.cdslm.config import ModelConfig
 from model_zoo.cdslm.init import initial_value, initialize
 from model_zoo.cdslm.layers import time_condition, time_waves
 from model_zoo.cdslm.model import MMDiT
-from model_zoo.cdslm.rope import positions, rotate, rotation
+from model_zoo.cdslm.rope import Rotation, positions, rotate, rotation
 from slm_eval.errors import UsageError
 
 TINY = ModelConfig(layers=2, width=16, head_dim=8)
@@ -258,6 +258,13 @@ def test_attention_depends_on_distances_alone(first: int, second: int, shift: in
     torch.testing.assert_close(score(first, second), score(first + shift, second + shift), atol=1e-4, rtol=0)
 
 
+def test_tables_that_were_cast_are_refused() -> None:
+    """bfloat16 would turn neighbours by the same angle."""
+    cast = Rotation(*(table.bfloat16() for table in rotation(torch.arange(3), 8)))
+    with pytest.raises(UsageError, match=r"tables of rotary positions are float32, got torch\.bfloat16"):
+        rotate(torch.zeros(1, 3, 1, 8), cast)
+
+
 # ---- patches ----
 
 
@@ -372,7 +379,7 @@ def test_bfloat16_leaves_the_noise_level_alone() -> None:
     assert exact.dtype == torch.float32
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(time_condition(model.t_mlp, TAUS), exact)
-    assert time_waves(torch.tensor([999.0]).to(torch.float32)).dtype == torch.float32
+    assert time_waves(TAUS).dtype == torch.float32
 
 
 @pytest.mark.parametrize("how", ["autocast", "weights"])
