@@ -20,9 +20,9 @@ from model_zoo.vocoder import Vocoder
 from slm_eval.errors import SlmEvalError
 from slm_eval.precision import exact_float32
 
-# Frames synthesised at once. On a CPU what a piece computes stays in its cache; on a GPU a piece has to fill it.
-_PIECE_FRAMES = {"cpu": 200}
-_PIECE_FRAMES_ELSEWHERE = 4000
+_PIECE_FRAMES = 800  # synthesised at once: 10 s, which fill a GPU; memory beyond mels and audio does not grow
+_TILE_VALUES = 1 << 18  # numbers in a tensor of a CPU's tile: 1 MB
+_LEAST_TILE = 4096  # positions: what a tile computes of its neighbours stays below 3 %
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.reach = max(block.reach for block in blocks)
 
-    def forward(self, x: Tensor, crop: slice) -> Tensor:
+    def forward(self, x: Tensor, crop: slice = slice(None)) -> Tensor:
         """``crop``: which of the upsampled positions the residual blocks are needed on."""
         upsampled = self.upsample(F.leaky_relu(x, self.slope))[..., crop]
         active = F.leaky_relu(upsampled, self.slope)
@@ -121,9 +121,27 @@ class Stage(nn.Module):
             total.add_(block(upsampled, active))
         return total.div_(len(self.blocks))
 
-    def needs(self, start: int, stop: int) -> tuple[int, int]:
-        """The input positions that outputs ``start`` to ``stop`` of the upsampling depend on."""
-        return (start + self.padding) // self.scale - 1, (stop - 1 + self.padding) // self.scale + 1
+    def needs(self, begin: int, end: int, length: int) -> tuple[int, int]:
+        """The input positions that outputs ``begin`` to ``end`` depend on, of an input of ``length`` positions."""
+        begin, end = max(0, begin - self.reach), min(length * self.scale, end + self.reach)
+        first, last = (begin + self.padding) // self.scale - 1, (end - 1 + self.padding) // self.scale + 1
+        return max(0, first), min(length, last)
+
+    def part(self, x: Tensor, origin: int, begin: int, end: int, length: int, tile: int) -> Tensor:
+        """Outputs ``begin`` to ``end`` of an input of ``length`` positions, computed in tiles that fit a cache.
+
+        Args:
+            x: the input from position ``origin`` on, at least as far as ``needs`` says.
+            tile: positions computed at once, beside what they hear of their neighbours.
+        """
+        tiles = []
+        for start in range(begin, end, tile):
+            stop = min(start + tile, end)
+            first, last = self.needs(start, stop, length)
+            inner, outer = max(0, start - self.reach), min(length * self.scale, stop + self.reach)
+            crop = slice(inner - first * self.scale, outer - first * self.scale)
+            tiles.append(self(x[..., first - origin : last - origin], crop)[..., start - inner : stop - inner])
+        return torch.cat(tiles, -1) if len(tiles) > 1 else tiles[0]
 
 
 class Generator(nn.Module):
@@ -142,38 +160,34 @@ class Generator(nn.Module):
         """All at once."""
         return self.piece(mels, 0, mels.shape[-1])
 
-    def piece(self, mels: Tensor, start: int, stop: int) -> Tensor:
+    def piece(self, mels: Tensor, start: int, stop: int, tile_values: int | None = None) -> Tensor:
         """What ``forward`` gives for the frames from ``start`` to ``stop``, without computing the rest.
 
-        Every stage computes the positions that the next one hears, so that at an inner edge of a piece the first stage
-        has 16 frames more to do, the last one not one; nothing but rounding tells pieces from the whole.
-        """
-        wanted = self._wanted(start, stop, mels.shape[-1])
-        first, last = wanted[0]
-        reach = self.config.kernel_size // 2
-        outer = max(0, first - reach)
-        x = self.input_conv(mels[..., outer : last + reach])[..., first - outer : last - outer]
-        for stage, (begin, end) in zip(self.stages, wanted[1:], strict=True):
-            origin = first * stage.scale  # type: ignore[operator]
-            x = stage(x, slice(begin - origin, end - origin))
-            first = begin
-        samples = self.output_conv(F.leaky_relu_(x, 0.01)).tanh_()  # ParallelWaveGAN has torch's own slope here
-        offset = start * self.config.hop - first
-        return samples[..., offset : offset + (stop - start) * self.config.hop]
+        Every stage computes the positions that the next one hears: at an inner edge of a piece the first stage has 16
+        frames more to do, the last one not one. Nothing but rounding tells pieces and tiles from the whole.
 
-    def _wanted(self, start: int, stop: int, frames: int) -> list[tuple[int, int]]:
-        """The positions [begin, end) that each stage's input, then its blocks, are computed on, from first to last."""
-        length = frames * self.config.hop
-        begin, end = start * self.config.hop, stop * self.config.hop
+        Args:
+            tile_values: numbers in a tensor that fits a cache; None: stages are computed in one.
+        """
         margin = self.config.kernel_size // 2
-        wanted: list[tuple[int, int]] = []
+        begin, end, length = start * self.config.hop, stop * self.config.hop, mels.shape[-1] * self.config.hop
+        wanted = [(max(0, begin - margin), min(length, end + margin))]
         for stage in reversed(self.stages):
             assert isinstance(stage, Stage)
-            begin, end = max(0, begin - margin - stage.reach), min(length, end + margin + stage.reach)
-            wanted.insert(0, (begin, end))
-            length, margin = length // stage.scale, 0
-            begin, end = stage.needs(begin, end)
-        return [(max(0, begin), min(length, end)), *wanted]
+            length //= stage.scale
+            wanted.append(stage.needs(*wanted[-1], length))
+        first, last = wanted.pop()
+        outer = max(0, first - margin)
+        x = self.input_conv(mels[..., outer : last + margin])[..., first - outer : last - outer]
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            channels = x.shape[1] // 2
+            tile = x.shape[-1] * stage.scale if tile_values is None else max(_LEAST_TILE, tile_values // channels)
+            origin, (first, last) = first, wanted.pop()
+            x = stage.part(x, origin, first, last, length, tile)
+            length *= stage.scale
+        samples = self.output_conv(F.leaky_relu_(x, 0.01)).tanh_()  # ParallelWaveGAN has torch's own slope here
+        return samples[..., begin - first : end - first]
 
 
 class HiFiGAN(Vocoder):
@@ -210,12 +224,14 @@ class HiFiGAN(Vocoder):
 
     def synthesize(self, log_mel: Tensor) -> Tensor:
         """One clip, (T, n_mels) -> (T * hop,), in pieces: memory beside mels and audio does not grow with T."""
-        size = _PIECE_FRAMES.get(self.device.type, _PIECE_FRAMES_ELSEWHERE)
-        frames = len(log_mel)
+        size, frames = _PIECE_FRAMES, len(log_mel)
+        tile_values = _TILE_VALUES if self.device.type == "cpu" else None
         with exact_float32():
             mels = self.statistics.normalize(log_mel.to(self.device)).to(self.dtype)
             mels = mels.T[None, :, None].contiguous(memory_format=self.format)
-            pieces = [self.generator.piece(mels, at, min(at + size, frames)) for at in range(0, frames, size)]
+            pieces = [
+                self.generator.piece(mels, at, min(at + size, frames), tile_values) for at in range(0, frames, size)
+            ]
             audio = torch.cat([piece.flatten() for piece in pieces]).float()
         return audio.clone()  # outside: what is made in inference mode stays apart from all gradients
 

@@ -22,7 +22,7 @@ SMALL = GeneratorConfig(channels=32)
 # Every 300th sample, the last four, and the mean absolute value of what parallel-wavegan 0.6.1 (torch 2.11.0, numpy
 # 1.26.4, scipy 1.12.0) makes of the stand-in of full size; standard deviation 0.166:
 #   python tests/zoo/hifigan_standin.py FOLDER
-#   ENV/bin/python benchmarks/peers/hifigan_peer.py --folder FOLDER --mels FOLDER/mels.npy --output audio.npy
+#   ENV/bin/python benchmarks/peers/hifigan_peer.py --folder FOLDER --mels FOLDER/mels.npy --output audio.npy </dev/null
 # fmt: off
 GOLDEN = [-0.1634421, -0.0684325, -0.3078429, -0.1765899, -0.1898135, 0.1182037, -0.0796632, -0.1962592, -0.19166,
           -0.1762675, -0.0979087, -0.3153826]
@@ -59,7 +59,7 @@ def test_size_is_the_published_one() -> None:
 
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 70))
 @settings(max_examples=25, deadline=None)
-def test_pieces_equal_the_whole(frames: int, start: int, stop: int) -> None:
+def test_pieces_and_tiles_equal_the_whole(frames: int, start: int, stop: int) -> None:
     torch.manual_seed(frames)
     generator = Generator(SMALL).double().requires_grad_(False)
     mels = torch.randn(1, 80, 1, frames, dtype=torch.float64)
@@ -68,8 +68,9 @@ def test_pieces_equal_the_whole(frames: int, start: int, stop: int) -> None:
         stop += 1
     whole = generator(mels)
     assert whole.shape == (1, 1, 1, 300 * frames)
-    piece = generator.piece(mels, start, stop)
-    torch.testing.assert_close(piece, whole[..., 300 * start : 300 * stop], rtol=0, atol=1e-12)
+    for tile_values in (None, 1):
+        piece = generator.piece(mels, start, stop, tile_values)
+        torch.testing.assert_close(piece, whole[..., 300 * start : 300 * stop], rtol=0, atol=1e-12)
 
 
 def test_a_frame_is_heard_19_frames_far() -> None:
@@ -88,7 +89,9 @@ def test_a_frame_is_heard_19_frames_far() -> None:
 def test_long_audio_has_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     vocoder, mels = small_vocoder(), torch.from_numpy(hifigan_standin.mels(130))[None]
     whole = vocoder(mels)
-    monkeypatch.setattr(hifigan, "_PIECE_FRAMES", {"cpu": 17})
+    monkeypatch.setattr(hifigan, "_PIECE_FRAMES", 17)
+    monkeypatch.setattr(hifigan, "_LEAST_TILE", 400)
+    monkeypatch.setattr(hifigan, "_TILE_VALUES", 1)
     torch.testing.assert_close(vocoder(mels), whole, rtol=0, atol=2e-6)
 
 
