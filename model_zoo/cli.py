@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -102,3 +104,40 @@ def flops(
     models = [ModelConfig(layers=each, patch=patch) for each in (LADDER if ladder else layers)]
     rows = [costs(model, Tokens.of(model, context_frames, frames)) for model in models]
     click.echo(json.dumps(rows, indent=2) if as_json else table(rows))
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("contexts", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the continuations.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Of each; by default as in training.")
+@click.option("--guidance", default=2.0, show_default=True, help="Scale w; 1: the conditional model alone.")
+@click.option("--guidance-rescale", default=0.0, show_default=True, help="0 to 1.")
+@click.option("--guidance-interval", nargs=2, type=float, default=(0.0, 1.0), help="Guide where LOW < t/T <= HIGH.")
+@click.option("--null-context", default="silence_wave", show_default=True, help="silence_wave or zero_mel.")
+@click.option("--steps", default=100, show_default=True, help="Evaluations of the network, without guidance.")
+@click.option("--solver", default="ddim", show_default=True, help="ddim or dpmpp_2m.")
+@click.option("--seed", default=0, show_default=True, help="Of the noise, together with the clip's id.")
+@click.option("--ema/--no-ema", default=True, show_default=True, help="Averaged weights, or the last ones.")
+@click.option("--vocoder", default="griffin-lim", show_default=True, help="Or a file of convert-vocoder.")
+@click.option("--precision", default="auto", show_default=True, help="float32 or bfloat16; auto: bfloat16 on CUDA.")
+@click.option("--batch-size", "batch", default=8, show_default=True, type=click.IntRange(min=1), help="Clips at once.")
+@click.option("--compile", is_flag=True, help="Use torch.compile: a slower start, faster steps.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:0.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N clips, by id.")
+@click.option("--fresh", is_flag=True, help="Make again what is there.")
+def sample(checkpoint: Path, contexts: Path, output: Path, compile: bool, **options: Any) -> None:
+    """Continue clips of speech by what a trained model would say next, ready for `slm-eval run --generated`."""
+    from model_zoo.cdslm.sampler import SamplerOptions
+    from model_zoo.generate import GenerateOptions, generate
+
+    names = ("steps", "solver", "guidance", "guidance_rescale", "guidance_interval", "seed")
+    sampler = SamplerOptions(**{name: options.pop(name) for name in names}, compile=compile)
+    done = generate(checkpoint, contexts, output, GenerateOptions(sampler, compile=compile, progress=True, **options))
+    for clip_id, why in done.failed.items():
+        click.echo(f"{clip_id}: {why}", err=True)
+    if done.padded:
+        click.echo(f"{len(done.padded)} contexts were too short; silence was put before them", err=True)
+    click.echo(f"{len(done.written)} continuations written to {output}, {len(done.kept)} were there already")
+    if done.failed:
+        sys.exit(1)
