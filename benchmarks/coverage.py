@@ -1,6 +1,6 @@
 """Do 95 % intervals cover? Measured by simulation, where the truth is known.
 
-    python benchmarks/coverage.py                                 # 1e4 and 1e5 phones a side, and means: minutes
+    python benchmarks/coverage.py                                 # 1e3 to 1e5 phones a side, and means: minutes
     python benchmarks/coverage.py --phones 1e6 --replicates 40    # about half an hour
     python benchmarks/coverage.py --table                         # what was measured, as Markdown
 
@@ -91,21 +91,20 @@ def divergence_replicate(source: str, difference: str, n_phones: int, replicate:
         np.concatenate((generated[0], real[0])), np.concatenate((generated[1], real[1])), tuple(range(N_PHONES))
     )
     halves = draw_halves(generated[2], PAIRS, rng), draw_halves(real[2], PAIRS, rng)
-    n_clusters = min(int(side[2].max()) + 1 for side in (generated, real))
     return [
-        _row(Incidence.build(keys, encoded.n_windows(n)), generated[1].size, halves, n_clusters)
+        _row(Incidence.build(keys, encoded.n_windows(n)), (generated[2], real[2]), halves)
         for n, keys in window_keys(encoded, ORDERS)
     ]
 
 
-def _row(incidence: Incidence, n_generated: int, halves: Any, n_clusters: int) -> Row:
-    of_side = np.arange(incidence.n_windows.size)
+def _row(incidence: Incidence, clusters: tuple[Ints, Ints], halves: Any) -> Row:
+    of_side, n_generated = np.arange(incidence.n_windows.size), clusters[0].size
     ranges = side_ranges(incidence, n_generated)
     counts = [incidence.counts((of_side >= side.start) & (of_side < side.stop)) for side in ranges]
     value, sd = jensen_shannon(*counts), half_sampling(incidence, n_generated, halves)
     if sd is None:
         return value, math.nan, math.nan, math.nan
-    around = interval(value, sd, n_clusters, int(np.minimum(*counts).sum()))
+    around = interval(value, sd, clusters, int(np.minimum(*counts).sum()))
     return (value, sd, *(around if isinstance(around, tuple) else (math.nan, math.nan)))
 
 
@@ -222,7 +221,7 @@ def _cell(entry: dict[str, Any]) -> str:
 def main() -> None:
     """Measure the cases that were asked for, small sizes first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--phones", type=float, nargs="*", help="a side; without it 1e4, 1e5 and means of scores")
+    parser.add_argument("--phones", type=float, nargs="*", help="a side; without it 1e3, 1e4, 1e5 and means of scores")
     parser.add_argument(
         "--replicates", type=int, default=400, help="of each case of pJSD; means have ten times as many"
     )
@@ -232,7 +231,7 @@ def main() -> None:
     if options.table:
         print(table(json.loads(RESULTS.read_text())))
         return
-    for n_phones in map(int, options.phones or (1e4, 1e5)):
+    for n_phones in map(int, options.phones or (1e3, 1e4, 1e5)):
         for source in SOURCES:
             for difference in MEAN_W:
                 at = {"of": "pJSD", "phones": n_phones, "source": source, "difference": difference}

@@ -207,8 +207,7 @@ def _interval(
     """95 % interval of the value, or why there is none."""
     if sd is None:
         return Undefined("halves of the sides share no n-gram")
-    n_clusters = min(int(side.max()) + 1 for side in sides.clusters)
-    return interval(value, sd, n_clusters, int(np.minimum(*counts).sum()))
+    return interval(value, sd, sides.clusters, int(np.minimum(*counts).sum()))
 
 
 def _possible(estimate: float, sd: float | None) -> bool:

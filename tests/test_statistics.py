@@ -151,11 +151,22 @@ def test_half_sampling_sd_is_the_sampling_sd(source: int, n: int) -> None:
 
 def test_interval_is_that_of_t_and_is_withheld_where_it_would_not_hold() -> None:
     # t(0.975, 24) is 2.0639, of any table.
-    assert interval(0.3, 0.01, 25, 1000) == pytest.approx((0.3 - 0.020639, 0.3 + 0.020639), abs=1e-6)
-    assert interval(0.01, 0.01, 25, 1000)[0] == 0  # type: ignore[index]
-    assert interval(0.69, 0.01, 25, 1000)[1] == LN2  # type: ignore[index]
-    assert "fewer than 20 clips" in interval(0.3, 0.01, 19, 1000).reason  # type: ignore[union-attr]
-    assert "share fewer than 30 n-grams" in interval(0.69, 0.001, 25, 29).reason  # type: ignore[union-attr]
+    alone, speakers = np.arange(25), np.arange(100) // 5
+    for clusters in ([alone, np.arange(30)], [np.arange(100) // 4, np.arange(75) // 3]):
+        assert interval(0.3, 0.01, clusters, 1000) == pytest.approx((0.3 - 0.020639, 0.3 + 0.020639), abs=1e-6)
+    assert interval(0.01, 0.01, [alone, alone], 1000)[0] == 0  # type: ignore[index]
+    assert interval(0.69, 0.01, [alone, alone], 1000)[1] == LN2  # type: ignore[index]
+    assert isinstance(interval(0.3, 0.01, [np.arange(8), speakers], 1000), tuple)
+    few = [
+        interval(0.3, 0.01, [alone, np.arange(7)], 1000),
+        interval(0.3, 0.01, [speakers[:95], alone], 1000),
+        interval(0.69, 0.001, [alone, alone], 29),
+    ]
+    assert few == [
+        Undefined("a side has fewer than 8 clips"),
+        Undefined("a side has clips of fewer than 20 speakers (or prompts)"),
+        Undefined("the sides share fewer than 30 n-grams"),
+    ]
 
 
 # ---- floor ----
@@ -333,12 +344,12 @@ def test_clusters_widen_the_interval_where_utterances_of_one_are_alike() -> None
 
 def test_warnings_of_small_and_unequal_sides() -> None:
     rng = np.random.default_rng(0)
-    result = analyse(sample(chain(1), 10, 20, rng), sample(chain(1), 30, 20, rng), (4,))[4]
+    result = analyse(sample(chain(1), 7, 20, rng), sample(chain(1), 30, 20, rng), (4,))[4]
     assert isinstance(result, Analysis)
     text = "\n".join(result.warnings)
     assert "coverage is below 0.9" in text
     assert "differ in size by more than 1%" in text
-    assert "fewer than 20 clips" in text
+    assert "there is no interval: a side has fewer than 8 clips" in text
     plenty = analyse(sample(chain(1), 40, 60, rng), sample(chain(1), 40, 60, rng), (1,))[1]
     assert isinstance(plenty, Analysis)
     assert not [line for line in plenty.warnings if "differ in size" not in line]
