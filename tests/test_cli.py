@@ -74,7 +74,7 @@ def test_run_writes_what_the_contract_says(clips: tuple[Path, Path], tmp_path: P
         assert each["unit"] == "nats"
         assert each["excess"] == pytest.approx(each["value"] - each["floor"])
         # Eight clips share too few of the longer n-grams for an interval.
-        withheld = "there is no interval: the sides share fewer than 30 n-grams" in each["warnings"]
+        withheld = any(line.startswith("there is no interval: ") for line in each["warnings"])
         assert withheld == (each["ci95"] is None)
         assert withheld or each["ci95"][0] <= each["value"] <= each["ci95"][1]
     assert summary["metrics"]["pjsd.2"]["ci95"] is not None
