@@ -112,16 +112,27 @@ def interval(
     """
     from scipy.special import stdtrit
 
-    sizes = [(int(side.max()) + 1 if side.size else 0, side.size) for side in clusters]
-    for n_clusters, n_clips in sizes:
-        if n_clips < MIN_CLIPS:
+    reason = too_few(clusters, n_shared)
+    if reason is not None:
+        return reason
+    half = float(stdtrit(min(_n_clusters(side) for side in clusters) - 1, 0.975)) * sd
+    return max(value - half, 0.0), min(value + half, LN2)
+
+
+def too_few(clusters: Sequence[npt.NDArray[np.intp]], n_shared: int) -> Undefined | None:
+    """Why an interval of divergences is withheld, or None; arguments as for ``interval``."""
+    for side in clusters:
+        if side.size < MIN_CLIPS:
             return Undefined(f"a side has fewer than {MIN_CLIPS} clips")
-        if n_clusters < n_clips and n_clusters < MIN_CLUSTERS:
+        if _n_clusters(side) < min(side.size, MIN_CLUSTERS):
             return Undefined(f"a side has clips of fewer than {MIN_CLUSTERS} speakers (or prompts)")
     if n_shared < MIN_SHARED:
         return Undefined(f"the sides share fewer than {MIN_SHARED} n-grams")
-    half = float(stdtrit(min(sizes)[0] - 1, 0.975)) * sd
-    return max(value - half, 0.0), min(value + half, LN2)
+    return None
+
+
+def _n_clusters(side: npt.NDArray[np.intp]) -> int:
+    return int(side.max()) + 1 if side.size else 0
 
 
 # ---- corrected ----
