@@ -167,6 +167,55 @@ def _finish(evaluation: Evaluation, folder: Path, *, as_json: bool, named: bool)
 
 
 @main.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--real", type=click.Path(), help="Real speech, where A or B is speech and not a finished run.")
+@click.option("--metrics", metavar="LIST", help="Comma-separated names or keys: pjsd, dnsmos.ovrl; by default all.")
+@click.option("--ngrams", default="1-5", show_default=True, help="Values of n for pJSD, where speech is scored.")
+@click.option("--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Nats or bits.")
+@click.option("--paired/--unpaired", default=None, help="By clip id or not; by default where most ids match.")
+@click.option("--permutations", default=1999, show_default=True, type=click.IntRange(min=99), help="Of each test.")
+@click.option("--seed", default=0, show_default=True, help="Of the random draws.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON instead of the table.")
+@_observing
+def compare(
+    a: Path,
+    b: Path,
+    real: str | None,
+    metrics: str | None,
+    paired: bool | None,
+    permutations: int,
+    seed: int,
+    as_json: bool,
+    ngrams: str,
+    log_base: str,
+    recognizer: str,
+    lang: str | None,
+    limit: int | None,
+    **observing: Any,
+) -> None:
+    """Is A better than B? Finished runs, or speech to be scored against --real: tests, corrected, with effect sizes."""
+    from slm_eval.compare import compare as compare_runs
+    from slm_eval.compare.systems import keys_named, systems
+    from slm_eval.presets import choose_metrics
+    from slm_eval.report.comparison import render_comparison
+    from slm_eval.report.files import dump
+    from slm_eval.runner import RunOptions
+
+    names = None if metrics is None else ",".join(dict.fromkeys(each.partition(".")[0] for each in metrics.split(",")))
+
+    def chosen() -> list[Metric]:
+        return choose_metrics(names, None, recognizer=recognizer, lang=lang, n=ngrams, log_base=log_base, seed=seed)
+
+    runs = systems(a, b, real, chosen, RunOptions(progress=True, **observing), limit)
+    keys = None if metrics is None else keys_named(metrics, runs)
+    comparison = compare_runs(*runs, keys=keys, paired=paired, permutations=permutations, seed=seed)
+    click.echo(dump(comparison.to_dict(), indent=2) if as_json else render_comparison(comparison), nl=as_json)
+    if not comparison.differences:
+        sys.exit(1)
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
 @click.option("--generated", type=click.Path(), help="Where the generated audio is now, if it was moved.")
 @click.option("--real", type=click.Path(), help="Where the real audio is now, if it was moved.")

@@ -23,14 +23,14 @@ def render(evaluation: Evaluation) -> str:
     if divergences:
         unit = divergences[0].unit
         header = [unit, "value", "95 % interval", "real vs real", "excess", "corrected", "coverage", "n-grams"]
-        blocks.append(_grid(header, [_divergence_row(each) for each in divergences]))
+        blocks.append(grid(header, [_divergence_row(each) for each in divergences]))
     for unit in dict.fromkeys(each.unit for each in scores):
         header = [unit, "value", "95 % interval", "sd", "n", "real", "95 % interval", "n"]
-        blocks.append(_grid(header, [_score_row(each) for each in scores if each.unit == unit]))
+        blocks.append(grid(header, [_score_row(each) for each in scores if each.unit == unit]))
     others = [each for each in evaluation.summaries.values() if not isinstance(each, (DivergenceSummary, ScoreSummary))]
     if others:
         rows = [[each.key, f"{each.value:.4f}", _interval(each, 4), each.unit] for each in others]
-        blocks.append(_grid(["over corpora", "value", "95 % interval", "unit"], rows))
+        blocks.append(grid(["over corpora", "value", "95 % interval", "unit"], rows))
     notes = [f"not computed: {', '.join(keys)}: {reason}" for reason, keys in _absent(evaluation).items()]
     notes += [f"warning: {', '.join(keys)}: {warning}" for warning, keys in _warnings(evaluation).items()]
     return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])]) + "\n"
@@ -84,7 +84,7 @@ def _number(value: float | None, form: str) -> str:
     return _NONE if value is None else format(value, form)
 
 
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as needed; the first is aligned left, numbers right."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
 

@@ -1,0 +1,135 @@
+"""The main path: two finished runs in, every metric of both compared, p-values corrected for how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from slm_eval.compare.design import Design
+from slm_eval.compare.divergences import divergence_changes, phones_to_tell_apart
+from slm_eval.compare.permutation import holm
+from slm_eval.compare.result import LEVEL, Difference
+from slm_eval.compare.scores import score_differences
+from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.finished import FinishedRun
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems, by every metric that both have.
+
+    Attributes:
+        a, b: names.
+        paired: whether clips were compared by id.
+        n_clips: clips of A and of B that took part; where paired, pairs.
+        left_out: clips of A and of B that have no partner.
+        by: what was swapped or shuffled as a whole: "clip", "speaker" or "prompt".
+        permutations, seed: of the tests.
+        differences: by key.
+        not_compared: key -> why.
+    """
+
+    a: str
+    b: str
+    paired: bool
+    n_clips: tuple[int, int]
+    left_out: tuple[int, int]
+    by: str
+    permutations: int
+    seed: int
+    differences: dict[str, Difference]
+    not_compared: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def compare(
+    a: FinishedRun,
+    b: FinishedRun,
+    *,
+    keys: Sequence[str] | None = None,
+    paired: bool | None = None,
+    permutations: int = 1999,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two systems by every metric that both runs have.
+
+    Args:
+        a, b: runs against the same real speech.
+        keys: metrics to look at; None: all that both have. Holm's correction is over these.
+        paired: by clip id; None: where at least half of the clips of either system have a partner.
+        permutations: B, where not all labellings can be tried; at least 99.
+        seed: of the random draws.
+
+    Raises:
+        SlmEvalError: a metric was computed differently in both; the message names the part that differs.
+        UsageError: a key that is not in both runs, no id in common where pairs are asked for, or nothing to compare.
+    """
+    common, not_compared = _common_keys(a, b, keys)
+    for key in common:
+        _require_same_signature(key, a, b)
+    design = Design.of(a, b, paired, permutations, seed)
+    scores = score_differences([key for key in common if key in a.score_keys], a.metrics, design)
+    orders = [n for n in a.divergences if f"pjsd.{n}" in common]
+    found = {**scores, **divergence_changes(orders, a.metrics, design)}
+    judged = _judged({key: each for key in common if isinstance(each := found[key], Difference)})
+    unclear = [n for n in orders if (key := f"pjsd.{n}") in judged and judged[key].better is None]
+    for key, line in phones_to_tell_apart(unclear, design).items():
+        judged[key] = replace(judged[key], needed=line)
+    return Comparison(
+        a=a.name,
+        b=b.name,
+        paired=design.paired,
+        n_clips=(len(design.a), len(design.b)),
+        left_out=(len(a.clips["generated"]) - len(design.a), len(b.clips["generated"]) - len(design.b)),
+        by=design.by,
+        permutations=permutations,
+        seed=seed,
+        differences=judged,
+        not_compared=not_compared | {key: each for key in common if isinstance(each := found[key], str)},
+    )
+
+
+def _common_keys(a: FinishedRun, b: FinishedRun, keys: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+    """Metrics that can be compared, and why the others cannot."""
+    comparable = [{*run.score_keys, *(f"pjsd.{n}" for n in run.divergences)} for run in (a, b)]
+    common = [key for key in a.metrics if key in comparable[0] & comparable[1]]
+    if not common:
+        raise UsageError(f"{a.name} and {b.name} have no metric in common; run both with the same --metrics")
+    if keys is not None:
+        for key in keys:
+            if key not in common:
+                raise UsageError(f"{key} is not in both runs; those that are: {', '.join(common)}")
+        return [key for key in common if key in keys], {}
+    absent = {}
+    for key in dict.fromkeys([*a.metrics, *b.metrics]):
+        if key not in common:
+            both = key in a.metrics and key in b.metrics
+            absent[key] = "no metric of clips or phones" if both else f"not in {b.name if key in a.metrics else a.name}"
+    return common, absent
+
+
+def _require_same_signature(key: str, a: FinishedRun, b: FinishedRun) -> None:
+    differing = a.signature(key).differences(b.signature(key))
+    if differing:
+        parts = ", ".join(f"{part} {mine} against {theirs}" for part, (mine, theirs) in differing.items())
+        hint = "run both against the same real speech" if "real" in differing else "run both with the same options"
+        raise SlmEvalError(f"{key} of {a.name} and of {b.name} cannot be compared ({parts}); {hint}")
+
+
+def _judged(differences: dict[str, Difference]) -> dict[str, Difference]:
+    """With p-values corrected, and who is better where they say so."""
+    adjusted = holm([each.p for each in differences.values()])
+    return {
+        key: replace(each, p_adjusted=p, better=_better(each, p), needed=each.needed if p >= LEVEL else None)
+        for (key, each), p in zip(differences.items(), adjusted, strict=True)
+    }
+
+
+def _better(each: Difference, p: float) -> str | None:
+    if p >= LEVEL or each.difference == 0:
+        return None
+    return "A" if (each.difference > 0) == each.higher_is_better else "B"

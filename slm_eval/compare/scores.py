@@ -1,0 +1,157 @@
+"""Means of per-clip scores: permutation p-values, t intervals and Cohen's d of the difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from slm_eval.compare.design import Design, Units
+from slm_eval.compare.permutation import p_value, paired_sums, unpaired_differences
+from slm_eval.compare.result import DETECTABLE, Difference
+from slm_eval.incidence import Floats
+from slm_eval.metric import standard_error
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """Scores of one metric with the unit of each clip; where paired, of the pairs in which both have a score."""
+
+    a: Floats
+    b: Floats
+    units: tuple[Units, Units]
+
+    @classmethod
+    def of(cls, key: str, design: Design) -> _Scores:
+        sides = (design.a, design.b)
+        has = [np.array([key in clip["scores"] for clip in clips], dtype=bool) for clips in sides]
+        if design.paired:
+            has = [has[0] & has[1]] * 2
+        a, b = (
+            np.array([clip["scores"][key] for clip, kept in zip(clips, keep, strict=True) if kept], dtype=np.float64)
+            for clips, keep in zip(sides, has, strict=True)
+        )
+        return cls(a, b, (design.units[0][has[0]], design.units[1][has[1]]))
+
+
+def score_differences(
+    keys: Sequence[str], metrics: dict[str, dict[str, Any]], design: Design
+) -> dict[str, Difference | str]:
+    """Each key's difference, or why there is none. All keys are tested under the same labellings.
+
+    Args:
+        metrics: what summary.json says of each key.
+    """
+    scores = {key: _Scores.of(key, design) for key in keys}
+    usable = {key: each for key, each in scores.items() if each.a.size and each.b.size}
+    why = "no pair has both scores" if design.paired else "a system has no clip with a score"
+    found: dict[str, Difference | str] = dict.fromkeys(keys, why)
+    if usable:
+        statistics = _statistics(list(usable.values()), design)
+        for (key, each), statistic in zip(usable.items(), statistics, strict=True):
+            found[key] = _difference(key, each, p_value(statistic), metrics[key], design.paired)
+    return found
+
+
+def _statistics(scores: Sequence[_Scores], design: Design) -> Floats:
+    """Under each labelling, (metrics, B): the sum of the paired differences, or the difference of the means."""
+    units = design.draws.shape[0]
+    if design.paired:
+        sums = np.array([np.bincount(each.units[0], each.a - each.b, units) for each in scores])
+        return paired_sums(sums, design.draws)
+    both = [(np.concatenate((each.a, each.b)), np.concatenate(each.units)) for each in scores]
+    sums = np.array([np.bincount(unit, values, units) for values, unit in both])
+    counts = np.array([np.bincount(unit, minlength=units) for _, unit in both], dtype=np.float64)
+    return unpaired_differences(sums, counts, design.draws)
+
+
+def _difference(key: str, scores: _Scores, p: float, metric: dict[str, Any], paired: bool) -> Difference:
+    difference = float(np.mean(scores.a - scores.b)) if paired else float(scores.a.mean() - scores.b.mean())
+    estimate = _paired_error(scores) if paired else _welch_error(scores)
+    spread = _sd(scores.a - scores.b) if paired else _pooled_sd(scores)
+    notes = []
+    interval = None
+    if estimate is None:
+        notes.append("there is no interval: two clips (or speakers, or prompts) of each system are needed")
+    else:
+        interval = _interval(difference, *estimate)
+    if not spread:
+        notes.append("nothing varies between clips: there is no effect size")
+    return Difference(
+        key=key,
+        a=float(scores.a.mean()),
+        b=float(scores.b.mean()),
+        difference=difference,
+        ci95=interval,
+        effect=difference / spread if spread else None,
+        p=p,
+        p_adjusted=p,
+        n=(scores.a.size, scores.b.size),
+        n_ngrams=None,
+        unit=metric["unit"],
+        higher_is_better=metric["higher_is_better"],
+        better=None,
+        needed=_needed(difference, estimate, scores),
+        notes=tuple(notes),
+        signature=metric["signature"],
+    )
+
+
+def _paired_error(scores: _Scores) -> tuple[float, float] | None:
+    """Standard error of the mean difference and its degrees of freedom."""
+    return standard_error(list(scores.a - scores.b), _renumbered(scores.units[0]))
+
+
+def _welch_error(scores: _Scores) -> tuple[float, float] | None:
+    """Of two samples, each with a variance of its own (Welch 1947)."""
+    sides = zip((scores.a, scores.b), scores.units, strict=True)
+    estimates = [standard_error(list(values), _renumbered(units)) for values, units in sides]
+    known = [each for each in estimates if each is not None]
+    if len(known) < 2:
+        return None
+    variance = sum(error**2 for error, _ in known)
+    if not variance:
+        return 0.0, 1.0
+    return math.sqrt(variance), variance**2 / sum(error**4 / freedom for error, freedom in known)
+
+
+def _interval(difference: float, error: float, freedom: float) -> tuple[float, float]:
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(freedom, 0.975)) * error
+    return difference - half, difference + half
+
+
+def _sd(values: Floats) -> float:
+    return float(np.std(values, ddof=1)) if values.size > 1 else 0.0
+
+
+def _pooled_sd(scores: _Scores) -> float:
+    """Of Cohen's d."""
+    n_a, n_b = scores.a.size, scores.b.size
+    if n_a + n_b < 3:
+        return 0.0
+    squares = (n_a - 1) * _sd(scores.a) ** 2 + (n_b - 1) * _sd(scores.b) ** 2
+    return math.sqrt(squares / (n_a + n_b - 2))
+
+
+def _needed(difference: float, estimate: tuple[float, float] | None, scores: _Scores) -> str:
+    """Clips for a power of 80 %: the standard error falls with the square root of their number."""
+    if estimate is None or not estimate[0]:
+        return "how many clips would tell is not known: nothing varies, or there are too few"
+    z = abs(difference) / estimate[0]
+    if z < 1:
+        return (
+            "the difference is within its standard error: which is better is not known, nor how many clips would tell"
+        )
+    n = min(scores.a.size, scores.b.size) * (DETECTABLE / z) ** 2
+    digits = 1 - math.floor(math.log10(n))
+    return f"about {round(n, digits):,.0f} clips of each would tell them apart, if the true difference is this one"
+
+
+def _renumbered(units: Units) -> Units:
+    """Numbers without gaps: units of which no clip has a score are none."""
+    return np.unique(units, return_inverse=True)[1]

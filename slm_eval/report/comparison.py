@@ -1,0 +1,65 @@
+"""The table that ``slm-eval compare`` prints."""
+
+from __future__ import annotations
+
+from slm_eval.compare import LEVEL, Comparison, Difference
+from slm_eval.report.table import grid
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """For a terminal, without colours: who was compared how, one line a metric, and what is to be known of it."""
+    header = ["", "A", "B", "A - B", "95 % interval", "effect", "n", "p", "p (Holm)", "better"]
+    blocks = [_heading(comparison)]
+    if comparison.differences:
+        blocks.append(grid(header, [_row(each, comparison) for each in comparison.differences.values()]))
+    notes = [f"{', '.join(keys)}: {note}" for note, keys in _notes(comparison).items()]
+    return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])]) + "\n"
+
+
+def _heading(comparison: Comparison) -> str:
+    n_a, n_b = comparison.n_clips
+    what = "clips" if comparison.by == "clip" else f"all clips of a {comparison.by} together"
+    lines = [f"A  {comparison.a}", f"B  {comparison.b}"]
+    if comparison.paired:
+        left_out = (
+            ""
+            if not any(comparison.left_out)
+            else (f"; without a partner and left out: {comparison.left_out[0]} of A, {comparison.left_out[1]} of B")
+        )
+        lines.append(f"paired by clip id: {n_a} pairs, {what} swapped{left_out}")
+    else:
+        lines.append(f"unpaired (pairs are clips of the same id): {n_a} and {n_b} clips, labels of {what} shuffled")
+    lines.append(
+        f"two-sided permutation tests ({comparison.permutations}), Holm over {len(comparison.differences)} metrics"
+    )
+    return "\n".join(lines)
+
+
+def _row(each: Difference, comparison: Comparison) -> list[str]:
+    digits = 4 if each.n_ngrams else 3
+    interval = "-" if each.ci95 is None else f"[{each.ci95[0]:+.{digits}f}, {each.ci95[1]:+.{digits}f}]"
+    return [
+        each.key,
+        f"{each.a:.{digits}f}",
+        f"{each.b:.{digits}f}",
+        f"{each.difference:+.{digits}f}",
+        interval,
+        "-" if each.effect is None else f"{each.effect:+.2f}",
+        str(each.n[0]) if comparison.paired else f"{each.n[0]} / {each.n[1]}",
+        f"{each.p:.4f}",
+        f"{each.p_adjusted:.4f}",
+        each.better or "-",
+    ]
+
+
+def _notes(comparison: Comparison) -> dict[str, list[str]]:
+    """Each note once, with the keys that it is about."""
+    about: dict[str, list[str]] = {}
+    for key, each in comparison.differences.items():
+        for note in each.notes:
+            about.setdefault(note, []).append(key)
+        if each.p_adjusted >= LEVEL:
+            about.setdefault(f"not told apart; {each.needed}", []).append(key)
+    for key, why in comparison.not_compared.items():
+        about.setdefault(f"not compared: {why}", []).append(key)
+    return about
