@@ -225,6 +225,7 @@ def main() -> None:
     parser.add_argument(
         "--replicates", type=int, default=400, help="of each case of pJSD; means have ten times as many"
     )
+    parser.add_argument("--sources", nargs="*", choices=SOURCES, default=SOURCES, help="of phones")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--table", action="store_true", help="print what was measured before, and measure nothing")
     options = parser.parse_args()
@@ -232,7 +233,7 @@ def main() -> None:
         print(table(json.loads(RESULTS.read_text())))
         return
     for n_phones in map(int, options.phones or (1e3, 1e4, 1e5)):
-        for source in SOURCES:
+        for source in options.sources:
             for difference in MEAN_W:
                 at = {"of": "pJSD", "phones": n_phones, "source": source, "difference": difference}
                 once = partial(divergence_replicate, source, difference, n_phones)
