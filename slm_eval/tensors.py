@@ -1,14 +1,20 @@
-"""Read checkpoints without running what may be in them."""
+"""Read checkpoints without running what may be in them, and write them whole."""
 
 from __future__ import annotations
 
+import os
 import pickle
 import tarfile
+import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slm_eval.errors import SlmEvalError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def load_tensors(path: Path, map_location: str = "cpu") -> dict[str, Any]:
@@ -74,3 +80,27 @@ def _is_pickle(path: Path, error: pickle.UnpicklingError) -> bool:
 def _damaged(path: Path, error: object) -> SlmEvalError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
     return SlmEvalError(f"{path} is damaged or no checkpoint ({reason}); delete it and get it again")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file whole, or not at all: what was there before is there until then.
+
+    Raises:
+        SlmEvalError: it cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    from slm_eval.report.files import new_file_mode
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            partial = Path(folder, path.name)
+            save_file(dict(tensors), partial, dict(metadata))
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            os.chmod(partial, new_file_mode())
+            os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        raise SlmEvalError(f"cannot write {path}: {error}; free space there or choose another place") from error

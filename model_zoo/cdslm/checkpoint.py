@@ -9,8 +9,6 @@ float32. The metadata has one key, ``cdslm``, since safetensors keeps no order o
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from model_zoo.cdslm.model import MMDiT
 from model_zoo.features import FeatureSpec, Normalizer
 from slm_eval._version import __version__
 from slm_eval.errors import SlmEvalError
+from slm_eval.tensors import write_tensors
 
 FORMAT = "slm-eval-cdslm-1"
 _WEIGHTS = {False: "model.", True: "ema."}  # by whether they are averaged
@@ -63,9 +62,6 @@ def save(
     Raises:
         SlmEvalError: weights of another network, or the file cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     tensors = {_NORMALIZER + name: tensor for name, tensor in normalizer.to_tensors().items()}
     shapes = _shapes(config, features)
     for averaged, given in ((False, weights), (True, ema)):
@@ -83,16 +79,7 @@ def save(
     }
     # Cloned: safetensors refuses tensors that share memory, as the averages of a young run may.
     plain = {name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous() for name, tensor in tensors.items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            partial = Path(folder, path.name)
-            save_file(plain, partial, {"cdslm": json.dumps(about, allow_nan=False)})
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        raise SlmEvalError(f"cannot write {path}: {error}; free space there or choose another place") from error
+    write_tensors(path, plain, {"cdslm": json.dumps(about, allow_nan=False)})
 
 
 def load(

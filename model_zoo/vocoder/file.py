@@ -9,8 +9,6 @@ recipe gives the same bytes.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +20,7 @@ from torch import Tensor
 from model_zoo.features import FeatureSpec, Normalizer
 from model_zoo.vocoder.hifigan import Generator, GeneratorConfig, HiFiGAN
 from slm_eval.errors import SlmEvalError
-from slm_eval.tensors import load_tensors
+from slm_eval.tensors import load_tensors, write_tensors
 
 FORMAT = "slm-eval-vocoder-1"
 LICENCE = "the weights keep the licence of the recipe and the data that they were trained with"
@@ -39,8 +37,6 @@ def save_hifigan(
     Raises:
         SlmEvalError: it cannot be written.
     """
-    from safetensors.torch import save_file
-
     tensors = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
     about = {
         "format": FORMAT,
@@ -49,14 +45,7 @@ def save_hifigan(
         "source": dict(source),
         "licence": LICENCE,
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            partial = Path(folder, path.name)
-            save_file({**tensors, **statistics.to_tensors()}, partial, {"vocoder": json.dumps(about)})
-            os.replace(partial, path)
-    except OSError as error:
-        raise SlmEvalError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+    write_tensors(path, {**tensors, **statistics.to_tensors()}, {"vocoder": json.dumps(about)})
 
 
 def load_hifigan(path: Path, device: str = "cpu", bfloat16: bool = False) -> HiFiGAN:

@@ -51,7 +51,7 @@ def write_whole(path: Path, parts: Iterable[str]) -> None:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o666 & ~_umask())
+        os.chmod(partial, new_file_mode())
         os.replace(partial, path)
         partial = None
     except OSError as error:
@@ -61,8 +61,8 @@ def write_whole(path: Path, parts: Iterable[str]) -> None:
             os.unlink(partial)
 
 
-def _umask() -> int:
-    """The permissions that the user wants new files not to have; mkstemp makes private ones."""
+def new_file_mode() -> int:
+    """The permissions that the user wants new files to have; temporary files are private."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask
