@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from conftest import ROOT
 
+from model_zoo.cli import main as zoo
 from slm_eval.cli import main
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_tree_lists_every_module_and_folder() -> None:
-    listed = set(re.findall(r"^  (\S+?)/?\s{2,}\S", README, flags=re.MULTILINE))
-    there = {path.name for path in (ROOT / "slm_eval").glob("*.py") if not path.name.startswith("_")}
-    there |= {path.parent.name for path in (ROOT / "slm_eval").glob("*/__init__.py")}
+@pytest.mark.parametrize("package", ["slm_eval", "model_zoo"])
+def test_tree_lists_every_module_and_folder(package: str) -> None:
+    tree = re.search(rf"^{package}/\n((?:  .*\n)+)", README, flags=re.MULTILINE)
+    assert tree is not None
+    listed = set(re.findall(r"^  (\S+?)/?\s{2,}\S", tree[1], flags=re.MULTILINE))
+    there = {path.name for path in (ROOT / package).glob("*.py") if not path.name.startswith("_")}
+    there |= {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
     assert there <= listed, f"the README's tree lacks {sorted(there - listed)}"
     assert listed <= there, f"the README's tree lists {sorted(listed - there)}, which are not there"
 
@@ -22,6 +27,8 @@ def test_tree_lists_every_module_and_folder() -> None:
 def test_every_command_is_in_the_readme() -> None:
     for name in main.commands:
         assert f"slm-eval {name}" in README
+    for name in zoo.commands:
+        assert f"slm-zoo {name}" in README
 
 
 def test_no_path_of_a_machine_in_the_documents() -> None:
