@@ -17,6 +17,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.compare.tally import LARGEST, Tally
 from slm_eval.incidence import Draws, Floats, Group, Incidence, from_overlap, in_blocks, overlaps
 
 # Draws per step: 64 for the sparse products, as in ``incidence``; 512 for the dense ones.
@@ -95,21 +96,27 @@ def divergence_differences(incidence: Incidence, pool: slice, real: slice, membe
     Returns:
         shape (B,); NaN where a label has no n-gram.
     """
-    shared = (incidence.counts(_mask(incidence, pool)) > 0) & (incidence.counts(_mask(incidence, real)) > 0)
-    groups = incidence.groups(shared, (pool, real))
-    fixed = [_totals(group, 1) for group in groups]
-    whole = [_totals(group, 0) for group in groups]
-    n_first = incidence.n_windows[pool] @ members.astype(np.int64)
-    n_second = incidence.n_windows[pool].sum() - n_first
-    n_real = np.broadcast_to(incidence.n_windows[real].sum(), n_first.shape)
+    of_pool, of_real = (incidence.counts(_mask(incidence, side)) for side in (pool, real))
+    shared = (of_pool > 0) & (of_real > 0)
+    rare = shared & (np.maximum(of_pool, of_real) <= LARGEST)
+    tally = Tally.of(incidence, rare, pool, real)
+    groups = incidence.groups(shared & ~rare, (pool, real))
+    fixed, whole = ([_totals(group, side) for group in groups] for side in (1, 0))
+    n_pool, n_real = incidence.n_windows[pool].astype(np.float64), incidence.n_windows[real].sum()
 
     def block(at: slice) -> Floats:
-        first, second = np.zeros(n_first[at].size), np.zeros(n_first[at].size)
-        for group, of_real, of_both in zip(groups, fixed, whole, strict=True):
-            counts = group.counts(0, members[:, at])
-            first += overlaps(counts, of_real, n_first[at], n_real[at])
-            second += overlaps(of_both - counts, of_real, n_second[at], n_real[at])
-        return from_overlap(first, n_first[at], n_real[at]) - from_overlap(second, n_second[at], n_real[at])
+        labels = members[:, at]
+        n_first = n_pool @ labels.astype(np.float64)
+        n_second = n_pool.sum() - n_first
+        reference = np.broadcast_to(n_real, n_first.shape)
+        first, second = (
+            np.zeros((2, n_first.size)) if tally is None else tally.overlaps(labels, (n_first, n_second, n_real))
+        )
+        for group, b, of_both in zip(groups, fixed, whole, strict=True):
+            counts = group.counts(0, labels)
+            first += overlaps(counts, b, n_first, reference)
+            second += overlaps(of_both - counts, b, n_second, reference)
+        return from_overlap(first, n_first, reference) - from_overlap(second, n_second, reference)
 
     return np.concatenate(list(in_blocks(block, members.shape[1], _BLOCK)))
 
