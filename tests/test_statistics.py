@@ -160,12 +160,12 @@ def test_interval_is_that_of_t_and_is_withheld_where_it_would_not_hold() -> None
     few = [
         interval(0.3, 0.01, [alone, np.arange(7)], 1000),
         interval(0.3, 0.01, [speakers[:95], alone], 1000),
-        interval(0.69, 0.001, [alone, alone], 29),
+        interval(0.69, 0.001, [alone, alone], 49),
     ]
     assert few == [
         Undefined("a side has fewer than 8 clips"),
         Undefined("a side has clips of fewer than 20 speakers (or prompts)"),
-        Undefined("the sides share fewer than 30 n-grams"),
+        Undefined("the sides share fewer than 50 n-grams"),
     ]
 
 
