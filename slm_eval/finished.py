@@ -18,6 +18,9 @@ from slm_eval.evaluation import SCHEMA, Evaluation
 from slm_eval.signature import Signature
 
 SIDES = ("generated", "real")
+# What tables and pages show of every metric, and of pJSD beyond that.
+_OF_EACH = ("ci95", "unit", "higher_is_better")
+_OF_DIVERGENCE = (*_OF_EACH, "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams")
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,24 @@ def read_clips(path: Path) -> dict[str, list[dict[str, Any]]]:
         if repeated is not None:
             raise SlmEvalError(f"{path}: the {side} clip {repeated!r} is there more than once")
     return clips
+
+
+def require_fields(run: FinishedRun) -> None:
+    """Refuse a summary that was edited by hand: one line, not a table with holes.
+
+    Raises:
+        SlmEvalError: it lacks fields that every run writes.
+    """
+    for key, metric in run.metrics.items():
+        lacking = [name for name in (_OF_DIVERGENCE if key.startswith("pjsd.") else _OF_EACH) if name not in metric]
+        if lacking:
+            raise SlmEvalError(f"summary.json of {run.name} lacks {', '.join(lacking)} of {key}; run it again")
+    for side in SIDES:
+        lacking = [name for name in ("path", "n_scored", "n_failed") if name not in run.summary["corpora"][side]]
+        if lacking:
+            raise SlmEvalError(
+                f"summary.json of {run.name} lacks {', '.join(lacking)} of the {side} corpus; run it again"
+            )
 
 
 def _check_summary(path: Path, summary: Any) -> None:

@@ -5,27 +5,16 @@ The numbers are those of the page, rounded as there. LaTeX needs booktabs; nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slm_eval.finished import SIDES, FinishedRun
+from slm_eval.finished import SIDES, FinishedRun, require_fields
 from slm_eval.report import reading
 from slm_eval.report.elements import NONE, fixed, interval_text, signed
 from slm_eval.report.files import write_whole
-from slm_eval.report.html import require_fields
 from slm_eval.report.markup import visible
+from slm_eval.report.tables import Table, in_markdown
 from slm_eval.report.traits import Trait, traits
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Texts in rows, the first column a name, the others numbers."""
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 def write_documents(run: FinishedRun, folder: Path) -> list[Path]:
@@ -43,11 +32,8 @@ def write_documents(run: FinishedRun, folder: Path) -> list[Path]:
 
 def markdown(run: FinishedRun) -> str:
     """The run as GitHub reads it."""
-    parts = [f"# {_in_markdown(run.name)}", *(_in_markdown(sentence) for sentence in _sentences(run))]
-    for table in _tables(run):
-        lines = [table.header, ["---", *["---:"] * (len(table.header) - 1)], *table.rows]
-        parts.append(f"{_in_markdown(table.caption)}.")
-        parts.append("\n".join("| " + " | ".join(_cells(line, _in_markdown)) + " |" for line in lines))
+    parts = [f"# {in_markdown(run.name)}", *(in_markdown(sentence) for sentence in _sentences(run))]
+    parts += [table.to_markdown() for table in _tables(run)]
     parts.append("Signatures:")
     parts.append("\n".join(f"- `{key}`: `{metric['signature']}`" for key, metric in run.metrics.items()))
     return "\n\n".join(parts) + "\n"
@@ -56,25 +42,7 @@ def markdown(run: FinishedRun) -> str:
 def latex(run: FinishedRun) -> str:
     """The tables for a paper, with what each number is in the caption, and the signatures as comments."""
     parts = ["% Needs \\usepackage{booktabs}.", "\n".join(f"% {line}" for line in _comments(run))]
-    for table in _tables(run):
-        rows = [" & ".join(_cells(row, _in_latex)) + r" \\" for row in table.rows]
-        parts.append(
-            "\n".join(
-                [
-                    r"\begin{table}",
-                    r"  \centering",
-                    rf"  \caption{{{_in_latex(table.caption)}.}}",
-                    rf"  \begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
-                    r"    \toprule",
-                    "    " + " & ".join(_cells(table.header, _in_latex)) + r" \\",
-                    r"    \midrule",
-                    *(f"    {row}" for row in rows),
-                    r"    \bottomrule",
-                    r"  \end{tabular}",
-                    r"\end{table}",
-                ]
-            )
-        )
+    parts += [table.to_latex() for table in _tables(run)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -97,24 +65,24 @@ def _comments(run: FinishedRun) -> list[str]:
     return [" ".join(visible(line).split()) for line in lines]
 
 
-def _tables(run: FinishedRun) -> list[_Table]:
+def _tables(run: FinishedRun) -> list[Table]:
     tables = []
     if run.divergences:
         unit = next(iter(run.divergences.values()))["unit"]
         header = ["metric", "pJSD", "95 % interval", "real vs real", "excess", "corrected", "coverage"]
         rows = [_divergence_row(n, metric) for n, metric in run.divergences.items()]
-        tables.append(_Table(f"pJSD in {unit}, lower is better", header, rows))
+        tables.append(Table(f"pJSD in {unit}, lower is better", header, rows))
     for unit in dict.fromkeys(run.metrics[key]["unit"] for key in run.score_keys):
         header = ["metric", "generated", "95 % interval", "real", "95 % interval", "difference", "clips"]
         rows = [_score_row(key, run.metrics[key]) for key in run.score_keys if run.metrics[key]["unit"] == unit]
-        tables.append(_Table(f"Means over clips in {unit}, with 95 % intervals", header, rows))
+        tables.append(Table(f"Means over clips in {unit}, with 95 % intervals", header, rows))
     if run.other_keys:
         rows = [_other_row(key, run.metrics[key]) for key in run.other_keys]
-        tables.append(_Table("Metrics over whole corpora", ["metric", "value", "95 % interval", "unit"], rows))
+        tables.append(Table("Metrics over whole corpora", ["metric", "value", "95 % interval", "unit"], rows))
     rows = [_trait_row(trait) for trait in traits(run)]
     if rows:
         header = ["", "generated", "95 % interval", "real", "95 % interval"]
-        tables.append(_Table("Tempo, silence, variety and repetition", header, rows))
+        tables.append(Table("Tempo, silence, variety and repetition", header, rows))
     return tables
 
 
@@ -159,30 +127,3 @@ def _trait_row(trait: Trait) -> list[str]:
             else [fixed(found.value, trait.digits), interval_text(found.ci95, trait.digits)]
         )
     return cells
-
-
-def _cells(row: Sequence[str], escape: Callable[[str], str]) -> list[str]:
-    return [escape(cell) for cell in row]
-
-
-def _in_markdown(text: str) -> str:
-    """Text that GitHub shows as it is: no markup, no HTML, no end of a cell."""
-    text = " ".join(visible(text).split())
-    return "".join(f"\\{each}" if each in "\\`*_|<>[]#" else each for each in text.replace("&", "&amp;"))
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "±": r"$\pm$",
-    "\N{MINUS SIGN}": "$-$",
-    "\N{EN DASH}": "--",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{each: f"\\{each}" for each in "#$%&_{}"},
-}
-
-
-def _in_latex(text: str) -> str:
-    """Text that LaTeX sets as it is. A bracket that begins a cell is kept from being an option of the line's end."""
-    text = "".join(_LATEX.get(each, each) for each in " ".join(visible(text).split()))
-    return f"{{{text}}}" if text.startswith(("[", "*")) else text

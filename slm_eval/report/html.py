@@ -1,35 +1,28 @@
 """report.html: one self-contained page of a finished run, for people who read, compare and listen.
 
-The page asks the network for nothing, and its Content-Security-Policy lets it ask for nothing: style and script are its
-own, allowed by their digests, pictures and sound are data inside it. It holds no time and no name of a machine, so that
-equal runs write equal pages.
+It asks the network for nothing (``shell``), and holds no time and no name of a machine, so that equal runs write equal
+pages.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 
 from slm_eval.audio import REASONS
 from slm_eval.corpus import Corpus
-from slm_eval.errors import SlmEvalError
-from slm_eval.finished import SIDES, FinishedRun
+from slm_eval.finished import SIDES, FinishedRun, require_fields
 from slm_eval.report import phones_panels, scores_panels
 from slm_eval.report.cards import listening
 from slm_eval.report.elements import Cell, Column, section, table
 from slm_eval.report.files import write_whole
 from slm_eval.report.listen import find_audio
 from slm_eval.report.markup import Markup, Node, tag
+from slm_eval.report.shell import top_bar, whole_page
 from slm_eval.report.traits import traits
 
 # Failed clips that are listed; the others are counted.
 FAILURES = 200
-# What is shown of every metric, and of pJSD beyond that.
-_OF_EACH = ("ci95", "unit", "higher_is_better")
-_OF_DIVERGENCE = (*_OF_EACH, "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams")
 
 
 def write_html(run: FinishedRun, folder: Path, given: Mapping[str, str | None] | None = None) -> Path:
@@ -73,66 +66,14 @@ def page(run: FinishedRun, audio: dict[str, Corpus | str]) -> str:
         _reproduce(run),
     ]
     sections = [part for part in parts if part is not None]
-    style, script = (files("slm_eval.report").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            f"style-src '{_digest(style)}'",
-            f"script-src '{_digest(script)}'",
-            "img-src data:",
-            "media-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
-    )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="generator", content=f"slm-eval {run.summary['version']}"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", f"{run.name}: slm-eval report"),
-        tag("style", Markup(style)),
-    )
-    body = tag(
-        "body",
-        tag("a", "Skip to the numbers", href="#main", class_="skip"),
-        _header(run, sections),
-        tag("main", sections, id="main", tabindex=-1),
-        tag("footer", f"Written by slm-eval {run.summary['version']}."),
-        tag("div", role="status", aria_live="polite", id="status", class_="unseen"),
-        tag("script", Markup(script)),
-    )
-    return "<!doctype html>\n" + tag("html", head, "\n", body, lang="en") + "\n"
-
-
-def require_fields(run: FinishedRun) -> None:
-    """Refuse a summary that was edited by hand: one line, not a report with holes.
-
-    Raises:
-        SlmEvalError: it lacks fields that every run writes.
-    """
-    for key, metric in run.metrics.items():
-        lacking = [name for name in (_OF_DIVERGENCE if key.startswith("pjsd.") else _OF_EACH) if name not in metric]
-        if lacking:
-            raise SlmEvalError(f"summary.json lacks {', '.join(lacking)} of {key}; run it again")
-    for side in SIDES:
-        lacking = [name for name in ("path", "n_scored", "n_failed") if name not in run.summary["corpora"][side]]
-        if lacking:
-            raise SlmEvalError(f"summary.json lacks {', '.join(lacking)} of the {side} corpus; run it again")
+    header = _header(run, sections)
+    return whole_page(f"{run.name}: slm-eval report", header, sections, run.summary["version"])
 
 
 def _header(run: FinishedRun, sections: list[Markup]) -> Markup:
     return tag(
         "header",
-        tag(
-            "div",
-            tag("p", "slm-eval report", class_="eyebrow"),
-            tag("button", "Light or dark", type="button", id="theme", hidden=True),
-            class_="bar",
-        ),
+        top_bar("slm-eval report"),
         tag("h1", tag("bdi", run.name)),
         tag("div", [_corpus(run, side) for side in SIDES], class_="corpora"),
         tag("nav", [_link(part) for part in sections], aria_label="Sections"),
@@ -243,7 +184,3 @@ def _copyable(heading: str, identifier: str, text: str) -> Markup:
         tag("pre", text, id=identifier, tabindex=0, aria_label=heading),
         class_="copyable",
     )
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
