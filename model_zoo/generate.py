@@ -93,7 +93,7 @@ def generate(checkpoint: Path, contexts: str | Path | Corpus, output: Path, opti
     if not corpus.has_audio:
         raise UsageError(f"{corpus.path} is ready-made phones; contexts are speech")
     model = load(checkpoint, device, ema=options.ema)
-    vocoder = load_vocoder(options.vocoder, device)
+    vocoder = load_vocoder(options.vocoder, device, features=model.features)
     model.features.require_same(vocoder.spec, f"the vocoder {options.vocoder}")
     files = wav_files([clip.id for clip in corpus.clips], output)
     claim(output, _provenance(model, vocoder, corpus, device, options), files.values(), options.fresh)

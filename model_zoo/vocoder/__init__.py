@@ -52,13 +52,17 @@ class Vocoder(ABC):
         """One clip, checked and floored: (T, n_mels) float32 on any device -> (T * hop,) float32 in [-1, 1]."""
 
 
-def load_vocoder(name_or_path: str | Path, device: str = "auto", bfloat16: bool = False) -> Vocoder:
+def load_vocoder(
+    name_or_path: str | Path, device: str = "auto", bfloat16: bool = False, features: FeatureSpec | None = None
+) -> Vocoder:
     """A vocoder, ready on a device.
 
     Args:
         name_or_path: "griffin-lim", or a file that ``slm-zoo convert-vocoder`` wrote.
         device: "auto", "cpu", "cuda:0".
         bfloat16: HiFi-GAN's convolutions in bfloat16: faster where the processor has units for it, less exact.
+        features: of the mels that Griffin-Lim is to take, which takes any; by default ours. A trained vocoder has its
+            own: compare its ``spec``.
 
     Raises:
         UsageError: neither a vocoder's name nor a file.
@@ -71,7 +75,7 @@ def load_vocoder(name_or_path: str | Path, device: str = "auto", bfloat16: bool 
         from model_zoo.features import FeatureSpec
         from model_zoo.vocoder.griffin_lim import GriffinLim
 
-        return GriffinLim(FeatureSpec(), where)
+        return GriffinLim(features or FeatureSpec(), where)
     path = Path(name_or_path)
     if not path.is_file():
         raise UsageError(
