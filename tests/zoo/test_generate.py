@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import hifigan_standin
 import numpy as np
 import pytest
 import soundfile
@@ -22,6 +23,7 @@ from model_zoo.cdslm.sampler import SamplerOptions
 from model_zoo.cli import main
 from model_zoo.features import FeatureSpec, Normalizer
 from model_zoo.generate import GenerateOptions, Outcome, generate
+from model_zoo.vocoder.convert import convert
 from slm_eval import evaluate
 from slm_eval.errors import SlmEvalError, UsageError
 
@@ -148,10 +150,10 @@ def test_longer_continuations_begin_with_the_shorter_ones(checkpoint: Path, cont
 
 def test_what_does_not_fit_is_one_line(checkpoint: Path, contexts: Path, tmp_path: Path) -> None:
     other = write_checkpoint(tmp_path / "other.safetensors", FeatureSpec(mel_floor=-6.0))
-    with pytest.raises(
-        SlmEvalError, match=r"griffin-lim was made for other features: mel_floor -5\.0 instead of -6\.0"
-    ):
-        make(other, contexts, tmp_path / "out")
+    convert(hifigan_standin.write(tmp_path / "recipe", 32), tmp_path / "voc.safetensors")
+    with pytest.raises(SlmEvalError, match=r"voc\.safetensors was made for other features: mel_floor -5\.0 instead of"):
+        make(other, contexts, tmp_path / "out", vocoder=str(tmp_path / "voc.safetensors"))
+    assert make(other, contexts, tmp_path / "griffin-lim", limit=1).written == ["a/0.wav"]
     raw = write_checkpoint(tmp_path / "raw.safetensors", ema=False)
     with pytest.raises(SlmEvalError, match="no averaged weights"):
         make(raw, contexts, tmp_path / "out")
