@@ -81,6 +81,10 @@ class Incidence:
         """Occurrences of each type in the chosen utterances: shape (T,), from a mask of shape (U,)."""
         return self._sum_rows(np.where(chosen[self.utterances], self.multiplicities, 0))
 
+    def counts_of(self, utterances: slice) -> Counts:
+        """Occurrences of each type in a range of utterances: shape (T,)."""
+        return self._sum_rows(np.where(_in_range(self.utterances, utterances), self.multiplicities, 0))
+
     def first_window(self, utterance: int) -> int:
         """Position in ``windows`` of the utterance's first window."""
         return int(self.n_windows[:utterance].sum())

@@ -1,31 +1,27 @@
 """pJSD of two systems: the test, the interval and the power of J(A, R) - J(B, R), R the real speech of both.
 
-J falls as samples grow, so it is compared at equal numbers of n-grams: where the systems differ in size, the longer
-clip of each pair is cut to the shorter one's phones, or, without pairs, clips of the larger system are left out.
+J falls as samples grow, so it is compared at equal numbers of n-grams (``speech.Speech.at_equal_sizes``).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from slm_eval.analysis import MAX_SIZE_DIFFERENCE
-from slm_eval.clusters import Clusters
-from slm_eval.compare.design import HALVES, LABELS, REAL_HALVES, Clip, Design, Units
+from slm_eval.compare.design import HALVES, LABELS, REAL_HALVES, Design
 from slm_eval.compare.permutation import divergence_differences, divergence_of_labels, p_value, shuffles
 from slm_eval.compare.result import Difference
+from slm_eval.compare.speech import Phones, Speech
+from slm_eval.divergence import jensen_shannon
 from slm_eval.incidence import Draws, Incidence, divergences
-from slm_eval.ngrams import Encoded, encode, window_keys
-from slm_eval.rarefaction import PhonesNeeded, equal_size_subsample, phones_needed
+from slm_eval.ngrams import encode, window_keys
+from slm_eval.rarefaction import PhonesNeeded, phones_needed
 from slm_eval.statistics import Undefined, draw_halves, too_few
 
 _HALF_SAMPLES = 128
-
-Phones = Sequence[str]
 
 
 def divergence_changes(
@@ -38,19 +34,21 @@ def divergence_changes(
     """
     if not orders:
         return {}
-    speech = _Speech.of(design)
+    speech = Speech.of(design)
     if isinstance(speech, str):
         return {f"pjsd.{n}": speech for n in orders}
     found: dict[str, Difference | str] = {}
-    for n, windows in window_keys(speech.encoded, orders):
-        incidence = Incidence.build(windows, speech.encoded.n_windows(n))
-        found[f"pjsd.{n}"] = _difference(n, incidence, speech, metrics[f"pjsd.{n}"], design)
+    for n in orders:
+        equal = speech.at_equal_sizes(n, design.seed)
+        ((_, windows),) = window_keys(equal.encoded, (n,))
+        incidence = Incidence.build(windows, equal.encoded.n_windows(n))
+        found[f"pjsd.{n}"] = _difference(n, incidence, equal, metrics[f"pjsd.{n}"], design)
     return found
 
 
 def phones_to_tell_apart(orders: Sequence[int], design: Design) -> dict[str, str]:
     """How much speech would tell the systems apart by each order, or why that cannot be said: key -> one line."""
-    speech = _Speech.of(design) if orders else ""
+    speech = Speech.of(design) if orders else ""
     if isinstance(speech, str):
         return {f"pjsd.{n}": speech for n in orders}
     clusters = (list(speech.clusters[0]), list(speech.clusters[1]), list(speech.clusters[2]))
@@ -93,82 +91,20 @@ def against_real(
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Speech:
-    """Phones of A, B and real speech, sizes made equal.
-
-    Attributes:
-        a, b, real: one sequence of phones per utterance.
-        encoded: all of them, in this order.
-        units: shape (utterances,) of A and of B, as in ``Design``.
-        clusters: of A, B and real speech, numbered from 0.
-        members: shape (utterances of A and B, labellings).
-        notes: what was done to make sizes equal.
-    """
-
-    a: list[Phones]
-    b: list[Phones]
-    real: list[Phones]
-    encoded: Encoded
-    clusters: tuple[Units, Units, Units]
-    members: Draws
-    notes: tuple[str, ...]
-
-    @classmethod
-    def of(cls, design: Design) -> _Speech | str:
-        """From the clips that were recognised; where paired, in both systems."""
-        heard = [np.array([clip["phones"] is not None for clip in clips]) for clips in (design.a, design.b)]
-        if design.paired:
-            heard = [heard[0] & heard[1]] * 2
-        a, b = (_phones(clips, keep) for clips, keep in zip((design.a, design.b), heard, strict=True))
-        of_real = [clip for clip in design.real if clip["phones"] is not None]
-        real = [clip["phones"] for clip in of_real]
-        if not (a and b and real):
-            return "a side has no phones"
-        kept = [np.flatnonzero(keep) for keep in heard]
-        notes = []
-        sizes = sum(map(len, a)), sum(map(len, b))
-        if abs(sizes[0] - sizes[1]) > MAX_SIZE_DIFFERENCE * max(sizes):
-            note = f"sizes were made equal ({sizes[0]} and {sizes[1]} phones): "
-            if design.paired:
-                pairs = [(mine[: len(other)], other[: len(mine)]) for mine, other in zip(a, b, strict=True)]
-                a, b = [mine for mine, _ in pairs], [other for _, other in pairs]
-                notes.append(note + "the longer clip of each pair was cut")
-            else:
-                chosen = equal_size_subsample([a, b], seed=design.seed)
-                a, b = ([each[at] for at in picked] for each, picked in zip((a, b), chosen, strict=True))
-                kept = [at[picked] for at, picked in zip(kept, chosen, strict=True)]
-                notes.append(note + f"{len(a)} and {len(b)} clips were compared")
-        units = tuple(of_side[at] for of_side, at in zip(design.units, kept, strict=True))
-        labels = design.draws[units[0]], design.draws[units[1]]
-        members = np.concatenate((labels[0], 1 - labels[1] if design.paired else labels[1]))
-        numbered = [np.unique(each, return_inverse=True)[1] for each in units]
-        clusters = (numbered[0], numbered[1], Clusters.of(of_real).numbered)
-        return cls(a, b, real, encode([*a, *b, *real]), clusters, members, tuple(notes))
-
-    @property
-    def ranges(self) -> tuple[slice, slice, slice]:
-        """Utterances of A, B and real speech."""
-        ends = len(self.a), len(self.a) + len(self.b), len(self.a) + len(self.b) + len(self.real)
-        return slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2])
-
-
-def _phones(clips: Sequence[Clip], keep: Any) -> list[Phones]:
-    return [clip["phones"] for clip, kept in zip(clips, keep, strict=True) if kept]
-
-
 def _difference(
-    n: int, incidence: Incidence, speech: _Speech, metric: dict[str, Any], design: Design
+    n: int, incidence: Incidence, speech: Speech, metric: dict[str, Any], design: Design
 ) -> Difference | str:
-    first, second, real = speech.ranges
+    _, second, real = speech.ranges
     n_ngrams = tuple(int(incidence.n_windows[side].sum()) for side in speech.ranges)
     if not all(n_ngrams):
         return f"a side has no {n}-grams"
     per_nat = 1 / math.log(2) if metric["unit"] == "bits" else 1.0
-    of_a, of_b = (_whole(incidence, side, real) for side in (first, second))
+    counts = [incidence.counts_of(side) for side in speech.ranges]
+    of_a, of_b = (jensen_shannon(of_side, counts[2]) for of_side in counts[:2])
+    n_shared = min(int(np.minimum(of_side, counts[2]).sum()) for of_side in counts[:2])
     statistics = divergence_differences(incidence, slice(0, second.stop), real, speech.members)
     p = p_value(statistics)
-    interval = _interval(incidence, speech, design, (of_a, of_b))
+    interval = _interval(incidence, speech, design, (of_a, of_b), n_shared)
     notes = speech.notes
     if isinstance(interval, Undefined):
         notes = (*notes, f"there is no interval: {interval.reason}")
@@ -192,14 +128,8 @@ def _difference(
     )
 
 
-def _whole(incidence: Incidence, side: slice, real: slice) -> float:
-    sides = side, real
-    everything = tuple(np.ones((each.stop - each.start, 1), dtype=np.uint8) for each in sides)
-    return float(divergences(incidence, sides, everything)[0])  # type: ignore[arg-type]
-
-
 def _interval(
-    incidence: Incidence, speech: _Speech, design: Design, whole: tuple[float, float]
+    incidence: Incidence, speech: Speech, design: Design, whole: tuple[float, float], n_shared: int
 ) -> tuple[float, float] | Undefined:
     """95 % interval of the difference by complementary halves, as ``statistics.half_sampling`` does for one value.
 
@@ -209,8 +139,7 @@ def _interval(
     from scipy.special import stdtrit
 
     first, second, real = speech.ranges
-    shared = min(_n_shared(incidence, side, real) for side in (first, second))
-    reason = too_few(speech.clusters, shared)
+    reason = too_few(speech.clusters, n_shared)
     if reason is not None:
         return reason
     rngs = [np.random.default_rng((design.seed, purpose)) for purpose in (HALVES, REAL_HALVES)]
@@ -235,10 +164,3 @@ def _interval(
 
 def _with_complements(halves: Draws) -> Draws:
     return np.concatenate((halves, 1 - halves), axis=1)
-
-
-def _n_shared(incidence: Incidence, side: slice, real: slice) -> int:
-    """n-grams that two sides have in common, occurrence by occurrence."""
-    masks = np.zeros((2, incidence.n_windows.size), dtype=bool)
-    masks[0, side] = masks[1, real] = True
-    return int(np.minimum(incidence.counts(masks[0]), incidence.counts(masks[1])).sum())

@@ -96,7 +96,7 @@ def divergence_differences(incidence: Incidence, pool: slice, real: slice, membe
     Returns:
         shape (B,); NaN where a label has no n-gram.
     """
-    of_pool, of_real = (incidence.counts(_mask(incidence, side)) for side in (pool, real))
+    of_pool, of_real = (incidence.counts_of(side) for side in (pool, real))
     shared = (of_pool > 0) & (of_real > 0)
     rare = shared & (np.maximum(of_pool, of_real) <= LARGEST)
     tally = Tally.of(incidence, rare, pool, real)
@@ -171,9 +171,3 @@ def _totals(group: Group, side: int) -> npt.NDArray[np.unsignedinteger]:
     """Occurrences of each type in all utterances of a side, (types, 1), in the group's integer type."""
     ones = np.ones((group.matrices[side].shape[1], 1), dtype=np.uint8)
     return group.counts(side, ones)
-
-
-def _mask(incidence: Incidence, side: slice) -> npt.NDArray[np.bool_]:
-    mask = np.zeros(incidence.n_windows.size, dtype=bool)
-    mask[side] = True
-    return mask

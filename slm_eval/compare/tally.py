@@ -91,4 +91,5 @@ def _phi(p: Floats, q: float) -> Floats:
     from scipy.special import xlogy
 
     both = p + q
-    return xlogy(both, both) - xlogy(p, p) - xlogy(q, q)
+    phi: Floats = xlogy(both, both) - xlogy(p, p) - xlogy(q, q)
+    return phi

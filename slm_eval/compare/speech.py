@@ -1,0 +1,128 @@
+"""The phones of two systems and of real speech, at equal numbers of n-grams.
+
+The smaller sample scores worse whatever it says. So where the systems differ in n-grams by more than 1 %, the longer
+clip of each pair is cut to the phones of the shorter one; or, without pairs, clips of the larger system are left out,
+and one is cut.
+This is done for each n by itself: an utterance has n - 1 n-grams less than phones, and systems with short utterances
+lose more of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_eval.analysis import MAX_SIZE_DIFFERENCE
+from slm_eval.clusters import Clusters
+from slm_eval.compare.design import Clip, Design, Units
+from slm_eval.cutting import random_order
+from slm_eval.incidence import Draws
+from slm_eval.ngrams import Encoded, encode
+
+Phones = Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """What pJSD of two systems is computed from.
+
+    Attributes:
+        a, b, real: one sequence of phones per utterance.
+        encoded: all of them, in this order.
+        clusters: of the utterances of A, B and real speech, numbered from 0.
+        members: shape (utterances of A and B, labellings), 1 where an utterance is labelled as of A.
+        paired: whether ``a[i]`` and ``b[i]`` are a pair.
+        notes: what was done to make sizes equal.
+    """
+
+    a: list[Phones]
+    b: list[Phones]
+    real: list[Phones]
+    encoded: Encoded
+    clusters: tuple[Units, Units, Units]
+    members: Draws
+    paired: bool
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, design: Design) -> Speech | str:
+        """All clips that were recognised, where paired in both systems; or why there are none."""
+        heard = [np.array([clip["phones"] is not None for clip in clips]) for clips in (design.a, design.b)]
+        if design.paired:
+            heard = [heard[0] & heard[1]] * 2
+        a, b = (_phones(clips, keep) for clips, keep in zip((design.a, design.b), heard, strict=True))
+        of_real = [clip for clip in design.real if clip["phones"] is not None]
+        real = [clip["phones"] for clip in of_real]
+        if not (a and b and real):
+            return "a side has no phones"
+        units = tuple(of_side[keep] for of_side, keep in zip(design.units, heard, strict=True))
+        labels = design.draws[units[0]], design.draws[units[1]]
+        members = np.concatenate((labels[0], 1 - labels[1] if design.paired else labels[1]))
+        clusters = (_renumbered(units[0]), _renumbered(units[1]), Clusters.of(of_real).numbered)
+        return cls(a, b, real, encode([*a, *b, *real]), clusters, members, design.paired)
+
+    @property
+    def ranges(self) -> tuple[slice, slice, slice]:
+        """Utterances of A, B and real speech."""
+        ends = len(self.a), len(self.a) + len(self.b), len(self.a) + len(self.b) + len(self.real)
+        return slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2])
+
+    def at_equal_sizes(self, n: int, seed: int) -> Speech:
+        """Itself where A and B have equally many n-grams, within 1 %; else as much of it as makes them equal.
+
+        Args:
+            n: phones per n-gram.
+            seed: of the choice of clips, without pairs.
+        """
+        sizes = self._sizes(n)
+        if abs(sizes[0] - sizes[1]) <= MAX_SIZE_DIFFERENCE * max(sizes):
+            return self
+        if self.paired:
+            pairs = [(mine[: len(other)], other[: len(mine)]) for mine, other in zip(self.a, self.b, strict=True)]
+            cut = replace(self, a=[mine for mine, _ in pairs], b=[other for _, other in pairs])
+            what = "the longer clip of each pair was cut"
+        else:
+            cut = self._subsample(n, seed)
+            what = f"{len(cut.a)} and {len(cut.b)} clips were compared"
+        note = f"sizes were made equal ({sizes[0]} and {sizes[1]} {n}-grams): {what}"
+        return replace(cut, encoded=encode([*cut.a, *cut.b, *cut.real]), notes=(note,))
+
+    def _sizes(self, n: int) -> tuple[int, int]:
+        """n-grams of A and of B."""
+        n_windows = self.encoded.n_windows(n)
+        return int(n_windows[self.ranges[0]].sum()), int(n_windows[self.ranges[1]].sum())
+
+    def _subsample(self, n: int, seed: int) -> Speech:
+        """Random clips of the larger system, the last one in part, with as many n-grams as the smaller one has."""
+        total = min(self._sizes(n))
+        (of_a, a), (of_b, b) = (_filling(each, n, total, seed) for each in (self.a, self.b))
+        members = self.members[np.concatenate((of_a, of_b + len(self.a)))]
+        clusters = _renumbered(self.clusters[0][of_a]), _renumbered(self.clusters[1][of_b]), self.clusters[2]
+        return replace(self, a=a, b=b, members=members, clusters=clusters)
+
+
+def _filling(utterances: list[Phones], n: int, total: int, seed: int) -> tuple[Units, list[Phones]]:
+    """Positions, ascending, and phones of random utterances with ``total`` n-grams."""
+    taken: dict[int, Phones] = {}
+    for at in random_order(utterances, seed):
+        if total <= 0:
+            break
+        n_grams = len(utterances[at]) - n + 1
+        if n_grams > 0:
+            taken[at] = utterances[at] if n_grams <= total else utterances[at][: total + n - 1]
+            total -= n_grams
+    positions = sorted(taken)
+    return np.array(positions, dtype=np.intp), [taken[at] for at in positions]
+
+
+def _phones(clips: Sequence[Clip], keep: npt.NDArray[Any]) -> list[Phones]:
+    return [clip["phones"] for clip, kept in zip(clips, keep, strict=True) if kept]
+
+
+def _renumbered(units: Units) -> Units:
+    """Numbers without gaps."""
+    return np.unique(units, return_inverse=True)[1]
