@@ -91,5 +91,4 @@ def _phi(p: Floats, q: float) -> Floats:
     from scipy.special import xlogy
 
     both = p + q
-    phi: Floats = xlogy(both, both) - xlogy(p, p) - xlogy(q, q)
-    return phi
+    return np.asarray(xlogy(both, both) - xlogy(p, p) - xlogy(q, q), dtype=np.float64)
