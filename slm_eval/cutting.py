@@ -136,3 +136,19 @@ def fitting(sizes: Counts, order: Iterable[int], total: int) -> npt.NDArray[np.b
             taken[at] = True
             total -= as_list[at]
     return taken
+
+
+def filling(
+    utterances: Sequence[Sequence[Hashable]], n: int, total: int, seed: int
+) -> tuple[npt.NDArray[np.intp], list[Any]]:
+    """Positions, ascending, and phones of random utterances with ``total`` n-grams together, the last one in part."""
+    taken: dict[int, Sequence[Hashable]] = {}
+    for at in random_order(utterances, seed):
+        if total <= 0:
+            break
+        n_grams = len(utterances[at]) - n + 1
+        if n_grams > 0:
+            taken[at] = utterances[at] if n_grams <= total else utterances[at][: total + n - 1]
+            total -= n_grams
+    positions = sorted(taken)
+    return np.array(positions, dtype=np.intp), [taken[at] for at in positions]

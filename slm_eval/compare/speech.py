@@ -19,7 +19,7 @@ import numpy.typing as npt
 from slm_eval.analysis import MAX_SIZE_DIFFERENCE
 from slm_eval.clusters import Clusters
 from slm_eval.compare.design import Clip, Design, Units
-from slm_eval.cutting import random_order
+from slm_eval.cutting import filling
 from slm_eval.incidence import Draws
 from slm_eval.ngrams import Encoded, encode
 
@@ -84,12 +84,13 @@ class Speech:
         if self.paired:
             pairs = [(mine[: len(other)], other[: len(mine)]) for mine, other in zip(self.a, self.b, strict=True)]
             cut = replace(self, a=[mine for mine, _ in pairs], b=[other for _, other in pairs])
-            what = "the longer clip of each pair was cut"
+            how = "the longer clip of each pair was cut"
         else:
             cut = self._subsample(n, seed)
-            what = f"{len(cut.a)} and {len(cut.b)} clips were compared"
-        note = f"sizes were made equal ({sizes[0]} and {sizes[1]} {n}-grams): {what}"
-        return replace(cut, encoded=encode([*cut.a, *cut.b, *cut.real]), notes=(note,))
+            how = "clips of the larger system were left out, and one was cut"
+        # Without figures, which stand in the result: equal notes of several n can then be told as one.
+        notes = (f"the systems differed in size and were made equal: {how}",)
+        return replace(cut, encoded=encode([*cut.a, *cut.b, *cut.real]), notes=notes)
 
     def _sizes(self, n: int) -> tuple[int, int]:
         """n-grams of A and of B."""
@@ -99,24 +100,10 @@ class Speech:
     def _subsample(self, n: int, seed: int) -> Speech:
         """Random clips of the larger system, the last one in part, with as many n-grams as the smaller one has."""
         total = min(self._sizes(n))
-        (of_a, a), (of_b, b) = (_filling(each, n, total, seed) for each in (self.a, self.b))
+        (of_a, a), (of_b, b) = (filling(each, n, total, seed) for each in (self.a, self.b))
         members = self.members[np.concatenate((of_a, of_b + len(self.a)))]
         clusters = _renumbered(self.clusters[0][of_a]), _renumbered(self.clusters[1][of_b]), self.clusters[2]
         return replace(self, a=a, b=b, members=members, clusters=clusters)
-
-
-def _filling(utterances: list[Phones], n: int, total: int, seed: int) -> tuple[Units, list[Phones]]:
-    """Positions, ascending, and phones of random utterances with ``total`` n-grams."""
-    taken: dict[int, Phones] = {}
-    for at in random_order(utterances, seed):
-        if total <= 0:
-            break
-        n_grams = len(utterances[at]) - n + 1
-        if n_grams > 0:
-            taken[at] = utterances[at] if n_grams <= total else utterances[at][: total + n - 1]
-            total -= n_grams
-    positions = sorted(taken)
-    return np.array(positions, dtype=np.intp), [taken[at] for at in positions]
 
 
 def _phones(clips: Sequence[Clip], keep: npt.NDArray[Any]) -> list[Phones]:
