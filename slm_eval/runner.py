@@ -31,6 +31,8 @@ from slm_eval.workers import Decoded, Job, decode_all
 
 # What decoding found out about a clip is cached like an observation, so that a cached run decodes nothing.
 _FACTS = "audio|rev:2"
+# Of the warning of clips that are on both sides, for those who read it in a summary.
+SHARED_AUDIO = "hold the same audio as real ones"
 _READERS = 4  # threads that digest files: enough to keep a disk busy, and hashing releases the GIL
 
 _Result = tuple[Job, Decoded | AudioError]
@@ -167,7 +169,7 @@ def _warn_of_shared_clips(clips: dict[str, list[ClipResult]]) -> tuple[str, ...]
     shared = sum(clip.sound.content in real for clip in clips["generated"] if clip.sound.content)
     if not shared:
         return ()
-    return (f"{shared} of {len(clips['generated'])} generated clips hold the same audio as real ones",)
+    return (f"{shared} of {len(clips['generated'])} generated clips {SHARED_AUDIO}",)
 
 
 def _corpus(source: str | os.PathLike[str] | Corpus) -> Corpus:

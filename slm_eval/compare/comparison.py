@@ -13,6 +13,7 @@ from slm_eval.compare.result import LEVEL, Difference
 from slm_eval.compare.scores import score_differences
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.finished import FinishedRun
+from slm_eval.runner import SHARED_AUDIO
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def compare(
     orders = [n for n in a.divergences if f"pjsd.{n}" in common]
     found = {**scores, **divergence_changes(orders, a.metrics, design)}
     judged = _judged({key: each for key in common if isinstance(each := found[key], Difference)})
+    for key in (key for key in judged if key.startswith("pjsd.")):
+        judged[key] = replace(judged[key], notes=(*judged[key].notes, *_shared_audio(key, a, b)))
     unclear = [n for n in orders if (key := f"pjsd.{n}") in judged and judged[key].better is None]
     for key, line in phones_to_tell_apart(unclear, design).items():
         judged[key] = replace(judged[key], needed=line)
@@ -118,6 +121,16 @@ def _require_same_signature(key: str, a: FinishedRun, b: FinishedRun) -> None:
         parts = ", ".join(f"{part} {mine} against {theirs}" for part, (mine, theirs) in differing.items())
         hint = "run both against the same real speech" if "real" in differing else "run both with the same options"
         raise SlmEvalError(f"{key} of {a.name} and of {b.name} cannot be compared ({parts}); {hint}")
+
+
+def _shared_audio(key: str, a: FinishedRun, b: FinishedRun) -> list[str]:
+    """What both runs warned of: speech that is compared with itself looks real."""
+    return [
+        f"warning: {name}: {warning}"
+        for name, run in (("A", a), ("B", b))
+        for warning in run.metrics[key].get("warnings", ())
+        if SHARED_AUDIO in warning
+    ]
 
 
 def _judged(differences: dict[str, Difference]) -> dict[str, Difference]:

@@ -7,8 +7,12 @@ from slm_eval.report.table import grid
 
 
 def render_comparison(comparison: Comparison) -> str:
-    """For a terminal, without colours: who was compared how, one line a metric, and what is to be known of it."""
-    header = ["", "A", "B", "A - B", "95 % interval", "effect", "n", "p", "p (Holm)", "better"]
+    """For a terminal, without colours: who was compared how, one line a metric, and what is to be known of it.
+
+    "d_z" and "d" are Cohen's: the difference over the sd of the paired differences, or of the scores.
+    """
+    size = "d_z" if comparison.paired else "d"
+    header = ["", "A", "B", "A - B", "95 % interval", size, "n", "p", "p (Holm)", "better"]
     blocks = [_heading(comparison)]
     if comparison.differences:
         blocks.append(grid(header, [_row(each, comparison) for each in comparison.differences.values()]))
@@ -21,11 +25,8 @@ def _heading(comparison: Comparison) -> str:
     what = "clips" if comparison.by == "clip" else f"all clips of a {comparison.by} together"
     lines = [f"A  {comparison.a}", f"B  {comparison.b}"]
     if comparison.paired:
-        left_out = (
-            ""
-            if not any(comparison.left_out)
-            else (f"; without a partner and left out: {comparison.left_out[0]} of A, {comparison.left_out[1]} of B")
-        )
+        left_out = "; without a partner and left out: {} of A, {} of B".format(*comparison.left_out)
+        left_out = left_out if any(comparison.left_out) else ""
         lines.append(f"paired by clip id: {n_a} pairs, {what} swapped{left_out}")
     else:
         lines.append(f"unpaired (pairs are clips of the same id): {n_a} and {n_b} clips, labels of {what} shuffled")

@@ -177,7 +177,7 @@ def test_unequal_sizes_are_made_equal_in_pairs() -> None:
     a, b = markov(rng(1), 30), [each[:20] for each in markov(rng(2), 30)]
     row = compare(make_run("a", phones=numbered(a)), make_run("b", phones=numbered(b))).differences["pjsd.2"]
     assert row.n_ngrams[:2] == (570, 570)  # type: ignore[index]
-    assert row.notes[0] == "sizes were made equal (870 and 570 2-grams): the longer clip of each pair was cut"
+    assert row.notes[0] == "the systems differed in size and were made equal: the longer clip of each pair was cut"
     assert row.a == pytest.approx(pjsd([each[:20] for each in a], REAL, 2), abs=1e-12)
 
 
@@ -186,7 +186,8 @@ def test_unequal_sizes_are_made_equal_without_pairs() -> None:
     other = make_run("b", phones={f"b{at}": each for at, each in enumerate(markov(rng(2), 20))})
     row = compare(mine, other).differences["pjsd.2"]
     assert row.n_ngrams[:2] == (580, 580)  # type: ignore[index]
-    assert "20 and 20 clips were compared" in row.notes[0]
+    assert row.n == (20, 20)
+    assert "clips of the larger system were left out" in row.notes[0]
     # One system at two sizes: the larger looked better before sizes were made equal.
     assert row.better is None
     assert row.needed
@@ -269,6 +270,13 @@ def _against(spoken: dict[str, Any]) -> FinishedRun:
     run = make_run("a", phones=spoken)
     run.metrics["pjsd.2"]["signature"] = "pjsd|n:2|real:xyz"
     return run
+
+
+def test_speech_that_is_compared_with_itself_is_told() -> None:
+    a, b = make_run("a", phones=numbered(REAL)), make_run("b", phones=numbered(markov(rng(2), 60)))
+    warning = "60 of 60 generated clips hold the same audio as real ones"
+    a.metrics["pjsd.2"]["warnings"] = [warning, "coverage is below 0.9"]
+    assert compare(a, b, permutations=99).differences["pjsd.2"].notes == (f"warning: A: {warning}",)
 
 
 # ---- command ----
