@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from slm_eval.compare.design import HALVES, LABELS, REAL_HALVES, Design
-from slm_eval.compare.permutation import divergence_differences, divergence_of_labels, p_value, shuffles
+from slm_eval.compare.permutation import (
+    divergence_differences,
+    divergence_of_labels,
+    label_sizes,
+    p_value,
+    shuffles,
+    without_size,
+)
 from slm_eval.compare.result import Difference
 from slm_eval.compare.speech import Phones, Speech
 from slm_eval.divergence import jensen_shannon
@@ -87,7 +94,11 @@ def against_real(
         if min(n_windows[: len(generated)].sum(), n_windows[len(generated) :].sum()) == 0:
             found[n] = Undefined(f"a side has no {n}-grams")
         else:
-            found[n] = p_value(divergence_of_labels(Incidence.build(windows, n_windows), members))
+            incidence = Incidence.build(windows, n_windows)
+            n_first, n_second = label_sizes(incidence, slice(0, n_windows.size), members)
+            with np.errstate(divide="ignore"):
+                sizes = np.log(1 / n_first + 1 / n_second)
+            found[n] = p_value(without_size(divergence_of_labels(incidence, members), sizes))
     return found
 
 
@@ -102,8 +113,11 @@ def _difference(
     counts = [incidence.counts_of(side) for side in speech.ranges]
     of_a, of_b = (jensen_shannon(of_side, counts[2]) for of_side in counts[:2])
     n_shared = min(int(np.minimum(of_side, counts[2]).sum()) for of_side in counts[:2])
-    statistics = divergence_differences(incidence, slice(0, second.stop), real, speech.members)
-    p = p_value(statistics)
+    pool = slice(0, second.stop)
+    n_first, n_second = label_sizes(incidence, pool, speech.members)
+    with np.errstate(divide="ignore"):
+        sizes = np.log(n_first) - np.log(n_second)
+    p = p_value(without_size(divergence_differences(incidence, pool, real, speech.members), sizes))
     interval = _interval(incidence, speech, design, (of_a, of_b), n_shared)
     notes = speech.notes
     if isinstance(interval, Undefined):

@@ -102,12 +102,10 @@ def divergence_differences(incidence: Incidence, pool: slice, real: slice, membe
     tally = Tally.of(incidence, rare, pool, real)
     groups = incidence.groups(shared & ~rare, (pool, real))
     fixed, whole = ([_totals(group, side) for group in groups] for side in (1, 0))
-    n_pool, n_real = incidence.n_windows[pool].astype(np.float64), incidence.n_windows[real].sum()
+    sizes, n_real = label_sizes(incidence, pool, members), incidence.n_windows[real].sum()
 
     def block(at: slice) -> Floats:
-        labels = members[:, at]
-        n_first = n_pool @ labels.astype(np.float64)
-        n_second = n_pool.sum() - n_first
+        labels, n_first, n_second = members[:, at], sizes[0][at], sizes[1][at]
         reference = np.broadcast_to(n_real, n_first.shape)
         first, second = (
             np.zeros((2, n_first.size)) if tally is None else tally.overlaps(labels, (n_first, n_second, n_real))
@@ -135,8 +133,7 @@ def divergence_of_labels(incidence: Incidence, members: Draws) -> Floats:
     several = np.diff(incidence.starts) > 1
     groups = incidence.groups(several, (everything,))
     whole = [_totals(group, 0) for group in groups]
-    n_first = incidence.n_windows @ members.astype(np.int64)
-    n_second = incidence.n_windows.sum() - n_first
+    n_first, n_second = label_sizes(incidence, everything, members)
 
     def block(at: slice) -> Floats:
         overlap = np.zeros(n_first[at].size)
@@ -146,6 +143,37 @@ def divergence_of_labels(incidence: Incidence, members: Draws) -> Floats:
         return from_overlap(overlap, n_first[at], n_second[at])
 
     return np.concatenate(list(in_blocks(block, members.shape[1], _BLOCK)))
+
+
+def label_sizes(incidence: Incidence, pool: slice, members: Draws) -> tuple[Floats, Floats]:
+    """n-grams of the utterances with a label and of those without it, shape (B,) each; ``members`` of the pool."""
+    n_windows = incidence.n_windows[pool].astype(np.float64)
+    n_first = np.concatenate([n_windows @ block for block in _dense(members)])
+    return n_first, n_windows.sum() - n_first
+
+
+def without_size(statistics: Floats, sizes: Floats) -> Floats:
+    """Statistics without what they owe to sizes: less the straight line through all labellings, sizes at its mean.
+
+    The observed labelling has equal sizes, others have not where utterances differ in length, and a smaller sample has
+    a larger divergence. That makes others more variable: of 300 simulated pairs of equal systems only 4 were called
+    different at 5 % and n = 2, as tests without power do. The line is the same whichever labelling is the observed one,
+    so the test stays exact.
+
+    Args:
+        statistics: shape (B,).
+        sizes: shape (B,), what they depend on, as a logarithm.
+    """
+    known = np.isfinite(statistics) & np.isfinite(sizes)
+    if not known.any():
+        return statistics
+    deviations = sizes - sizes[known].mean()
+    spread = float(np.sum(deviations[known] ** 2))
+    # Equal sizes, but for rounding: there is nothing to take away.
+    if spread <= 1e-18 * np.count_nonzero(known):
+        return statistics
+    slope = float(np.sum(deviations[known] * statistics[known])) / spread
+    return np.where(known, statistics - slope * np.where(known, deviations, 0.0), statistics)
 
 
 def holm(p_values: list[float]) -> list[float]:
