@@ -274,7 +274,7 @@ def test_a_statistic_that_is_all_size_is_taken_away_and_the_rest_stays() -> None
 
 
 def test_utterances_of_very_different_length_leave_the_test_its_power() -> None:
-    """Sizes of labellings then differ by a third and more; of 40 experiments 12 are told apart, 23 with regard to them."""
+    """Sizes of labellings then differ by a third and more; of 40 experiments 12 are told apart, 23 without them."""
     random = rng()
     real, other = (random.dirichlet(np.full(6, 0.5), 6) for _ in range(2))
     found = []
