@@ -26,7 +26,8 @@ class Comparison:
         n_clips: clips of A and of B that took part; where paired, pairs.
         left_out: clips of A and of B that have no partner.
         by: what was swapped or shuffled as a whole: "clip", "speaker" or "prompt".
-        permutations, seed: of the tests.
+        labellings: that were tried, the observed one among them: all there are, or as many as were asked for.
+        seed: of the random draws.
         differences: by key.
         not_compared: key -> why.
     """
@@ -37,7 +38,7 @@ class Comparison:
     n_clips: tuple[int, int]
     left_out: tuple[int, int]
     by: str
-    permutations: int
+    labellings: int
     seed: int
     differences: dict[str, Difference]
     not_compared: dict[str, str]
@@ -89,7 +90,7 @@ def compare(
         n_clips=(len(design.a), len(design.b)),
         left_out=(len(a.clips["generated"]) - len(design.a), len(b.clips["generated"]) - len(design.b)),
         by=design.by,
-        permutations=permutations,
+        labellings=design.draws.shape[1],
         seed=seed,
         differences=judged,
         not_compared=not_compared | {key: each for key in common if isinstance(each := found[key], str)},

@@ -30,9 +30,10 @@ def _heading(comparison: Comparison) -> str:
         lines.append(f"paired by clip id: {n_a} pairs, {what} swapped{left_out}")
     else:
         lines.append(f"unpaired (pairs are clips of the same id): {n_a} and {n_b} clips, labels of {what} shuffled")
-    lines.append(
-        f"two-sided permutation tests ({comparison.permutations}), Holm over {len(comparison.differences)} metrics"
-    )
+    tests = f"two-sided permutation tests, {comparison.labellings:,} labellings"
+    lines.append(f"{tests}, Holm over {len(comparison.differences)} metrics")
+    if comparison.labellings < 2 / LEVEL:
+        lines.append(f"p-values are multiples of 1/{comparison.labellings}: so few clips cannot show a difference")
     return "\n".join(lines)
 
 

@@ -19,6 +19,7 @@ from slm_eval.compare import against_real, compare
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.finished import FinishedRun
 from slm_eval.functional import pjsd
+from slm_eval.report.comparison import render_comparison
 
 REAL = markov(rng(100), 60)
 
@@ -272,6 +273,12 @@ def _against(spoken: dict[str, Any]) -> FinishedRun:
     return run
 
 
+def test_all_labellings_of_few_clips_are_tried_and_it_is_said_that_they_are_few() -> None:
+    found = compare(make_run("a", numbered([3.0, 4.0, 5.0, 6.0])), make_run("b", numbered([1.0, 1.0, 1.0, 1.0])))
+    assert (found.labellings, found.differences["mos.x"].p) == (16, 2 / 16)
+    assert "p-values are multiples of 1/16: so few clips cannot show a difference" in render_comparison(found)
+
+
 def test_speech_that_is_compared_with_itself_is_told() -> None:
     a, b = make_run("a", phones=numbered(REAL)), make_run("b", phones=numbered(markov(rng(2), 60)))
     warning = "60 of 60 generated clips hold the same audio as real ones"
@@ -293,7 +300,7 @@ def test_command_on_runs(tmp_path: Path) -> None:
     printed = invoke(*paths)
     assert printed.exit_code == 0, printed.output
     assert "paired by clip id: 30 pairs" in printed.output
-    assert "Holm over 2 metrics" in printed.output
+    assert "2,000 labellings, Holm over 2 metrics" in printed.output
     line = next(line for line in printed.output.splitlines() if line.startswith("mos.x"))
     assert line.split()[-1] == "A"
     found = json.loads(invoke(*paths, "--json", "--metrics", "mos").output)
