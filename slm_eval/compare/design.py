@@ -18,7 +18,7 @@ from slm_eval.incidence import Draws
 # Below this share of common ids, on either side, ids match by accident rather than by design.
 MIN_PAIRED = 0.5
 # What a random generator is for: more draws of one do not move another.
-LABELS, HALVES, REAL_HALVES = range(3)
+LABELS, HALVES, REAL_HALVES, SLOPE = range(4)
 
 Clip = Mapping[str, Any]
 Units = npt.NDArray[np.intp]

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from slm_eval.compare.design import HALVES, LABELS, REAL_HALVES, Design
+from slm_eval.compare.design import HALVES, LABELS, REAL_HALVES, SLOPE, Design
 from slm_eval.compare.permutation import (
     divergence_differences,
     divergence_of_labels,
     label_sizes,
     p_value,
     shuffles,
-    without_size,
+    size_slope,
 )
 from slm_eval.compare.result import Difference
 from slm_eval.compare.speech import Phones, Speech
 from slm_eval.divergence import jensen_shannon
-from slm_eval.incidence import Draws, Incidence, divergences
+from slm_eval.incidence import Draws, Floats, Incidence, divergences
 from slm_eval.ngrams import encode, window_keys
 from slm_eval.rarefaction import PhonesNeeded, phones_needed
 from slm_eval.statistics import Undefined, draw_halves, too_few
@@ -94,11 +94,7 @@ def against_real(
         if min(n_windows[: len(generated)].sum(), n_windows[len(generated) :].sum()) == 0:
             found[n] = Undefined(f"a side has no {n}-grams")
         else:
-            incidence = Incidence.build(windows, n_windows)
-            n_first, n_second = label_sizes(incidence, slice(0, n_windows.size), members)
-            with np.errstate(divide="ignore"):
-                sizes = np.log(1 / n_first + 1 / n_second)
-            found[n] = p_value(without_size(divergence_of_labels(incidence, members), sizes))
+            found[n] = p_value(divergence_of_labels(Incidence.build(windows, n_windows), members))
     return found
 
 
@@ -113,11 +109,7 @@ def _difference(
     counts = [incidence.counts_of(side) for side in speech.ranges]
     of_a, of_b = (jensen_shannon(of_side, counts[2]) for of_side in counts[:2])
     n_shared = min(int(np.minimum(of_side, counts[2]).sum()) for of_side in counts[:2])
-    pool = slice(0, second.stop)
-    n_first, n_second = label_sizes(incidence, pool, speech.members)
-    with np.errstate(divide="ignore"):
-        sizes = np.log(n_first) - np.log(n_second)
-    p = p_value(without_size(divergence_differences(incidence, pool, real, speech.members), sizes))
+    p = p_value(_statistics(incidence, slice(0, second.stop), real, speech.members, design.seed))
     interval = _interval(incidence, speech, design, (of_a, of_b), n_shared)
     notes = speech.notes
     if isinstance(interval, Undefined):
@@ -140,6 +132,21 @@ def _difference(
         notes=notes,
         signature=metric["signature"],
     )
+
+
+def _statistics(incidence: Incidence, pool: slice, real: slice, members: Draws, seed: int) -> Floats:
+    """J(A, R) - J(B, R) under each labelling, less what its sizes alone make of it.
+
+    The observed labelling has equal sizes, others have not where utterances differ in length, and the smaller sample
+    has the larger divergence. Without regard to that, others vary more, and the test has less power than it could: of
+    300 simulated pairs of equal systems 4 were called different at 5 % and n = 2. The correction is a function of the
+    sizes and of the pooled utterances, not of who spoke them, so the test stays exact.
+    """
+    slope = size_slope(incidence, pool, real, np.random.default_rng((seed, SLOPE)))
+    n_first, n_second = label_sizes(incidence, pool, members)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        owed = slope * (np.log(n_first) - np.log(n_second))
+    return divergence_differences(incidence, pool, real, members) - owed
 
 
 def _interval(
