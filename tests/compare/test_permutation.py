@@ -278,7 +278,7 @@ def test_slope_is_the_change_of_the_divergence_with_size() -> None:
 
 
 def test_utterances_of_very_different_length_leave_the_test_its_power() -> None:
-    """Sizes of labellings then differ by a third and more: 17 of 40 experiments are told apart, 30 without what it does."""
+    """Sizes of labellings then differ by a third and more. Of 40 systems 17 are told apart, 30 without its effect."""
     random = rng()
     real, other = (random.dirichlet(np.full(6, 0.5), 6) for _ in range(2))
     lengths = np.r_[np.full(2, 300), np.full(18, 15)]
