@@ -216,6 +216,37 @@ def compare(
 
 
 @main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="[NAME=]RUN...")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the leaderboard.")
+@click.option("--metrics", metavar="LIST", help="Comma-separated names or keys: pjsd, dnsmos.ovrl; by default all.")
+@click.option("--sort", metavar="KEY", help="Orders the systems; by default the largest n of pJSD that has coverage.")
+@click.option("--per-signature", is_flag=True, help="A table for each signature, where the runs carry several.")
+@click.option("--seed", default=0, show_default=True, help="Of the random cuts to equal sizes.")
+@click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json instead of the tables.")
+def leaderboard(
+    runs: tuple[str, ...],
+    output: Path,
+    metrics: str | None,
+    sort: str | None,
+    per_signature: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Rank finished runs of one signature, with ties, beside real speech."""
+    from slm_eval.leaderboard import leaderboards, read_systems
+    from slm_eval.report.leaderboard import as_json as in_json
+    from slm_eval.report.leaderboard import render, write_leaderboards
+    from slm_eval.report.leaderboard_page import write_leaderboard_page
+
+    keys = None if metrics is None else [each.strip() for each in metrics.split(",")]
+    boards = leaderboards(read_systems(runs), keys=keys, sort=sort, per_signature=per_signature, seed=seed)
+    write_leaderboards(boards, output)
+    write_leaderboard_page(boards, output)
+    click.echo(in_json(boards) if as_json else render(boards), nl=not as_json)
+    click.echo(f"written to {output}", err=as_json)
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
 @click.option("--generated", type=click.Path(), help="Where the generated audio is now, if it was moved.")
 @click.option("--real", type=click.Path(), help="Where the real audio is now, if it was moved.")

@@ -12,8 +12,7 @@ from slm_eval.finished import SIDES, FinishedRun, require_fields
 from slm_eval.report import reading
 from slm_eval.report.elements import NONE, fixed, interval_text, signed
 from slm_eval.report.files import write_whole
-from slm_eval.report.markup import visible
-from slm_eval.report.tables import Table, in_markdown
+from slm_eval.report.tables import Table, in_markdown, one_line
 from slm_eval.report.traits import Trait, traits
 
 
@@ -62,7 +61,7 @@ def _of_corpus(run: FinishedRun, side: str) -> str:
 
 def _comments(run: FinishedRun) -> list[str]:
     lines = [*_sentences(run), *(f"{key}: {metric['signature']}" for key, metric in run.metrics.items())]
-    return [" ".join(visible(line).split()) for line in lines]
+    return [one_line(line) for line in lines]
 
 
 def _tables(run: FinishedRun) -> list[Table]:

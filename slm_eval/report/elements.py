@@ -100,6 +100,17 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], caption: st
     return tag("div", tag("p", caption, class_="caption", aria_hidden="true"), frame)
 
 
+def copyable(heading: str, identifier: str, text: str) -> Markup:
+    """Text with a heading and a button that copies it."""
+    return tag(
+        "div",
+        tag("h3", heading),
+        tag("button", f"Copy {heading.lower()}", type="button", data_copy=identifier, hidden=True),
+        tag("pre", text, id=identifier, tabindex=0, aria_label=heading),
+        class_="copyable",
+    )
+
+
 def distribution(name: str, unit: str, mine: np.ndarray, theirs: np.ndarray) -> Markup:
     means = [f"{side} {values.mean():.3g}" for side, values in zip(SIDES, (mine, theirs), strict=True) if values.size]
     label = f"Distribution of {name}, mean {', '.join(means)}"

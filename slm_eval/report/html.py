@@ -14,7 +14,7 @@ from slm_eval.corpus import Corpus
 from slm_eval.finished import SIDES, FinishedRun, require_fields
 from slm_eval.report import phones_panels, scores_panels
 from slm_eval.report.cards import listening
-from slm_eval.report.elements import Cell, Column, section, table
+from slm_eval.report.elements import Cell, Column, copyable, section, table
 from slm_eval.report.files import write_whole
 from slm_eval.report.listen import find_audio
 from slm_eval.report.markup import Markup, Node, tag
@@ -171,16 +171,6 @@ def _reproduce(run: FinishedRun) -> Markup:
         "Reproduce",
         "Signatures and environment",
         ("Two numbers are comparable where their signatures are equal; slm-eval compare and leaderboard check it.",),
-        _copyable("Signatures", "signatures", signatures),
-        _copyable("Environment", "environment", environment),
-    )
-
-
-def _copyable(heading: str, identifier: str, text: str) -> Markup:
-    return tag(
-        "div",
-        tag("h3", heading),
-        tag("button", f"Copy {heading.lower()}", type="button", data_copy=identifier, hidden=True),
-        tag("pre", text, id=identifier, tabindex=0, aria_label=heading),
-        class_="copyable",
+        copyable("Signatures", "signatures", signatures),
+        copyable("Environment", "environment", environment),
     )

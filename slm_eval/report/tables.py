@@ -38,8 +38,8 @@ class Table:
 
     def to_text(self) -> str:
         """For a terminal."""
-        header, *rows = ([_one_line(cell) for cell in row] for row in (self.header, *self.rows))
-        return "\n".join([f"{_one_line(self.caption)}.", grid(header, rows), *map(_one_line, self.notes)])
+        header, *rows = ([one_line(cell) for cell in row] for row in (self.header, *self.rows))
+        return "\n".join([f"{one_line(self.caption)}.", grid(header, rows), *map(one_line, self.notes)])
 
     def to_markdown(self) -> str:
         """As GitHub reads it: caption, table, notes."""
@@ -68,9 +68,14 @@ class Table:
         )
 
 
+def one_line(text: str) -> str:
+    """Without what would end a line, reorder or hide the text around it."""
+    return " ".join(visible(text).split())
+
+
 def in_markdown(text: str) -> str:
     """Text that GitHub shows as it is: no markup, no HTML, no end of a cell."""
-    text = _one_line(text)
+    text = one_line(text)
     return "".join(f"\\{each}" if each in "\\`*_|<>[]#" else each for each in text.replace("&", "&amp;"))
 
 
@@ -87,7 +92,7 @@ _LATEX = {
 
 def in_latex(text: str) -> str:
     """Text that LaTeX sets as it is. A bracket that begins a cell is kept from being an option of the line's end."""
-    text = "".join(_LATEX.get(each, each) for each in _one_line(text))
+    text = "".join(_LATEX.get(each, each) for each in one_line(text))
     return f"{{{text}}}" if text.startswith(("[", "*")) else text
 
 
@@ -98,8 +103,3 @@ def _latex_row(row: Sequence[str]) -> str:
 
 def _markdown_cells(row: Sequence[str]) -> list[str]:
     return [f"**{in_markdown(cell)}**" if isinstance(cell, Strong) else in_markdown(cell) for cell in row]
-
-
-def _one_line(text: str) -> str:
-    """Without what would end a line, reorder or hide the text around it."""
-    return " ".join(visible(text).split())
