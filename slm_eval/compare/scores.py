@@ -72,14 +72,14 @@ def _difference(key: str, scores: _Scores, p: float, metric: dict[str, Any], pai
     difference = float(np.mean(scores.a - scores.b)) if paired else float(scores.a.mean() - scores.b.mean())
     estimate = _paired_error(scores) if paired else _welch_error(scores)
     spread = _sd(scores.a - scores.b) if paired else _pooled_sd(scores)
-    notes = []
+    notes: tuple[str, ...] = ()
     interval = None
     if estimate is None:
-        notes.append("there is no interval: two clips (or speakers, or prompts) of each system are needed")
+        notes = ("there is no interval: two clips (or speakers, or prompts) of each system are needed",)
+    elif not spread:
+        notes = ("nothing varies between clips: there is no interval and no effect size",)
     else:
         interval = _interval(difference, *estimate)
-    if not spread:
-        notes.append("nothing varies between clips: there is no effect size")
     return Difference(
         key=key,
         a=float(scores.a.mean()),
@@ -95,7 +95,7 @@ def _difference(key: str, scores: _Scores, p: float, metric: dict[str, Any], pai
         higher_is_better=metric["higher_is_better"],
         better=None,
         needed=_needed(difference, estimate, scores),
-        notes=tuple(notes),
+        notes=notes,
         signature=metric["signature"],
     )
 

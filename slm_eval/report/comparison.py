@@ -27,14 +27,19 @@ def _heading(comparison: Comparison) -> str:
     if comparison.paired:
         left_out = "; without a partner and left out: {} of A, {} of B".format(*comparison.left_out)
         left_out = left_out if any(comparison.left_out) else ""
-        lines.append(f"paired by clip id: {n_a} pairs, {what} swapped{left_out}")
+        lines.append(f"paired by clip id: {_count(n_a, 'pair')}, {what} swapped{left_out}")
     else:
         lines.append(f"unpaired (pairs are clips of the same id): {n_a} and {n_b} clips, labels of {what} shuffled")
     tests = f"two-sided permutation tests, {comparison.labellings:,} labellings"
-    lines.append(f"{tests}, Holm over {len(comparison.differences)} metrics")
-    if comparison.labellings < 2 / LEVEL:
+    lines.append(f"{tests}, Holm over {_count(len(comparison.differences), 'metric')}")
+    # A pair's swap and its opposite are equally large, so that both count.
+    if (2 if comparison.paired else 1) / comparison.labellings > LEVEL:
         lines.append(f"p-values are multiples of 1/{comparison.labellings}: so few clips cannot show a difference")
     return "\n".join(lines)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _row(each: Difference, comparison: Comparison) -> list[str]:

@@ -230,8 +230,8 @@ def test_one_system_against_real_speech() -> None:
 def test_equal_systems_and_single_clips_have_no_number_that_means_nothing() -> None:
     constant = numbered([3.0] * 10)
     row = compare(make_run("a", constant), make_run("b", constant)).differences["mos.x"]
-    assert (row.difference, row.p, row.effect, row.better) == (0.0, 1.0, None, None)
-    assert row.notes == ("nothing varies between clips: there is no effect size",)
+    assert (row.difference, row.p, row.ci95, row.effect, row.better) == (0.0, 1.0, None, None, None)
+    assert row.notes == ("nothing varies between clips: there is no interval and no effect size",)
     one = compare(make_run("a", numbered([3.0])), make_run("b", numbered([2.0]))).differences["mos.x"]
     assert (one.p, one.ci95, one.effect, one.better) == (1.0, None, None, None)
     assert "two clips" in one.notes[0]
