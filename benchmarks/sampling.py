@@ -161,9 +161,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     bound = rows[0]
-    for panel, key, title, real in (
-        (panels[0], "pjsd.2", "pJSD-2 in nats, lower is better", bound["pjsd.2.floor"]),
-        (panels[1], "dnsmos.p808", "DNSMOS P.808 in MOS, higher is better", bound["dnsmos.p808.real"]),
+    for panel, key, title, name_of_real, real in (
+        (panels[0], "pjsd.2", "pJSD-2 in nats, lower is better", "real vs real", bound["pjsd.2.floor"]),
+        (panels[1], "dnsmos.p808", "DNSMOS P.808 in MOS, higher is better", "real speech", bound["dnsmos.p808.real"]),
     ):
         for solver, colour, name in (("ddim", "#0072b2", "DDIM"), ("dpmpp_2m", "#d55e00", "DPM-Solver++(2M)")):
             mine = [row for row in rows if row["solver"] == solver]
@@ -172,7 +172,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             panel.errorbar(
                 at, values, list(zip(*bars, strict=True)), marker="o", ms=4, color=colour, label=name, capsize=2
             )
-        for value, text in ((bound[key], "vocoder alone"), (real, "real speech")):
+        for value, text in ((bound[key], "vocoder alone"), (real, name_of_real)):
             if value is not None:
                 panel.axhline(value, color="0.5", lw=0.8, ls="--")
                 panel.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(-3, 3),
