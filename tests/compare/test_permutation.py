@@ -144,6 +144,17 @@ def test_divergence_differences_are_those_of_the_relabelled_corpora(n: int) -> N
         assert found[draw] == pytest.approx(pjsd(mine, real, n=n) - pjsd(other, real, n=n), abs=1e-12)
 
 
+def test_tallies_hold_more_than_a_byte_of_types() -> None:
+    """600 types that occur once on either side are one class: all of them are in a draw, or none."""
+    pool, real = [list(range(600)), [0] * 7 + [600], list(range(300)) * 7], [list(range(601))]
+    members = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1]], dtype=np.uint8)
+    found = divergence_differences(incidence_of(pool + real, 1), slice(0, 3), slice(3, 4), members)
+    for draw in range(3):
+        chosen = members[:, draw].astype(bool)
+        groups = [[each for each, label in zip(pool, chosen, strict=True) if label == side] for side in (True, False)]
+        assert found[draw] == pytest.approx(pjsd(groups[0], real, n=1) - pjsd(groups[1], real, n=1), abs=1e-12)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_divergence_of_labels_is_that_of_both_groups(n: int) -> None:
     random = rng(n)
