@@ -20,7 +20,7 @@ from slm_eval.commands import Commands
 @click.version_option(__version__, prog_name="slm-zoo")
 def main() -> None:
     """The reference model: train, sample and vocode continuous-diffusion spoken language models."""
-    from slm_eval.observer import spin_briefly
+    from slm_eval.threads import spin_briefly
 
     spin_briefly()
 

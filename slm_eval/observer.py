@@ -6,7 +6,6 @@ travelled in, the worker, the shard, or the order. That is what makes caching, r
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 
 from slm_eval.errors import UsageError
 from slm_eval.signature import Signature
+from slm_eval.threads import spin_briefly
 
 # What an observer saw in one clip. JSON values only, since it travels through SQLite and between processes:
 #   {"scores": {"dnsmos.sig": 3.2, ...}, "details": {...}}  from a quality predictor
@@ -100,18 +100,6 @@ class Observer(ABC):
         Signals are finite, not constant, and at ``sample_rate``. A clip that this observer cannot score yields a
         ``Refusal``, and the others are not affected.
         """
-
-
-def spin_briefly() -> None:
-    """Leave the cores to the decoding processes while torch's threads wait for each other; a user's setting wins.
-
-    OpenMP (libgomp) reads this once, when torch is first imported. By default threads spin for milliseconds: beside two
-    busy processes on two cores that made DNSMOS up to three times slower. Not spinning at all costs a tenth on an idle
-    machine. A clip of 30 s, fastest of 8, idle and beside two busy processes: default 0.32 and 0.91 s, not at all 0.36
-    and 0.79 s, 20,000 turns 0.32 and 0.88 s.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
 def resolve_device(device: str) -> str:
