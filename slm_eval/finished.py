@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,42 @@ def _check_summary(path: Path, summary: Any) -> None:
             float(summary["metrics"][key]["value"])
         except (KeyError, TypeError, ValueError, AttributeError, SlmEvalError) as error:
             raise SlmEvalError(f"{path}: {key} has no value with a signature ({error}); run it again") from error
+        field = _malformed(summary["metrics"][key])
+        if field is not None:
+            raise SlmEvalError(f"{path}: {field} of {key} is not what a run writes; run it again")
+
+
+def _malformed(metric: dict[str, Any]) -> str | None:
+    """The first field of a metric, or of its real side, that holds something other than what a run writes there."""
+    for name, held in metric.items():
+        if name == "real" and isinstance(held, dict):
+            inner = _malformed(held)
+            if inner is not None:
+                return f"{inner} of real"
+        elif name in _FIELDS and not (held is None and name in _WITHHELD) and not _FIELDS[name](held):
+            return name
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _is_pair_of_sides(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_number(value.get(side)) for side in SIDES)
+
+
+# What the fields of a metric hold; null only where a run withholds what the speech is too little for.
+_WITHHELD = frozenset({"sd", "ci95", "floor", "floor_sd", "excess", "corrected", "real"})
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("value", "sd", "n", "floor", "floor_sd", "excess", "corrected", "coverage"), _is_number),
+    "ci95": _is_interval,
+    "n_ngrams": _is_pair_of_sides,
+}
 
 
 def _problem(clip: Any) -> str | None:
@@ -178,7 +214,7 @@ def _problem(clip: Any) -> str | None:
     if not isinstance(clip["scores"], dict):
         return f"scores of {clip['id']!r} are no object"
     for key, score in clip["scores"].items():
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+        if not _is_number(score):
             return f"{key} of {clip['id']!r} is {score!r}, not a score"
     phones = clip["phones"]
     if phones is not None and not (isinstance(phones, list) and all(isinstance(phone, str) for phone in phones)):

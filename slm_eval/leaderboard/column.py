@@ -10,6 +10,9 @@ from slm_eval.leaderboard.systems import System
 
 Interval = tuple[float, float]
 
+# Means of real speech that are further apart are of different speech; processors differ by about 1e-5.
+_SAME_MEAN = 1e-3
+
 
 @dataclass(frozen=True)
 class Result:
@@ -18,7 +21,7 @@ class Result:
     Attributes:
         value, ci95: in the column's unit; of pJSD at the column's number of n-grams.
         n: clips, or for pJSD n-grams, that it rests on.
-        rank: 1 is best; None where there is no interval that could separate it from others, or no other system.
+        rank: 1 is best; None where this system has no interval, or no other one has.
         coverage: of pJSD.
     """
 
@@ -45,7 +48,7 @@ class Column:
     Attributes:
         results: by name of the system, in the order in which they were given.
         absent: by name: why a system has no such number.
-        real: None where no real clip was scored, or for pJSD too few for a floor.
+        real: None where no real clip was scored, the runs had different real speech, or it is too little for a floor.
         notes: one line each.
     """
 
@@ -80,9 +83,9 @@ def ranks(intervals: Sequence[Interval], higher_is_better: bool) -> list[int]:
 
 
 def with_ranks(results: Mapping[str, Result], higher_is_better: bool) -> dict[str, Result]:
-    """Results with the ranks of those that have an interval; one alone has none."""
+    """Results with the ranks of those that have an interval; one alone has no rank."""
     intervals = {name: each.ci95 for name, each in results.items() if each.ci95 is not None}
-    found = ranks(list(intervals.values()), higher_is_better) if len(results) > 1 else []
+    found = ranks(list(intervals.values()), higher_is_better) if len(intervals) > 1 else []
     of = dict(zip(intervals, found, strict=False))
     return {name: replace(each, rank=of.get(name)) for name, each in results.items()}
 
@@ -95,7 +98,7 @@ def score_column(key: str, systems: Sequence[System]) -> Column:
     for system in holders:
         metric = system.run.metrics[key]
         results[system.name] = Result(metric["value"], interval(metric), metric.get("n", scored(system.run)))
-    real = next((each for each in (system.run.metrics[key].get("real") for system in holders) if each), None)
+    real, notes = _real(key, holders)
     return Column(
         key=key,
         unit=first["unit"],
@@ -103,8 +106,21 @@ def score_column(key: str, systems: Sequence[System]) -> Column:
         signature=first["signature"],
         results=with_ranks(results, first["higher_is_better"]),
         absent=absent(key, systems),
-        real=None if real is None else Reference(real["value"], interval(real), real["n"]),
+        real=real,
+        notes=notes,
     )
+
+
+def _real(key: str, holders: Sequence[System]) -> tuple[Reference | None, tuple[str, ...]]:
+    """The mean of real speech, which does not enter that of a system. Where runs had different speech there is none."""
+    told = {system.name: real for system in holders if (real := system.run.metrics[key].get("real"))}
+    if not told:
+        return None, ()
+    (name, first), *others = told.items()
+    for other, real in others:
+        if real["n"] != first["n"] or abs(real["value"] - first["value"]) > _SAME_MEAN:
+            return None, (f"no real speech: {name} and {other} were run against different speech",)
+    return Reference(first["value"], interval(first), first["n"]), ()
 
 
 def absent(key: str, systems: Sequence[System]) -> dict[str, str]:

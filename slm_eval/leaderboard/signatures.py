@@ -1,4 +1,4 @@
-"""Which runs may stand in one table: those that computed every number alike, against the same real speech."""
+"""Which runs may stand in one table: those that computed every number alike."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 from slm_eval.errors import SlmEvalError
 from slm_eval.leaderboard.systems import System
-
-# Means of real speech that are further apart are of different speech. Processors differ by about 1e-5.
-_SAME_MEAN = 1e-3
 
 Difference = tuple[str | None, str | None]
 
@@ -54,20 +51,7 @@ def differences(a: System, b: System, keys: Sequence[str]) -> dict[str, dict[str
     found = {}
     for key in keys:
         if key in a.run.metrics and key in b.run.metrics:
-            parts = a.run.signature(key).differences(b.run.signature(key)) | _real_differences(a, b, key)
+            parts = a.run.signature(key).differences(b.run.signature(key))
             if parts:
                 found[key] = parts
     return found
-
-
-def _real_differences(a: System, b: System, key: str) -> dict[str, Difference]:
-    """Of the real side of a per-clip metric, which its signature does not name, as that of pJSD does."""
-    mine, other = (each.run.metrics[key].get("real") for each in (a, b))
-    if not isinstance(mine, dict) or not isinstance(other, dict):
-        return {} if mine == other else {"real": (_told(mine), _told(other))}
-    same = mine["n"] == other["n"] and abs(mine["value"] - other["value"]) <= _SAME_MEAN
-    return {} if same else {"real": (_told(mine), _told(other))}
-
-
-def _told(real: dict[str, float] | None) -> str | None:
-    return None if real is None else f"{real['n']} clips of mean {real['value']:.4f}"

@@ -18,7 +18,7 @@ from slm_eval.report.tables import Strong, Table, in_markdown, one_line
 SCHEMA = 1  # of leaderboard.json
 READING = (
     "# is the rank: 1 + the number of systems whose 95 % interval lies wholly on the better side. "
-    "Systems that the intervals do not separate share a rank; `slm-eval compare` tests two of them.",
+    "Systems that the intervals do not separate share a rank; slm-eval compare tests two of them.",
     "± is half of the 95 % interval. Real speech: its mean; for pJSD what it scores against itself at this size, "
     "± 1.96 sd.",
 )
@@ -109,11 +109,12 @@ def remarks(board: Leaderboard) -> list[str]:
         for name, why in column.absent.items():
             about.setdefault(f"no value of {name}: {why}", []).append(key)
         without = [name for name, result in column.results.items() if result.ci95 is None]
-        if without:
-            which = "any system" if len(without) == len(board.systems) else ", ".join(without)
-            about.setdefault(f"no rank of {which}: too little speech for an interval", []).append(key)
+        if column.results and all(each.rank is None for each in column.results.values()):
+            about.setdefault("no ranks: fewer than two systems have an interval", []).append(key)
+        elif without:
+            about.setdefault(f"no rank of {', '.join(without)}: no interval, as its run says", []).append(key)
     lines = [f"{', '.join(keys)}: {note}" for note, keys in about.items()]
-    return lines if len(board.systems) > 1 else ["One system: there is nothing to rank.", *lines]
+    return lines if len(board.systems) > 1 else ["one system: there is nothing to rank", *lines]
 
 
 def caption(columns: Sequence[Column]) -> str:
@@ -158,10 +159,12 @@ def _cells(column: Column, name: str) -> tuple[str, str]:
     if result is None:
         return NONE, NONE
     shown, rank = around(result, digits(column.key)), NONE if result.rank is None else str(result.rank)
-    # Where all share rank 1, nothing stands out.
-    if result.rank == 1 and any(each.rank not in {None, 1} for each in column.results.values()):
-        return Strong(shown), Strong(rank)
-    return shown, rank
+    return (Strong(shown), Strong(rank)) if stands_out(column, result) else (shown, rank)
+
+
+def stands_out(column: Column, result: Result) -> bool:
+    """Rank 1, where not all share it."""
+    return result.rank == 1 and any(each.rank not in {None, 1} for each in column.results.values())
 
 
 def sizes(column: Column) -> str:

@@ -33,6 +33,7 @@ from slm_eval.report.leaderboard import (
     order,
     remarks,
     sizes,
+    stands_out,
 )
 from slm_eval.report.markup import Markup, Node, tag
 from slm_eval.report.shell import top_bar, whole_page
@@ -82,7 +83,6 @@ def _ranking(board: Leaderboard, suffix: str, which: str) -> Markup:
         Column("95 % interval"),
         Column("beside real speech", "Dot and line: the system. Bar: real speech", numeric=False),
         Column(basis([metric]), "That the number rests on"),
-        Column("about", numeric=False),
     ]
     axis = _axis(metric)
     rows = [_ranking_row(system, metric, axis) for system in board.systems]
@@ -92,19 +92,30 @@ def _ranking(board: Leaderboard, suffix: str, which: str) -> Markup:
         f"ranking{suffix}",
         "Ranking",
         f"Ranking{which}",
-        (f"{order(board)}.",),
+        (f"{order(board)}. {_first(metric)}",),
         table(columns, rows, f"{board.sort} in {told}"),
         [tag("p", line, class_="note") for line in READING],
         [tag("h3", "What to know"), tag("ul", notes, class_="notes")] if notes else None,
     )
 
 
+def _first(metric: Metric) -> str:
+    """Who has rank 1, and what that says."""
+    names = [name for name, found in metric.results.items() if found.rank == 1]
+    if not names:
+        return ""
+    if len(names) == 1:
+        return f"{names[0]} has rank 1 alone."
+    return (
+        f"{', '.join(names[:-1])} and {names[-1]} share rank 1: none of them is shown to be worse than another system."
+    )
+
+
 def _ranking_row(system: System, metric: Metric, axis: Axis) -> list[Cell]:
     found, places = metric.results.get(system.name), digits(metric.key)
-    name = Cell(tag("bdi", system.name), system.name)
-    about = Cell([tag("bdi", system.notes) if system.notes else None, " ", _link(system)], system.notes or "")
+    name = Cell([tag("bdi", system.name), _about(system)], system.name)
     if found is None:
-        return [name, Cell(NONE), Cell(NONE), Cell(NONE), Cell(metric.absent.get(system.name, "")), Cell(NONE), about]
+        return [name, Cell(NONE), Cell(NONE), Cell(NONE), Cell(metric.absent.get(system.name)), Cell(NONE)]
     label = f"{system.name}: {around(found, places)} {metric.unit}"
     real, real_ends = (metric.real.value, metric.real.ci95) if metric.real else (None, None)
     chart = charts.range_row(axis, found.value, found.ci95, real, real_ends, label)
@@ -115,7 +126,6 @@ def _ranking_row(system: System, metric: Metric, axis: Axis) -> list[Cell]:
         Cell(interval_text(found.ci95, places), None if found.ci95 is None else found.ci95[1] - found.ci95[0]),
         Cell(chart),
         Cell(f"{found.n:,}", float(found.n)),
-        about,
     ]
 
 
@@ -126,8 +136,11 @@ def _axis(metric: Metric) -> Axis:
     return padded_axis(min(ends, default=0.0), max(ends, default=1.0))
 
 
-def _link(system: System) -> Node:
-    return None if system.link is None else tag("a", "link", href=system.link, rel="noreferrer")
+def _about(system: System) -> Node:
+    link = None if system.link is None else tag("a", "link", href=system.link, rel="noreferrer")
+    if system.notes is None:
+        return None if link is None else tag("small", link)
+    return tag("small", tag("bdi", system.notes), [" (", link, ")"] if link else None)
 
 
 def _metrics(board: Leaderboard, suffix: str, which: str) -> Markup:
@@ -140,8 +153,9 @@ def _family(metrics: Sequence[Metric], board: Leaderboard) -> Markup:
     columns = [Column("system", numeric=False), *(Column(metric.key, metric.signature) for metric in metrics)]
     rows = [[Cell(tag("bdi", name), name), *(_number(metric, name) for metric in metrics)] for name in board.order]
     rows.append([Cell(tag("span", _REAL, class_="real name"), _REAL), *(_of_real(metric) for metric in metrics)])
-    rests = ", ".join(f"{metric.key} on {sizes(metric)}" for metric in metrics)
-    note = f"Each number rests on {basis(metrics)}: {rests}."
+    found = [sizes(metric) for metric in metrics]
+    rests = found[0] if len(set(found)) == 1 else f"{', '.join(found)}, in this order,"
+    note = f"The numbers rest on {rests} {basis(metrics)}."
     return tag("div", table(columns, rows, caption(metrics)), tag("p", note, class_="note"))
 
 
@@ -151,7 +165,9 @@ def _number(metric: Metric, name: str) -> Cell:
         return Cell(tag("span", NONE, title=metric.absent.get(name)))
     rank = "no rank" if found.rank is None else f"# {found.rank}"
     places = digits(metric.key)
-    return Cell([fixed(found.value, places), tag("small", f"{_half(around(found, places))}{rank}")], found.value)
+    value = fixed(found.value, places)
+    shown = tag("strong", value) if stands_out(metric, found) else value
+    return Cell([shown, tag("small", f"{_half(around(found, places))}{rank}")], found.value)
 
 
 def _of_real(metric: Metric) -> Cell:
