@@ -45,14 +45,17 @@ def main() -> None:
         start = time.perf_counter()
         subprocess.run([*COMMAND, *map(str, runs)], check=True)
         seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    print(f"{options.clips} clips: {seconds:.1f} s, peak {peak:.2f} GB")
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
+    print(f"{options.clips} clips: {seconds:.1f} s, {processor:.1f} s of processor time, peak {peak:.2f} GB")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results[f"{options.clips} clips, {'unpaired' if options.unpaired else 'paired'}"] = {
         "clips": options.clips,
         "phones": sum(map(len, real)),
         "score_keys": options.score_keys,
         "seconds": round(seconds, 1),
+        # Beside other load the seconds are too many, this hardly.
+        "processor_seconds": round(processor, 1),
         "peak_gb": round(peak, 2),
         **stamp(),
     }
