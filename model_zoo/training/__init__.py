@@ -1,0 +1,1 @@
+"""What ``model_zoo/train.py`` is made of: its configuration, averages, checkpoints, logs and scores."""

@@ -1,0 +1,238 @@
+"""Everything that a training run is made of, in one frozen table: YAML, and ``key=value`` on the command line.
+
+    config = load_config("model_zoo/configs/ladder/L4.yaml", ["steps=2000", "optimizer.learning_rate=3e-4"])
+
+A key that does not exist is refused, with the near ones. Marked [paper] where arXiv 2604.24416 decides, [choice] where
+it is silent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
+from slm_eval.errors import UsageError, unknown_name
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read. ``shards`` is a folder of ``slm-zoo prepare``."""
+
+    shards: str = ""
+    short: Literal["join", "pad", "skip"] = "join"  # recordings shorter than a window
+    validation_clips: int = 64  # of the fixed protocol
+    threads: int = 4  # that read windows and draw noise ahead
+
+    def __post_init__(self) -> None:
+        if min(self.validation_clips, self.threads) < 1:
+            raise UsageError(f"validation_clips and threads are at least 1, got {self}")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW at the base size; CompleteP carries it to every other (``cdslm.mup``)."""
+
+    learning_rate: float = 1e-3  # [paper], at 4 layers
+    weight_decay: float = 0.03  # [paper], at 4 layers
+    epsilon: float = 1e-12  # [choice] losses near 1e-2 give gradients that torch's 1e-8 would damp
+    beta1: float = 0.9  # [choice]
+    beta2: float = 0.95  # [choice]
+    clip: float = 1.0  # [choice] largest norm of all gradients together; 0: never clipped
+    warmup_steps: int = 500  # [choice] of a linear rise
+    decay: Literal["linear", "cosine", "none"] = "linear"  # [choice] to 0 at the run's own last step
+
+    def __post_init__(self) -> None:
+        if min(self.learning_rate, self.epsilon) <= 0 or min(self.weight_decay, self.clip, self.warmup_steps) < 0:
+            raise UsageError(f"learning_rate and epsilon are positive, the rest not negative, got {self}")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise UsageError(f"beta1 and beta2 are from 0 to below 1, got {self.beta1} and {self.beta2}")
+
+    def factor(self, step: int, steps: int) -> float:
+        """Share of the learning rate at a step (0 ... steps - 1) of a run of ``steps``."""
+        import math
+
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        left = (steps - step) / max(1, steps - self.warmup_steps)
+        return {"linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left), "none": 1.0}[self.decay]
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Sampling, vocoding and scoring with slm-eval beside the training, every so many steps."""
+
+    every: int = 0  # steps; 0: never
+    contexts: str = ""  # clips to continue, as ``slm-zoo sample`` takes them
+    real: str = ""  # what is compared with, as ``slm-eval run --real`` takes it
+    clips: int = 32  # of the contexts
+    guidance: tuple[float, ...] = (2.0,)
+    steps: int = 50  # of the sampler
+    vocoder: str = "griffin-lim"
+    metrics: str = "pjsd,dnsmos"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.every and not (self.contexts and self.real):
+            raise UsageError("score.every needs score.contexts and score.real: speech to continue, and to compare with")
+        if self.every < 0 or min(self.clips, self.steps) < 1 or not self.guidance:
+            raise UsageError(
+                f"score: every is not negative, clips and steps at least 1, one guidance given, got {self}"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run. What decides its result is in ``identity``; the rest says how it is carried out.
+
+    Raises:
+        UsageError: a value that no run can be made of.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    steps: int = 20_000  # [paper] about, for tuning at the base size
+    batch: int = 256  # [choice] samples of context and target, of all ranks together; the same over a ladder
+    micro_batch: int | None = None  # samples at once on a rank; None: all of its share
+    seed: int = 0
+    ema: float = 0.9999  # [choice] of the averaged weights; 0: none
+    precision: Literal["bfloat16", "float32"] = "bfloat16"  # of the products; weights are float32 always
+    communication: Literal["float32", "bfloat16"] = "float32"  # of weights between ranks; float32 validates exactly
+    compile: bool = True  # the blocks
+    activation_checkpointing: bool = False  # less memory, a third more time; worth it from about 16 layers on
+    deterministic: bool = False  # the same bits on CUDA again, slower; a CPU always gives the same
+    log_every: int = 50
+    validate_every: int = 1000
+    checkpoint_every: int = 1000
+    keep: int = 2  # last checkpoints, beside the best
+    tensorboard: bool = False
+    wandb: str = ""  # name of the project; nothing is sent without one
+
+    def __post_init__(self) -> None:
+        counts = (self.steps, self.batch, self.log_every, self.validate_every, self.checkpoint_every, self.keep)
+        if min(counts) < 1 or (self.micro_batch is not None and self.micro_batch < 1):
+            raise UsageError("steps, batch, micro_batch, log_every, validate_every, checkpoint_every, keep: at least 1")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"ema is from 0 to below 1, got {self.ema}")
+        if self.optimizer.warmup_steps > self.steps:
+            raise UsageError(
+                f"optimizer.warmup_steps is {self.optimizer.warmup_steps}, but the run has {self.steps} steps; lower it"
+            )
+
+    def identity(self, shards: str) -> dict[str, Any]:
+        """What decides the weights that come out, but for rounding: a run may only continue one of the same.
+
+        Args:
+            shards: digest of the prepared data, which may have moved.
+        """
+        chosen = ("model", "diffusion", "optimizer", "steps", "batch", "seed", "ema", "precision")
+        values = to_dict(self)
+        return {name: values[name] for name in chosen} | {"data": {"shards": shards, "short": self.data.short}}
+
+    def digest(self, shards: str) -> str:
+        """Of ``identity``, 16 hexadecimal digits."""
+        text = json.dumps(self.identity(shards), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Values of JSON and YAML."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return values
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read YAML; ``key=value`` with dots wins over it.
+
+    Raises:
+        UsageError: no such file, no YAML, an unknown key, or a value of another kind.
+    """
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"there is no configuration {path}; those of the package are in model_zoo/configs")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds {type(values).__name__}, expected keys and values")
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise UsageError(f"expected key=value, such as optimizer.learning_rate=3e-4, got {override!r}")
+        try:
+            _set(values, key.strip().split("."), yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise UsageError(f"{override!r} has no value that YAML can read") from error
+    return from_dict(values)
+
+
+def from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """What ``to_dict`` wrote, or any part of it; the rest is as by default.
+
+    Raises:
+        UsageError: an unknown key, or a value of another kind or out of range.
+    """
+    config: TrainConfig = _build(TrainConfig, values, "")
+    return config
+
+
+def _set(values: dict[str, Any], key: list[str], value: Any) -> None:
+    for name in key[:-1]:
+        inner = values.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"{'.'.join(key)}: {name} has no keys of its own")
+        values = inner
+    values[key[-1]] = value
+
+
+def _build(kind: Any, values: Any, where: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{where or 'the configuration'} takes keys and values, got {values!r}")
+    types = get_type_hints(kind)
+    known = [each.name for each in fields(kind)]
+    given = {}
+    for key, value in values.items():
+        if key not in known:
+            raise unknown_name("key of the configuration", f"{where}{key}", [f"{where}{name}" for name in known])
+        nested = is_dataclass(types[key])
+        given[key] = (
+            _build(types[key], value, f"{where}{key}.") if nested else _value(types[key], value, f"{where}{key}")
+        )
+    return kind(**given)
+
+
+def _value(kind: Any, value: Any, name: str) -> Any:
+    """``value`` as a field of type ``kind`` holds it. YAML reads 1e-3 as a text, which is a number."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise unknown_name(name, str(value), [str(each) for each in get_args(kind)])
+        return value
+    if get_origin(kind) is tuple:
+        listed = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_value(get_args(kind)[0], each, name) for each in listed)
+    options = get_args(kind) or (kind,)  # int | None
+    if value is None and type(None) in options:
+        return None
+    wanted = next(each for each in options if each is not type(None))
+    if wanted is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif wanted is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    elif isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
+        return value
+    raise UsageError(f"{name} is {_KINDS[wanted]}, got {value!r}")
