@@ -1,11 +1,13 @@
 """Scaling laws from a table of runs: section 4 of arXiv 2604.24416.
 
-    from slm_eval.scaling import PUBLISHED, LossLaw
+    from slm_eval.scaling import PUBLISHED, fit_loss_law
     PUBLISHED.optimal(1e21).r  # 245.27
+    fit_loss_law(N, D, loss).optimal(1e21).N
 
-``law`` has the closed forms. Only numpy and scipy are needed.
+``law`` has the closed forms, ``fit`` the loss law from runs. Only numpy and scipy are needed.
 """
 
+from slm_eval.scaling.fit import LossFit, fit_loss_law
 from slm_eval.scaling.law import PUBLISHED, LossLaw, MetricLaw
 
-__all__ = ["PUBLISHED", "LossLaw", "MetricLaw"]
+__all__ = ["PUBLISHED", "LossFit", "LossLaw", "MetricLaw", "fit_loss_law"]

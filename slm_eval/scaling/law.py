@@ -11,7 +11,7 @@ Everything takes numbers or arrays and broadcasts.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -97,15 +97,14 @@ class _Surface:
     beta: float
     gamma: float
 
-    def _check(self, *not_negative: str) -> None:
-        for field in fields(self):  # type: ignore[arg-type]  # the subclasses are dataclasses
-            value = getattr(self, field.name)
+    def _check(self, **others: float) -> None:
+        """Refuses coefficients with which nothing below has a meaning."""
+        above_0 = {"A": self.A, "B": self.B, "alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
+        for name, value in {**above_0, **others}.items():
             if not math.isfinite(value):
-                raise UsageError(f"{field.name} of a scaling law has to be finite, and is {value}")
-            if field.name in {"A", "B", "alpha", "beta", "gamma"} and value <= 0:
-                raise UsageError(f"{field.name} of a scaling law has to be above 0, and is {value}")
-            if field.name in not_negative and value < 0:
-                raise UsageError(f"{field.name} of a scaling law cannot be negative, and is {value}")
+                raise UsageError(f"{name} of a scaling law has to be finite, and is {value}")
+            if name in above_0 and value <= 0:
+                raise UsageError(f"{name} of a scaling law has to be above 0, and is {value}")
 
     @property
     def G(self) -> float:
@@ -164,7 +163,9 @@ class LossLaw(_Surface):
     gamma: float
 
     def __post_init__(self) -> None:
-        self._check("E")
+        self._check(E=self.E)
+        if self.E < 0:
+            raise UsageError(f"E of a scaling law cannot be negative, and is {self.E}")
 
     def __call__(self, N: npt.ArrayLike, D: npt.ArrayLike) -> Floats:
         """Loss of models with N parameters trained on D frames. N and D broadcast."""
@@ -227,7 +228,7 @@ class MetricLaw(_Surface):
     gamma: float
 
     def __post_init__(self) -> None:
-        self._check()
+        self._check(low=self.low, high=self.high, c=self.c)
 
     @classmethod
     def from_sigmoid(cls, law: LossLaw, low: float, high: float, L0: float, k: float) -> MetricLaw:

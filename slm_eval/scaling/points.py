@@ -1,0 +1,106 @@
+"""From runs to the points that a law is fitted to: checked, and seeds of one (N, D) averaged, as in section 4.2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_eval.errors import UsageError
+
+Floats = npt.NDArray[np.float64]
+
+# Two runs belong to one budget if nothing wider than this, as a share of C, lies between them and their neighbours.
+# Steps and batches are whole numbers, so runs of one planned budget differ by a few per cent; planned budgets by more.
+SAME_BUDGET = 0.1
+
+
+@dataclass(frozen=True)
+class Points:
+    """What is fitted: one entry per (N, D), in order of first appearance.
+
+    Attributes:
+        N, D, value: shape (n,). The value is the mean over the runs of the point.
+        weights: shape (n,), mean weight of its runs: seeds do not make a point weigh more.
+        runs: shape (n,), how many runs were averaged.
+        notes: sentences on what was found: rows that repeat others.
+    """
+
+    N: Floats
+    D: Floats
+    value: Floats
+    weights: Floats
+    runs: npt.NDArray[np.intp]
+    notes: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        return self.N.size
+
+
+def gather(
+    N: npt.ArrayLike, D: npt.ArrayLike, value: npt.ArrayLike, weights: npt.ArrayLike | None = None, what: str = "loss"
+) -> Points:
+    """Points of runs: ``N``, ``D``, ``value`` and ``weights`` have one entry per run.
+
+    A row that repeats N, D and value exactly is the same run twice (two seeds do not agree to the last digit); it
+    counts once, and a note says so.
+
+    Raises:
+        UsageError: lengths differ, nothing came, or an entry is not a finite number above 0 (weights: 0 leaves out).
+    """
+    columns = {"N": N, "D": D, what: value, "weights": np.ones(np.size(N)) if weights is None else weights}
+    arrays = {name: _column(name, column, may_be_zero=name == "weights") for name, column in columns.items()}
+    lengths = {name: array.size for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise UsageError("columns of runs differ in length: " + ", ".join(f"{size} {k}" for k, size in lengths.items()))
+    rows = np.stack([arrays["N"], arrays["D"], arrays[what], arrays["weights"]], axis=1)
+    rows = rows[rows[:, 3] > 0]
+    if not len(rows):
+        raise UsageError("there are no runs to fit a law to")
+    _, first = np.unique(rows[:, :3], axis=0, return_index=True)
+    notes = []
+    if repeated := len(rows) - first.size:
+        notes.append(
+            f"{repeated} of {len(rows)} rows repeat N, D and {what} of another to the last digit: counted once"
+        )
+    rows = rows[np.sort(first)]
+
+    _, first, point = np.unique(rows[:, :2], axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    point = np.argsort(order)[point.ravel()]
+    runs = np.bincount(point)
+    weight = np.bincount(point, rows[:, 3])
+    mean = np.bincount(point, rows[:, 2] * rows[:, 3]) / weight
+    sizes = rows[np.sort(first)]
+    return Points(sizes[:, 0], sizes[:, 1], mean, weight / runs, runs, tuple(notes))
+
+
+def budgets(C: npt.ArrayLike, tolerance: float = SAME_BUDGET) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Which runs share a budget: label of each, 0 for the smallest, and the geometric mean C of each label.
+
+    Sorted by C, a new budget begins where the step to the next run is more than ``tolerance`` of C.
+    """
+    C = np.asarray(C, dtype=np.float64)
+    order = np.argsort(C, kind="stable")
+    begins = np.diff(np.log(C[order]), prepend=np.log(C[order[:1]])) > np.log1p(tolerance)
+    label = np.empty(C.size, dtype=np.intp)
+    label[order] = np.cumsum(begins)
+    return label, np.exp(np.bincount(label, np.log(C)) / np.bincount(label))
+
+
+def _column(name: str, values: npt.ArrayLike, may_be_zero: bool) -> Floats:
+    try:
+        array = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} has an entry that is not a number") from None
+    if array.ndim != 1:
+        raise UsageError(f"{name} has to be a plain column of numbers, and has {array.ndim} dimensions")
+    bad = ~np.isfinite(array) | (array < 0 if may_be_zero else array <= 0)
+    if bad.any():
+        where = int(np.flatnonzero(bad)[0])
+        rest = f" ({int(bad.sum())} such entries)" if bad.sum() > 1 else ""
+        limit = "not below 0" if may_be_zero else "above 0"
+        raise UsageError(f"{name}[{where}] is {array[where]:g}{rest}; it has to be a finite number {limit}")
+    return array
