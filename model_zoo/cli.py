@@ -40,6 +40,50 @@ def make_speech(output: Path, hours: float, minutes: float, seed: int, workers: 
     click.echo(f"{len(lines)} recordings, {seconds / 3600:.2f} h, in {output}")
 
 
+@main.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the shards.")
+@click.option("--validation", default=0.02, show_default=True, help="Share of the recordings that is never trained on.")
+@click.option("--seed", default=0, show_default=True, help="Of the split, together with a recording's id.")
+@click.option("--shard-hours", default=20.0, show_default=True, help="Of speech in one shard; 20 h are 0.9 GB.")
+@click.option("--mel-floor", type=float, default=-5.0, show_default=True, help="The floor of the features.")
+@click.option("--no-mel-floor", is_flag=True, help="For features that have none.")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes; by default one per core, 0: none of their own.")
+def prepare(
+    sources: tuple[Path, ...],
+    output: Path,
+    validation: float,
+    seed: int,
+    shard_hours: float,
+    mel_floor: float,
+    no_mel_floor: bool,
+    workers: int | None,
+) -> None:
+    """Speech as memory-mapped log-mels to train on.
+
+    SOURCES are folders, lists or manifests of speech, as slm-eval run takes them. A command that was stopped goes on
+    where it was; recordings that were added go into further shards, and none changes between training and validation.
+    """
+    from model_zoo.data.prepare import PrepareOptions
+    from model_zoo.data.prepare import prepare as run
+    from model_zoo.features import FeatureSpec
+
+    features = FeatureSpec(mel_floor=None if no_mel_floor else mel_floor)
+    done = run(sources, output, PrepareOptions(features, validation, seed, shard_hours, workers, progress=True))
+    _say_failures({clip_id: why["error"] for clip_id, why in done.failed.items()}, output / "index.json")
+    click.echo(done.line())
+    if done.failed:
+        sys.exit(1)
+
+
+def _say_failures(failures: dict[str, str], where: Path, shown: int = 20) -> None:
+    """The first ones on stderr, and where the others are listed."""
+    for clip_id in sorted(failures)[:shown]:
+        click.echo(f"{clip_id}: {failures[clip_id]}", err=True)
+    if len(failures) > shown:
+        click.echo(f"... and {len(failures) - shown} more, listed in {where}", err=True)
+
+
 @main.command("convert-vocoder")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
@@ -107,6 +151,49 @@ def flops(
     models = [ModelConfig(layers=each, patch=patch) for each in (LADDER if ladder else layers)]
     rows = [costs(model, Tokens.of(model, context_frames, frames)) for model in models]
     click.echo(json.dumps(rows, indent=2) if as_json else table(rows))
+
+
+@main.command()
+@click.option(
+    "--budget", "budgets", multiple=True, type=float, help="FLOPs (6ND); again for more. Default: the paper's."
+)
+@click.option("--sizes", default=5, show_default=True, help="Of the ladder, around each compute-optimal one.")
+@click.option("--batch", default=256, show_default=True, help="Samples a step.")
+@click.option("--data-hours", type=float, help="Of speech that there is; runs that hear more are marked.")
+@click.option("--mfu", type=float, help="Share of the GPU's peak; by default what is aimed at for each size.")
+@click.option(
+    "--layers", multiple=True, type=click.IntRange(min=1), help="Instead: memory of such a model; again for more."
+)
+@click.option("--micro-batch", default=1, show_default=True, help="With --layers: samples at once on each GPU.")
+@click.option("--communication", default="float32", type=click.Choice(["float32", "bfloat16"]), help="Of weights.")
+@click.option("--gpu", default="H200", show_default=True, help="H200, H100, A100 or L40S.")
+@click.option("--gpu-memory", type=float, metavar="GB", help="By default that of the data sheet.")
+@click.option("--gpus", default=1, show_default=True, type=click.IntRange(min=1), help="That share the work.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def plan(
+    budgets: tuple[float, ...],
+    layers: tuple[int, ...],
+    gpu: str,
+    gpu_memory: float | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """What to train with so much compute, how long it takes, and on how many GPUs it fits.
+
+    Sizes and durations are compute-optimal under the published law; times are of true operations. With --layers: a dry
+    run of that size without memory, and what each GPU would hold under FSDP2.
+    """
+    import json
+
+    from model_zoo.plan import BUDGETS, budget_table, memory_table, plan_budgets, plan_memory
+    from model_zoo.planning.gpus import Gpu
+
+    sold = Gpu.of(gpu, gpu_memory)
+    names = ("gpus", "micro_batch", "communication") if layers else ("gpus", "mfu", "batch", "sizes", "data_hours")
+    chosen = {name: options[name] for name in names}
+    rows = plan_memory(layers, sold, **chosen) if layers else plan_budgets(budgets or BUDGETS, sold, **chosen)
+    table = memory_table(rows, sold) if layers else budget_table(rows, sold, chosen["gpus"])
+    click.echo(json.dumps(rows, indent=2) if as_json else table)
 
 
 @main.command()
