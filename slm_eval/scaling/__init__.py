@@ -4,10 +4,11 @@
     PUBLISHED.optimal(1e21).r  # 245.27
     fit_loss_law(N, D, loss).optimal(1e21).N
 
-``law`` has the closed forms, ``fit`` the loss law from runs. Only numpy and scipy are needed.
+``law`` has the closed forms, ``fit`` and ``metric_law`` the laws from runs. Only numpy and scipy are needed.
 """
 
 from slm_eval.scaling.fit import LossFit, fit_loss_law
-from slm_eval.scaling.law import PUBLISHED, LossLaw, MetricLaw
+from slm_eval.scaling.law import PUBLISHED, LossLaw, MetricLaw, Sigmoid
+from slm_eval.scaling.metric_law import MetricFit, fit_metric_law
 
-__all__ = ["PUBLISHED", "LossFit", "LossLaw", "MetricLaw", "fit_loss_law"]
+__all__ = ["PUBLISHED", "LossFit", "LossLaw", "MetricFit", "MetricLaw", "Sigmoid", "fit_loss_law", "fit_metric_law"]

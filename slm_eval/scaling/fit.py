@@ -8,25 +8,23 @@ Huber loss then a plain square.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.errors import UsageError, unknown_name
-from slm_eval.scaling.basin import ITERATIONS, basin_hopping
+from slm_eval.errors import UsageError
+from slm_eval.scaling.basin import ITERATIONS
 from slm_eval.scaling.law import LossLaw
-from slm_eval.scaling.levenberg import ROUNDING, Floats, minimise
 from slm_eval.scaling.points import Points, gather
 from slm_eval.scaling.quality import constant_error, mean_relative_error, power_of_compute_error
+from slm_eval.scaling.solver import Found, Solver, bounds_hit
 from slm_eval.scaling.support import check_design, warn_of_fit
-from slm_eval.scaling.surface import LossSurface
+from slm_eval.scaling.surface import GAMMA, LossSurface
 
 DELTA = 1e-3
 STARTS = 32
-# Starts agree that end within this share of the lowest objective.
-AGREE = 1e-6
-METHODS = ("fast", "paper")
+UNCONVERGED = "the fit did not converge: its numbers are where the optimiser stopped"
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ class LossFit(LossLaw):
         skill_compute: 1 - mre / (that of the best power law in C alone): what N and D add to their product.
         warnings: sentences on what the data cannot support.
         method, delta, free: how it was fitted; ``free`` counts the parameters that were.
+        points: what it was fitted to: N, D, mean loss.
     """
 
     objective: float
@@ -61,19 +60,12 @@ class LossFit(LossLaw):
     method: str
     delta: float
     free: int
+    points: Points = field(repr=False, compare=False)
 
     @property
     def law(self) -> LossLaw:
         """The law alone."""
         return LossLaw(self.E, self.A, self.B, self.alpha, self.beta, self.gamma)
-
-
-@dataclass(frozen=True)
-class _Found:
-    theta: Floats
-    objective: float
-    converged: bool
-    agreement: float
 
 
 def fit_loss_law(
@@ -104,71 +96,31 @@ def fit_loss_law(
         UsageError: fewer points than parameters; one budget, one N or one D only; a loss, N or D that is not a finite
             number above 0; an unknown method.
     """
-    if method not in METHODS:
-        raise unknown_name("method", method, METHODS)
-    _check_options(gamma, delta, starts, iterations)
+    solver = Solver(method, delta, starts, iterations, seed)
+    if gamma is not None and not GAMMA[0] <= gamma <= GAMMA[1]:
+        raise UsageError(f"gamma has to lie within {GAMMA[0]} and {GAMMA[1]}, and is {gamma}")
     points = gather(N, D, loss, weights)
     free = 6 if gamma is None else 5
     notes = check_design(points, free)
     surface = LossSurface(points, gamma)
-    if method == "fast":
-        found = _fast(surface, points, delta, starts)
-    else:
-        found = _paper(surface, points, delta, iterations, seed)
-    return _describe(surface, points, found, notes, method=method, delta=delta, free=free)
-
-
-def _fast(surface: LossSurface, points: Points, delta: float, starts: int) -> _Found:
-    weights = points.weights[None]
-    start = surface.starts(weights, starts)[0]
-    minima = minimise(surface.residuals, start, surface.lower, surface.upper, weights, delta)
-    best = int(minima.objective.argmin())
-    agreement = share_that_agrees(minima.objective, points.weights)
-    return _Found(minima.theta[best], float(minima.objective[best]), bool(minima.converged[best]), agreement)
-
-
-def _paper(surface: LossSurface, points: Points, delta: float, iterations: int, seed: int) -> _Found:
-    start = surface.starts(points.weights[None], 1)[0, 0]
-    bounds = surface.lower, surface.upper
-    basin = basin_hopping(
-        surface.residuals, start, *bounds, points.weights, delta, iterations=iterations, seed=seed
-    )  # fmt: skip
-    agreement = share_that_agrees(basin.objectives, points.weights)
-    return _Found(basin.theta, basin.objective, basin.converged, agreement)
-
-
-def share_that_agrees(objectives: Floats, weights: Floats) -> float:
-    """Share within 1e-6 of the lowest; what is only rounding agrees with what is."""
-    rounding = ROUNDING * float(weights.sum())
-    return float(np.mean(objectives <= objectives.min() * (1 + AGREE) + rounding**2))
+    found = solver.solve(surface, surface.starts(points.weights[None], starts)[0], points.weights)
+    return _describe(surface, points, found, notes, solver, free)
 
 
 def _describe(
-    surface: LossSurface, points: Points, found: _Found, notes: tuple[str, ...], *, method: str, delta: float, free: int
+    surface: LossSurface, points: Points, found: Found, notes: tuple[str, ...], solver: Solver, free: int
 ) -> LossFit:
     law = surface.law(found.theta)
     fitted = law(points.N, points.D)
     mre = mean_relative_error(fitted, points.value)
-    constant, compute = constant_error(points), power_of_compute_error(points)
-    bounds_hit = surface.bounds_hit(found.theta)
-    warnings = warn_of_fit(surface, points, found.theta, law, constant)
+    warnings = warn_of_fit(surface, points, found.theta, law, free)
     if not found.converged:
-        warnings = ("the fit did not converge: its numbers are where the optimiser stopped", *warnings)
+        warnings = (UNCONVERGED, *warnings)
     return LossFit(
         law.E, law.A, law.B, law.alpha, law.beta, law.gamma,
-        objective=found.objective, converged=found.converged, agreement=found.agreement, bounds_hit=bounds_hit,
-        n=points.n, runs=int(points.runs.sum()), mre=mre,
+        objective=found.objective, converged=found.converged, agreement=found.agreement,
+        bounds_hit=bounds_hit(surface, found.theta), n=points.n, runs=int(points.runs.sum()), mre=mre,
         mre_excess=float(np.mean(np.abs(fitted - points.value) / (fitted - law.E))),
-        skill=1 - mre / constant, skill_compute=1 - mre / compute,
-        warnings=(*notes, *warnings), method=method, delta=delta, free=free,
+        skill=1 - mre / constant_error(points), skill_compute=1 - mre / power_of_compute_error(points),
+        warnings=(*notes, *warnings), method=solver.method, delta=solver.delta, free=free, points=points,
     )  # fmt: skip
-
-
-def _check_options(gamma: float | None, delta: float, starts: int, iterations: int) -> None:
-    if gamma is not None and not (np.isfinite(gamma) and gamma > 0):
-        raise UsageError(f"gamma has to be a finite number above 0, and is {gamma}")
-    if not (np.isfinite(delta) and delta > 0):
-        raise UsageError(f"delta of the Huber loss has to be a finite number above 0, and is {delta}")
-    for name, value in (("starts", starts), ("iterations", iterations)):
-        if value < 1:
-            raise UsageError(f"{name} has to be at least 1, and is {value}")

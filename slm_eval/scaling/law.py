@@ -209,6 +209,20 @@ class LossLaw(_Surface):
 
 
 @dataclass(frozen=True)
+class Sigmoid:
+    """Equation 4.2, from loss to metric: M = low + (high - low) / (1 + exp(-k (L - L0)))."""
+
+    low: float
+    high: float
+    L0: float
+    k: float
+
+    def __call__(self, loss: npt.ArrayLike) -> Floats:
+        """Metric of models of this loss."""
+        return self.low + (self.high - self.low) * _expit(self.k * (np.asarray(loss, dtype=np.float64) - self.L0))
+
+
+@dataclass(frozen=True)
 class MetricLaw(_Surface):
     """M(N, D) = low + (high - low) / (1 + exp(-(c + (A/N^alpha + B/D^beta)^gamma))).
 
@@ -243,6 +257,12 @@ class MetricLaw(_Surface):
             low, high, k = high, low, -k
         scale = k ** (1 / law.gamma)
         return cls(low, high, k * (law.E - L0), scale * law.A, scale * law.B, law.alpha, law.beta, law.gamma)
+
+    def to_sigmoid(self, E: float, A: float) -> tuple[LossLaw, Sigmoid]:
+        """The paper's ten parameters, which are any ten with this E and A: take these from a fit of the loss."""
+        k = (self.A / A) ** self.gamma
+        law = LossLaw(E, A, self.B * k ** (-1 / self.gamma), self.alpha, self.beta, self.gamma)
+        return law, Sigmoid(self.low, self.high, E - self.c / k, k)
 
     def __call__(self, N: npt.ArrayLike, D: npt.ArrayLike) -> Floats:
         """Metric of models with N parameters trained on D frames. N and D broadcast."""
@@ -281,9 +301,13 @@ class MetricLaw(_Surface):
         return float(flops_per_token * (inner / self._best_inner() ** self.gamma) ** (1 / self.exponents.excess))
 
     def _squash(self, inner: Floats) -> Floats:
-        from scipy.special import expit
+        return self.low + (self.high - self.low) * _expit(self.c + inner)
 
-        return self.low + (self.high - self.low) * expit(self.c + inner)
+
+def _expit(x: Floats) -> Floats:
+    from scipy.special import expit
+
+    return expit(x)
 
 
 def _positive(what: str, values: npt.ArrayLike) -> Floats:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from slm_eval.errors import UsageError
-from slm_eval.scaling.law import LossLaw
+from slm_eval.scaling.law import LossLaw, MetricLaw
 from slm_eval.scaling.points import Floats, Points, budgets
-from slm_eval.scaling.surface import NAMES, LossSurface
+from slm_eval.scaling.quality import constant_error, mean_relative_error
+from slm_eval.scaling.solver import Surface, bounds_hit
 
 # A coefficient whose standard error, to first order, is above this share of it is called undetermined.
 UNDETERMINED = 0.5
@@ -53,15 +56,17 @@ def check_design(points: Points, free: int, what: str = "loss") -> tuple[str, ..
 
 
 def warn_of_fit(
-    surface: LossSurface, points: Points, theta: Floats, law: LossLaw, constant_error: float
+    surface: Surface, points: Points, theta: Floats, law: LossLaw | MetricLaw, free: int, what: str = "loss"
 ) -> tuple[str, ...]:
-    """Sentences on a fitted loss law that its numbers alone would hide."""
-    fitted = law(points.N, points.D)
-    mre = float(np.mean(np.abs(fitted / points.value - 1)))
+    """Sentences on a fitted law that its numbers alone would hide; ``free`` is the number of parameters fitted."""
+    mre, constant = mean_relative_error(law(points.N, points.D), points.value), constant_error(points)
     notes = []
-    if mre > (1 - LEAST_SKILL) * constant_error:
+    # Parameters follow noise: as in an adjusted R², errors are as they would be without that.
+    honest = mre * math.sqrt((points.n - 1) / (points.n - free)) if points.n > free else mre
+    if honest > (1 - LEAST_SKILL) * constant:
         notes.append(
-            f"the data do not support the law: it misses by {mre:.2%} on average, a constant by {constant_error:.2%}"
+            f"the data do not support the law: {what} hardly changes with N and D beyond its scatter (the law misses "
+            f"by {mre:.2%} on average, a constant by {constant:.2%}), so its exponents mean nothing"
         )
     elif mre > LARGE_ERROR:
         notes.append(f"the law misses by {mre:.1%} on average; the paper's bar is 5 %")
@@ -69,13 +74,11 @@ def warn_of_fit(
     for name, term, most in (("N", "A", share.max()), ("D", "B", (1 - share).max())):
         if most < NEGLIGIBLE:
             notes.append(f"{name} has no visible effect: its term is below 1 % everywhere, so {term} means nothing")
-    for name in surface.bounds_hit(theta):
-        value = getattr(law, name)
-        notes.append(f"{name} ended on its bound ({value:.4g}): the data do not determine it")
-    errors = _standard_errors(surface, theta)
+    for name in bounds_hit(surface, theta):
+        notes.append(f"{name} ended on its bound: the data do not determine it")
     vague = [
         f"{name} ({getattr(law, name):.3g} ± {error:.2g})"
-        for name, error in zip(NAMES, errors, strict=True)
+        for name, error in zip(surface.names, _standard_errors(surface, theta), strict=True)
         if name in {"alpha", "beta", "gamma"} and error > UNDETERMINED * getattr(law, name)
     ]
     if vague:
@@ -83,8 +86,8 @@ def warn_of_fit(
     return tuple(notes)
 
 
-def _standard_errors(surface: LossSurface, theta: Floats) -> Floats:
-    """First-order standard errors of theta (6,): the scatter of residuals and the pseudo-inverse of J^T J.
+def _standard_errors(surface: Surface, theta: Floats) -> Floats:
+    """First-order standard errors of theta (P,): the scatter of residuals and the pseudo-inverse of J^T J.
 
     0 for a parameter that is fixed or on a bound. A rough figure, to warn by and not to report.
     """

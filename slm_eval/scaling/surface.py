@@ -18,8 +18,6 @@ import numpy as np
 from slm_eval.scaling.law import LossLaw
 from slm_eval.scaling.points import Floats, Points
 
-NAMES = ("E", "A", "B", "alpha", "beta", "gamma")
-
 # Exponents outside of these are not found for models that learn. E below a millionth of the loss is no floor at all.
 EXPONENTS = (0.01, 2.0)
 GAMMA = (0.05, 5.0)
@@ -34,10 +32,12 @@ GRID_SHARE = 1 / (1 + np.exp(-np.linspace(-4, 4, 9)))
 class LossSurface:
     """ln L of given points as a function of theta. ``gamma`` fixes it."""
 
+    names: tuple[str, ...] = ("E", "A", "B", "alpha", "beta", "gamma")
+
     def __init__(self, points: Points, gamma: float | None = None) -> None:
         n, d = np.log(points.N), np.log(points.D)
-        self._n0, self._d0 = float(n.mean()), float(d.mean())
-        self.n, self.d = n - self._n0, d - self._d0
+        self.middle = float(n.mean()), float(d.mean())
+        self.n, self.d = n - self.middle[0], d - self.middle[1]
         self.loss = points.value
         self.log_loss = np.log(points.value)
         least = self.log_loss.min()
@@ -93,11 +93,11 @@ class LossSurface:
     def law(self, theta: Floats) -> LossLaw:
         """The law of one theta (6,)."""
         e, a, b, alpha, beta, gamma = (float(each) for each in theta)
-        A, B = math.exp(a + alpha * self._n0), math.exp(b + beta * self._d0)
+        A, B = math.exp(a + alpha * self.middle[0]), math.exp(b + beta * self.middle[1])
         return LossLaw(math.exp(e), A, B, alpha, beta, gamma)
 
-    def bounds_hit(self, theta: Floats) -> tuple[str, ...]:
-        """Names of the parameters that end on a bound. One that was given is not named."""
-        free = self.lower < self.upper
-        at = free & ((theta <= self.lower) | (theta >= self.upper))
-        return tuple(name for name, hit in zip(NAMES, at, strict=True) if hit)
+    def theta(self, law: LossLaw) -> Floats:
+        """The parameters (6,) of a law."""
+        a = math.log(law.A) - law.alpha * self.middle[0]
+        b = math.log(law.B) - law.beta * self.middle[1]
+        return np.array([math.log(law.E), a, b, law.alpha, law.beta, law.gamma])
