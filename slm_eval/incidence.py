@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -85,6 +85,23 @@ class Incidence:
         """Occurrences of each type in a range of utterances: shape (T,)."""
         return self._sum_rows(np.where(_in_range(self.utterances, utterances), self.multiplicities, 0))
 
+    def of_types(self, rows: npt.NDArray[np.bool_]) -> Incidence:
+        """Without the other types; utterances keep their numbers and their sizes.
+
+        Args:
+            rows: shape (T,), mask.
+        """
+        lengths = np.diff(self.starts)
+        kept = np.repeat(rows, lengths)
+        starts = np.concatenate(([0], np.cumsum(lengths[rows])))
+        return replace(
+            self,
+            keys=self.keys[rows],
+            starts=starts,
+            utterances=self.utterances[kept],
+            multiplicities=self.multiplicities[kept],
+        )
+
     def first_window(self, utterance: int) -> int:
         """Position in ``windows`` of the utterance's first window."""
         return int(self.n_windows[:utterance].sum())
@@ -138,6 +155,10 @@ class Group:
         """Occurrences of each type in each draw: (types, D) from zeros and ones of shape (U, D)."""
         return self.matrices[side] @ np.ascontiguousarray(draws, dtype=self.dtype)
 
+    def totals(self, side: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """Occurrences of each type in all utterances of a side: (types, 1)."""
+        return self.counts(side, np.ones((self.matrices[side].shape[1], 1), dtype=np.uint8))
+
 
 def divergences(incidence: Incidence, sides: tuple[slice, slice], draws: tuple[Draws, Draws]) -> Floats:
     """J between the chosen utterances of two sides, for many choices.
@@ -156,7 +177,7 @@ def divergences(incidence: Incidence, sides: tuple[slice, slice], draws: tuple[D
         chosen[side] = True
         shared &= incidence.counts(chosen) > 0
     groups = incidence.groups(shared, sides)
-    totals = [incidence.n_windows[side] @ drawn.astype(np.int64) for side, drawn in zip(sides, draws, strict=True)]
+    totals = [np.einsum("u,ud->d", incidence.n_windows[side], drawn) for side, drawn in zip(sides, draws, strict=True)]
 
     def block(at: slice) -> Floats:
         n_a, n_b = totals[0][at], totals[1][at]

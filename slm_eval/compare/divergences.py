@@ -12,14 +12,8 @@ from typing import Any
 import numpy as np
 
 from slm_eval.compare.design import HALVES, LABELS, REAL_HALVES, SLOPE, Design
-from slm_eval.compare.permutation import (
-    divergence_differences,
-    divergence_of_labels,
-    label_sizes,
-    p_value,
-    shuffles,
-    size_slope,
-)
+from slm_eval.compare.permutation import divergence_of_labels, label_sizes, p_value, shuffles
+from slm_eval.compare.pool import Pool
 from slm_eval.compare.result import Difference
 from slm_eval.compare.speech import Phones, Speech
 from slm_eval.divergence import jensen_shannon
@@ -109,7 +103,9 @@ def _difference(
     counts = [incidence.counts_of(side) for side in speech.ranges]
     of_a, of_b = (jensen_shannon(of_side, counts[2]) for of_side in counts[:2])
     n_shared = min(int(np.minimum(of_side, counts[2]).sum()) for of_side in counts[:2])
-    p = p_value(_statistics(incidence, slice(0, second.stop), real, speech.members, design.seed))
+    # Types that no system shares with real speech add nothing to either divergence.
+    incidence = incidence.of_types((counts[0] + counts[1] > 0) & (counts[2] > 0))
+    p = p_value(_statistics(Pool.of(incidence, slice(0, second.stop), real), speech.members, design.seed))
     interval = _interval(incidence, speech, design, (of_a, of_b), n_shared)
     notes = speech.notes
     if isinstance(interval, Undefined):
@@ -134,7 +130,7 @@ def _difference(
     )
 
 
-def _statistics(incidence: Incidence, pool: slice, real: slice, members: Draws, seed: int) -> Floats:
+def _statistics(pool: Pool, members: Draws, seed: int) -> Floats:
     """J(A, R) - J(B, R) under each labelling, less what its sizes alone make of it.
 
     The observed labelling has equal sizes, others have not where utterances differ in length, and the smaller sample
@@ -142,11 +138,11 @@ def _statistics(incidence: Incidence, pool: slice, real: slice, members: Draws, 
     300 simulated pairs of equal systems 4 were called different at 5 % and n = 2. The correction is a function of the
     sizes and of the pooled utterances, not of who spoke them, so the test stays exact.
     """
-    slope = size_slope(incidence, pool, real, np.random.default_rng((seed, SLOPE)))
-    n_first, n_second = label_sizes(incidence, pool, members)
+    slope = pool.size_slope(np.random.default_rng((seed, SLOPE)))
+    n_first, n_second = label_sizes(pool.n_windows, members)
     with np.errstate(divide="ignore", invalid="ignore"):
         owed = slope * (np.log(n_first) - np.log(n_second))
-    return divergence_differences(incidence, pool, real, members) - owed
+    return pool.differences(members) - owed
 
 
 def _interval(

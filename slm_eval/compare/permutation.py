@@ -10,20 +10,16 @@ Letters: C units, B draws, U utterances, M metrics. Divergences are in nats.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
 from math import comb
 
 import numpy as np
-import numpy.typing as npt
 
-from slm_eval.compare.tally import LARGEST, Tally
-from slm_eval.incidence import Draws, Floats, Group, Incidence, divergences, from_overlap, in_blocks, overlaps
+from slm_eval.incidence import Draws, Floats, Incidence, from_overlap, in_blocks, overlaps
+from slm_eval.ngrams import Counts
 
-# Draws per step: 64 for the sparse products, as in ``incidence``; 512 for the dense ones.
-_BLOCK, _DENSE_BLOCK = 64, 512
-# Of the pool, for the change of a divergence with size near one half of it; and how often they are drawn.
-_SLOPE_SHARES, _SLOPE_DRAWS = (0.4, 0.6), 64
+# Draws per step, as in ``incidence``.
+_BLOCK = 64
 # Statistics of equal labellings differ by rounding; so far apart they still count as equal.
 _TOLERANCE = 1e-12
 
@@ -69,7 +65,7 @@ def p_value(statistics: Floats) -> float:
 
 def paired_sums(sums: Floats, draws: Draws) -> Floats:
     """Sums of the differences of pairs under each labelling, (M, B), from those of each unit, (M, C)."""
-    return np.concatenate([2 * (sums @ block) - sums.sum(axis=1, keepdims=True) for block in _dense(draws)], axis=1)
+    return 2 * _sums_of_draws(sums, draws) - sums.sum(axis=1, keepdims=True)
 
 
 def unpaired_differences(sums: Floats, counts: Floats, draws: Draws) -> Floats:
@@ -78,47 +74,10 @@ def unpaired_differences(sums: Floats, counts: Floats, draws: Draws) -> Floats:
     Args:
         sums, counts: scores of each unit and how many there are, (M, C).
     """
-    parts = []
-    for block in _dense(draws):
-        of_first, n_first = sums @ block, counts @ block
-        of_second, n_second = sums.sum(axis=1, keepdims=True) - of_first, counts.sum(axis=1, keepdims=True) - n_first
-        with np.errstate(invalid="ignore", divide="ignore"):
-            parts.append(of_first / n_first - of_second / n_second)
-    return np.concatenate(parts, axis=1)
-
-
-def divergence_differences(incidence: Incidence, pool: slice, real: slice, members: Draws) -> Floats:
-    """J(members, real) - J(other utterances of the pool, real) for each labelling of the pool.
-
-    Args:
-        incidence: of the pool, utterances of both systems, and of real speech.
-        pool, real: their utterances.
-        members: shape (U_pool, B), 1 where an utterance is labelled as of the first system.
-
-    Returns:
-        shape (B,); NaN where a label has no n-gram.
-    """
-    of_pool, of_real = (incidence.counts_of(side) for side in (pool, real))
-    shared = (of_pool > 0) & (of_real > 0)
-    rare = shared & (np.maximum(of_pool, of_real) <= LARGEST)
-    tally = Tally.of(incidence, rare, pool, real)
-    groups = incidence.groups(shared & ~rare, (pool, real))
-    fixed, whole = ([_totals(group, side) for group in groups] for side in (1, 0))
-    sizes, n_real = label_sizes(incidence, pool, members), incidence.n_windows[real].sum()
-
-    def block(at: slice) -> Floats:
-        labels, n_first, n_second = members[:, at], sizes[0][at], sizes[1][at]
-        reference = np.broadcast_to(n_real, n_first.shape)
-        first, second = (
-            np.zeros((2, n_first.size)) if tally is None else tally.overlaps(labels, (n_first, n_second, n_real))
-        )
-        for group, b, of_both in zip(groups, fixed, whole, strict=True):
-            counts = group.counts(0, labels)
-            first += overlaps(counts, b, n_first, reference)
-            second += overlaps(of_both - counts, b, n_second, reference)
-        return from_overlap(first, n_first, reference) - from_overlap(second, n_second, reference)
-
-    return np.concatenate(list(in_blocks(block, members.shape[1], _BLOCK)))
+    of_first, n_first = _sums_of_draws(sums, draws), _sums_of_draws(counts, draws)
+    of_second, n_second = sums.sum(axis=1, keepdims=True) - of_first, counts.sum(axis=1, keepdims=True) - n_first
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(of_first / n_first - of_second / n_second)
 
 
 def divergence_of_labels(incidence: Incidence, members: Draws) -> Floats:
@@ -134,8 +93,8 @@ def divergence_of_labels(incidence: Incidence, members: Draws) -> Floats:
     # Types of a single utterance are never on both sides.
     several = np.diff(incidence.starts) > 1
     groups = incidence.groups(several, (everything,))
-    whole = [_totals(group, 0) for group in groups]
-    n_first, n_second = label_sizes(incidence, everything, members)
+    whole = [group.totals(0) for group in groups]
+    n_first, n_second = label_sizes(incidence.n_windows, members)
 
     def block(at: slice) -> Floats:
         overlap = np.zeros(n_first[at].size)
@@ -147,29 +106,15 @@ def divergence_of_labels(incidence: Incidence, members: Draws) -> Floats:
     return np.concatenate(list(in_blocks(block, members.shape[1], _BLOCK)))
 
 
-def label_sizes(incidence: Incidence, pool: slice, members: Draws) -> tuple[Floats, Floats]:
-    """n-grams of the utterances with a label and of those without it, shape (B,) each; ``members`` of the pool."""
-    n_windows = incidence.n_windows[pool].astype(np.float64)
-    n_first = np.concatenate([n_windows @ block for block in _dense(members)])
-    return n_first, n_windows.sum() - n_first
+def label_sizes(n_windows: Counts, members: Draws) -> tuple[Counts, Counts]:
+    """n-grams of the utterances with a label and of those without it, shape (B,) each.
 
-
-def size_slope(incidence: Incidence, pool: slice, real: slice, rng: np.random.Generator) -> float:
-    """Change of J(utterances of the pool, real) with the logarithm of their n-grams, near half of the pool.
-
-    From random utterances, whatever their labels: 40 % of the pool, and 60 % with these among them. It is negative.
+    Args:
+        n_windows: shape (U,), n-grams of each utterance.
+        members: shape (U, B).
     """
-    size = pool.stop - pool.start
-    ranks = rng.permuted(np.tile(np.arange(size)[:, None], _SLOPE_DRAWS), axis=0)
-    parts = np.concatenate([ranks < share * size for share in _SLOPE_SHARES], axis=1).astype(np.uint8)
-    everything = np.ones((real.stop - real.start, parts.shape[1]), dtype=np.uint8)
-    scores = divergences(incidence, (pool, real), (parts, everything)).reshape(2, -1)
-    n_grams = label_sizes(incidence, pool, parts)[0].reshape(2, -1)
-    usable = (n_grams > 0).all(axis=0) & (n_grams[0] != n_grams[1])
-    if not usable.any():
-        return 0.0
-    grown = np.log(n_grams[1, usable] / n_grams[0, usable])
-    return float(np.sum(scores[1, usable] - scores[0, usable]) / np.sum(grown))
+    n_first = np.einsum("u,ub->b", n_windows, members)
+    return n_first, n_windows.sum() - n_first
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -186,12 +131,10 @@ def holm(p_values: list[float]) -> list[float]:
     return adjusted
 
 
-def _dense(draws: Draws) -> Iterator[Floats]:
-    for start in range(0, draws.shape[1], _DENSE_BLOCK):
-        yield draws[:, start : start + _DENSE_BLOCK].astype(np.float64)
+def _sums_of_draws(values: Floats, draws: Draws) -> Floats:
+    """Sums over the units of each draw, (M, B), from values (M, C).
 
-
-def _totals(group: Group, side: int) -> npt.NDArray[np.unsignedinteger]:
-    """Occurrences of each type in all utterances of a side, (types, 1), in the group's integer type."""
-    ones = np.ones((group.matrices[side].shape[1], 1), dtype=np.uint8)
-    return group.counts(side, ones)
+    Not a matrix product: threads of BLAS wait for each other by spinning, which on a busy machine took a hundred times
+    as long as the sums themselves.
+    """
+    return np.einsum("mc,cb->mb", values, draws)

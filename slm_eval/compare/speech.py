@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,6 @@ class Speech:
 
     Attributes:
         a, b, real: one sequence of phones per utterance.
-        encoded: all of them, in this order.
         clusters: of the utterances of A, B and real speech, numbered from 0.
         members: shape (utterances of A and B, labellings), 1 where an utterance is labelled as of A.
         paired: whether ``a[i]`` and ``b[i]`` are a pair.
@@ -42,7 +42,6 @@ class Speech:
     a: list[Phones]
     b: list[Phones]
     real: list[Phones]
-    encoded: Encoded
     clusters: tuple[Units, Units, Units]
     members: Draws
     paired: bool
@@ -63,7 +62,12 @@ class Speech:
         labels = design.draws[units[0]], design.draws[units[1]]
         members = np.concatenate((labels[0], 1 - labels[1] if design.paired else labels[1]))
         clusters = (_renumbered(units[0]), _renumbered(units[1]), Clusters.of(of_real).numbered)
-        return cls(a, b, real, encode([*a, *b, *real]), clusters, members, design.paired)
+        return cls(a, b, real, clusters, members, design.paired)
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """The phones of all utterances: A's, B's, and those of real speech."""
+        return encode([*self.a, *self.b, *self.real])
 
     @property
     def ranges(self) -> tuple[slice, slice, slice]:
@@ -90,7 +94,7 @@ class Speech:
             how = "clips of the larger system were left out, and one was cut"
         # Without figures, which stand in the result: equal notes of several n can then be told as one.
         notes = (f"the systems differed in size and were made equal: {how}",)
-        return replace(cut, encoded=encode([*cut.a, *cut.b, *cut.real]), notes=notes)
+        return replace(cut, notes=notes)
 
     def _sizes(self, n: int) -> tuple[int, int]:
         """n-grams of A and of B."""

@@ -1,11 +1,10 @@
 """Rare n-grams of many draws, by tally: most types occur a few times, so that only a few pairs of counts are possible.
 
-What a type adds to a divergence from fixed real speech depends on how often a draw has it, 0 to 7, and on how often
-real speech has it. So types that have the same total and the same real count are one class, and of a class it is enough
-to know how many of its types a draw has v times. These tallies take a byte each, eight to an integer, and a table turns
-counts into them: at 1e6 phones and n = 5 that is ten times faster than a logarithm per type and draw.
+What a type adds to a divergence from fixed real speech depends on how often a draw has it and on how often real speech
+has it. So types that have the same total and the same real count are one class, and of a class it is enough to know how
+many of its types a draw has v times: comparing bytes and adding them up, where every type and draw took a logarithm.
 
-Letters: T types, K classes, U utterances, D draws, v a count in a draw.
+Letters: T types, U utterances, D draws, v a count in a draw.
 """
 
 from __future__ import annotations
@@ -17,76 +16,83 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_eval.incidence import Draws, Floats, Incidence
+from slm_eval.ngrams import Counts
 
-# Eight tallies of a byte: counts 0 to 7, and no more than 255 types are added up at a time.
-LARGEST, _AT_A_TIME = 7, 255
-_ONE_AT = np.uint64(1) << (np.uint64(8) * np.arange(8, dtype=np.uint64))
+# Counts that are tallied; and types that are added up at a time, so that their number fits a byte.
+LARGEST, _AT_A_TIME = 15, 255
 
 
 @dataclass(frozen=True, eq=False)
-class Tally:
-    """Rare types, ordered by class.
+class Class:
+    """Types that are equally frequent.
 
     Attributes:
         matrix: sparse (T, U), occurrences in the utterances that are drawn from, 8 bits.
-        totals: shape (K,), occurrences of a type of the class in all these utterances.
-        fixed: shape (K,), its occurrences in real speech.
-        starts: shape (K + 1,), where each class begins.
+        total: occurrences of each type in all these utterances.
+        fixed: its occurrences in real speech.
     """
 
     matrix: Any
-    totals: npt.NDArray[np.int64]
-    fixed: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.intp]
+    total: int
+    fixed: int
 
-    @classmethod
-    def of(cls, incidence: Incidence, rows: npt.NDArray[np.bool_], pool: slice, real: slice) -> Tally | None:
-        """Of the chosen types, each at most ``LARGEST`` times in the pool; None where there are none.
-
-        Args:
-            rows: shape (types,), mask.
-            pool, real: utterances.
-        """
-        if not rows.any():
-            return None
-        (group,) = incidence.groups(rows, (pool, real))
-        drawn, of_real = group.matrices
-        totals, fixed = (np.asarray(each.sum(axis=1, dtype=np.int64)).ravel() for each in (drawn, of_real))
-        order = np.lexsort((fixed, totals))
-        totals, fixed = totals[order], fixed[order]
-        first = np.flatnonzero(np.diff(totals, prepend=-1) | np.diff(fixed, prepend=-1))
-        return cls(drawn[order], totals[first], fixed[first], np.append(first, order.size))
-
-    def count(self, draws: Draws) -> npt.NDArray[np.int64]:
-        """How many types of each class a draw has v times: shape (K, D, 8), from zeros and ones of shape (U, D)."""
-        counts = self.matrix @ np.ascontiguousarray(draws, dtype=np.uint8)
-        found = np.zeros((self.totals.size, draws.shape[1], 8), dtype=np.int64)
-        for at, (start, stop) in enumerate(zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)):
-            for begin in range(start, stop, _AT_A_TIME):
-                part = counts[begin : min(begin + _AT_A_TIME, stop)]
-                packed = _ONE_AT.take(part, mode="clip").sum(axis=0)
-                found[at] += packed.astype("<u8").view(np.uint8).reshape(-1, 8)
+    def tally(self, draws: Draws) -> Counts:
+        """How many of the types a draw has v times: shape (total + 1, D), from zeros and ones of shape (U, D)."""
+        counts = self.matrix @ draws
+        found = np.zeros((self.total + 1, draws.shape[1]), dtype=np.int64)
+        for start in range(0, counts.shape[0], _AT_A_TIME):
+            part = counts[start : start + _AT_A_TIME]
+            for times in range(1, self.total + 1):
+                found[times] += np.add.reduce((part == times).view(np.uint8), axis=0, dtype=np.uint8)
+        found[0] = counts.shape[0] - found.sum(axis=0)
         return found
 
-    def overlaps(self, draws: Draws, sizes: tuple[Floats, Floats, float]) -> tuple[Floats, Floats]:
-        """sum phi(p, q) over the types (``incidence``): of what a draw has, and of what it leaves, with real speech.
 
-        Args:
-            draws: shape (U, D).
-            sizes: n-grams of each draw and of what it leaves, shape (D,), and of real speech; 0 means nothing.
-        """
-        drawn, left, real = np.maximum(sizes[0], 1)[:, None], np.maximum(sizes[1], 1)[:, None], sizes[2]
-        times = np.arange(8.0)
-        tallies = self.count(draws)
-        sums = np.zeros((2, draws.shape[1]))
-        for tally, total, fixed in zip(tallies, self.totals.tolist(), self.fixed.tolist(), strict=True):
-            q = fixed / real
-            sums[0] += (tally * _phi(times / drawn, q)).sum(axis=1)
-            sums[1] += (tally * _phi(np.maximum(total - times, 0) / left, q)).sum(axis=1)
-        return sums[0], sums[1]
+def classes(incidence: Incidence, rows: npt.NDArray[np.bool_], pool: slice, real: slice) -> list[Class]:
+    """The chosen types by class.
+
+    Args:
+        rows: shape (types,), mask of types that occur 1 to ``LARGEST`` times in the pool and in real speech.
+        pool, real: utterances.
+    """
+    if not rows.any():
+        return []
+    (group,) = incidence.groups(rows, (pool, real))
+    drawn, of_real = group.matrices
+    totals, fixed = (np.asarray(each.sum(axis=1, dtype=np.int64)).ravel() for each in (drawn, of_real))
+    order = np.lexsort((fixed, totals))
+    drawn, totals, fixed = drawn[order], totals[order], fixed[order]
+    starts = np.flatnonzero(np.diff(totals, prepend=-1) | np.diff(fixed, prepend=-1)).tolist()
+    return [
+        Class(drawn[start:stop], int(totals[start]), int(fixed[start]))
+        for start, stop in zip(starts, [*starts[1:], order.size], strict=True)
+    ]
 
 
-def _phi(p: Floats, q: float) -> Floats:
+def tallied_overlaps(found: list[Class], draws: Draws, sizes: tuple[Counts, Counts, int]) -> tuple[Floats, Floats]:
+    """sum phi(p, q) over types (``incidence``): of what a draw has, and of what it leaves, with real speech.
+
+    Args:
+        found: the types by class.
+        draws: shape (U, D), of zeros and ones.
+        sizes: n-grams of each draw and of what it leaves, shape (D,), and of real speech; 0 means nothing.
+    """
+    draws = np.ascontiguousarray(draws, dtype=np.uint8)
+    # By the count in real speech and by that in the draw, or in what it leaves; the totals do not matter any more.
+    drawn, left = np.zeros((2, LARGEST + 1, LARGEST + 1, draws.shape[1]), dtype=np.int64)
+    for each in found:
+        tally = each.tally(draws)
+        drawn[each.fixed, : each.total + 1] += tally
+        left[each.fixed, : each.total + 1] += tally[::-1]
+    times = np.arange(LARGEST + 1.0)
+    of_drawn, of_left = (
+        (tallies * _phi(times[:, None] / np.maximum(size, 1), times[:, None, None] / sizes[2])).sum(axis=(0, 1))
+        for tallies, size in ((drawn, sizes[0]), (left, sizes[1]))
+    )
+    return of_drawn, of_left
+
+
+def _phi(p: Floats, q: Floats) -> Floats:
     """(p+q) ln(p+q) - p ln p - q ln q."""
     from scipy.special import xlogy
 

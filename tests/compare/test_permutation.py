@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 
 from slm_eval.compare import permutation
 from slm_eval.compare.permutation import (
-    divergence_differences,
     divergence_of_labels,
     holm,
     label_sizes,
     p_value,
     paired_sums,
     shuffles,
-    size_slope,
     swaps,
     unpaired_differences,
 )
+from slm_eval.compare.pool import Pool
+from slm_eval.compare.tally import LARGEST
 from slm_eval.functional import pjsd
 from slm_eval.incidence import Incidence
 from slm_eval.ngrams import encode, window_keys
@@ -137,7 +137,7 @@ def test_divergence_differences_are_those_of_the_relabelled_corpora(n: int) -> N
     pool[0], real[0] = [0] * 300, [0] * 70_000
     pool[3] = [1]  # no bigrams
     members = random.integers(0, 2, (12, 70), dtype=np.uint8)
-    found = divergence_differences(incidence_of(pool + real, n), slice(0, 12), slice(12, 19), members)
+    found = Pool.of(incidence_of(pool + real, n), slice(0, 12), slice(12, 19)).differences(members)
     for draw in range(70):
         mine = [each for each, label in zip(pool, members[:, draw], strict=True) if label]
         other = [each for each, label in zip(pool, members[:, draw], strict=True) if not label]
@@ -148,11 +148,30 @@ def test_tallies_hold_more_than_a_byte_of_types() -> None:
     """600 types that occur once on either side are one class: all of them are in a draw, or none."""
     pool, real = [list(range(600)), [0] * 7 + [600], list(range(300)) * 7], [list(range(601))]
     members = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1]], dtype=np.uint8)
-    found = divergence_differences(incidence_of(pool + real, 1), slice(0, 3), slice(3, 4), members)
+    found = Pool.of(incidence_of(pool + real, 1), slice(0, 3), slice(3, 4)).differences(members)
     for draw in range(3):
         chosen = members[:, draw].astype(bool)
         groups = [[each for each, label in zip(pool, chosen, strict=True) if label == side] for side in (True, False)]
         assert found[draw] == pytest.approx(pjsd(groups[0], real, n=1) - pjsd(groups[1], real, n=1), abs=1e-12)
+
+
+def test_tallied_and_other_types_are_counted_alike() -> None:
+    """Types that occur 1 to LARGEST + 3 times on either side: in each draw, both divergences by brute force."""
+    random = rng()
+    largest = LARGEST + 3
+    grid = [(mine, other) for mine in range(1, largest + 1) for other in range(1, largest + 1)]
+    pool: Corpus = [[] for _ in range(9)]
+    for phone, (mine, _) in enumerate(grid):
+        for at in random.integers(0, 9, mine):
+            pool[at].append(phone)
+    pool.append([len(grid)] * 4)  # only in the pool
+    real = [[phone for phone, (_, other) in enumerate(grid) for _ in range(other)], [len(grid) + 1] * 9]
+    members = random.integers(0, 2, (10, 300), dtype=np.uint8)
+    first, second = Pool.of(incidence_of(pool + real, 1), slice(0, 10), slice(10, 12)).divergences(members)
+    for draw in (0, 1, 150, 255, 256, 299):
+        for found, label in ((first, 1), (second, 0)):
+            chosen = [each for each, mark in zip(pool, members[:, draw], strict=True) if mark == label]
+            assert found[draw] == pytest.approx(pjsd(chosen, real, n=1), abs=1e-13)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -171,7 +190,7 @@ def test_divergence_of_labels_is_that_of_both_groups(n: int) -> None:
 def test_divergences_are_undefined_where_a_label_has_no_ngram() -> None:
     incidence = incidence_of([[0, 1], [1], [0, 1, 1]], 2)
     members = np.array([[1, 0], [0, 1]], dtype=np.uint8)
-    assert np.isnan(divergence_differences(incidence, slice(0, 2), slice(2, 3), members)).all()
+    assert np.isnan(Pool.of(incidence, slice(0, 2), slice(2, 3)).differences(members)).all()
 
 
 def test_the_order_of_labellings_and_their_number_move_no_statistic() -> None:
@@ -226,9 +245,10 @@ def test_false_alarms_of_divergences_are_as_many_as_the_level_says() -> None:
         incidence = incidence_of(utterances, 2)
         pairs = swaps(16, 99, random)
         whole = np.concatenate((pairs, 1 - pairs))
-        found["paired"].append(p_value(divergence_differences(incidence, slice(0, 32), slice(32, 48), whole)))
+        both = Pool.of(incidence, slice(0, 32), slice(32, 48))
+        found["paired"].append(p_value(both.differences(whole)))
         groups = shuffles(16, 16, 99, random)
-        found["unpaired"].append(p_value(divergence_differences(incidence, slice(0, 32), slice(32, 48), groups)))
+        found["unpaired"].append(p_value(both.differences(groups)))
         found["against real"].append(p_value(divergence_of_labels(incidence, shuffles(24, 24, 99, random))))
     for p_values in found.values():
         false_alarms(p_values)
@@ -242,7 +262,7 @@ def test_another_source_is_told_apart() -> None:
         good = corpus(real, 40, 30, random)
         bad = corpus(real * 2 / 3 + other / 3, 40, 30, random)
         incidence = incidence_of(good + bad + corpus(real, 40, 30, random), 2)
-        found = divergence_differences(incidence, slice(0, 80), slice(80, 120), shuffles(40, 40, 99, random))
+        found = Pool.of(incidence, slice(0, 80), slice(80, 120)).differences(shuffles(40, 40, 99, random))
         assert found[0] < 0
         assert p_value(found) == 0.01
 
@@ -282,10 +302,10 @@ def test_slope_is_the_change_of_the_divergence_with_size() -> None:
     real = corpus(transitions, 100, 10, random)
     means = [np.mean([pjsd(corpus(transitions, size, 10, random), real, n=3) for _ in range(60)]) for size in (40, 60)]
     pool = corpus(transitions, 100, 10, random)
-    found = size_slope(incidence_of(pool + real, 3), slice(0, 100), slice(100, 200), random)
+    found = Pool.of(incidence_of(pool + real, 3), slice(0, 100), slice(100, 200)).size_slope(random)
     assert found == pytest.approx((means[1] - means[0]) / math.log(60 / 40), rel=0.15)
     one = incidence_of([[0, 1, 1], [1, 0, 1]], 2)
-    assert size_slope(one, slice(0, 1), slice(1, 2), random) == 0.0
+    assert Pool.of(one, slice(0, 1), slice(1, 2)).size_slope(random) == 0.0
 
 
 def test_utterances_of_very_different_length_leave_the_test_its_power() -> None:
@@ -299,11 +319,11 @@ def test_utterances_of_very_different_length_leave_the_test_its_power() -> None:
             [corpus(each, 1, length, random)[0] for length in lengths]
             for each in (real, real * 0.8 + other * 0.2, real)
         )
-        incidence = incidence_of(good + bad + reference, 2)
+        both = Pool.of(incidence_of(good + bad + reference, 2), slice(0, 40), slice(40, 60))
         members = shuffles(20, 20, 99, random)
-        plain = divergence_differences(incidence, slice(0, 40), slice(40, 60), members)
-        slope = size_slope(incidence, slice(0, 40), slice(40, 60), random)
-        n_first, n_second = label_sizes(incidence, slice(0, 40), members)
+        plain = both.differences(members)
+        slope = both.size_slope(random)
+        n_first, n_second = label_sizes(both.n_windows, members)
         found.append((p_value(plain) <= 0.05, p_value(plain - slope * np.log(n_first / n_second)) <= 0.05))
     raw, adjusted = np.mean(found, axis=0)
     assert raw < 0.5 < 0.65 < adjusted
