@@ -26,14 +26,14 @@ from model_zoo.cdslm.loss import DiffusionLoss, stratified_timesteps
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.cdslm.noise import generator, training_noise
 from model_zoo.cdslm.sampler import SamplerOptions
+from model_zoo.cut import CutOptions, cut
 from model_zoo.features import FeatureSpec, Normalizer, log_mel
 from model_zoo.generate import GenerateOptions, generate
 from model_zoo.made_speech.make import make_speech
 from model_zoo.vocoder.vocode import VocodeOptions, vocode
-from model_zoo.wavs import write_audio
 from slm_eval import DNSMOS, evaluate, pJSD
 from slm_eval.audio import read_audio, resample
-from slm_eval.corpus import load_corpus
+from slm_eval.corpus import Corpus, load_corpus
 from slm_eval.report.files import write_run
 from slm_eval.report.table import render
 from slm_eval.runner import RunOptions
@@ -80,10 +80,11 @@ def main(output: Path, speech: Path | None, hours: float, minutes: float) -> Non
 
 def run(speech: Path, output: Path, small: Small) -> None:
     """The whole loop; everything is written below ``output``."""
-    recordings = [heard(clip.path) for clip in load_corpus(speech).clips]
-    n_train = max(1, round(len(recordings) * (1 - HELD_OUT)))
-    checkpoint = train(recordings[:n_train], output, small)
-    n_clips = cut(recordings[n_train:], output, small)
+    clips = load_corpus(speech).clips
+    n_train = max(1, round(len(clips) * (1 - HELD_OUT)))
+    checkpoint = train([heard(clip.path) for clip in clips[:n_train]], output, small)
+    held_out = Corpus(str(speech), clips[n_train:])
+    cut(held_out, output, CutOptions(small.model.context_seconds, small.model.target_seconds, small.clips))
     options = GenerateOptions(SamplerOptions(steps=50, guidance=2.0), progress=True)
     generate(checkpoint, output / "contexts", output / "generated", options)
     vocode(output / "real", output / "vocoded", VocodeOptions(progress=True))
@@ -91,7 +92,7 @@ def run(speech: Path, output: Path, small: Small) -> None:
         metrics = [pJSD(n=(1, 2, 3), recognizer="pocketsphinx"), DNSMOS()]
         evaluation = evaluate(output / name, output / "real", metrics, RunOptions(progress=True))
         write_run(evaluation, output / f"run-{name}")
-        click.echo(f"\n{name}: {n_clips} clips\n\n{render(evaluation)}")
+        click.echo(f"\n{name}\n\n{render(evaluation)}")
 
 
 def heard(path: Path) -> np.ndarray:
@@ -146,20 +147,6 @@ def windows(mels: list[Tensor], small: Small, step: int) -> tuple[Tensor, Tensor
         chosen.append(recording[start : start + n_context + n_target])
     batch = torch.stack(chosen)
     return batch[:, :n_context], batch[:, n_context:]
-
-
-def cut(recordings: list[np.ndarray], output: Path, small: Small) -> int:
-    """Cut recordings into contexts and what was really said after them; how many."""
-    n_context, n_target = (frames * SPEC.hop for frames in small.window)
-    n = 0
-    for recording in recordings:
-        for start in range(0, len(recording) - n_context - n_target + 1, n_context + n_target):
-            if n < small.clips:
-                middle = start + n_context
-                write_audio(output / "contexts" / f"{n:03d}.wav", recording[start:middle], SPEC.sample_rate)
-                write_audio(output / "real" / f"{n:03d}.wav", recording[middle : middle + n_target], SPEC.sample_rate)
-                n += 1
-    return n
 
 
 if __name__ == "__main__":

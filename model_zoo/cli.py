@@ -40,6 +40,39 @@ def make_speech(output: Path, hours: float, minutes: float, seed: int, workers: 
     click.echo(f"{len(lines)} recordings, {seconds / 3600:.2f} h, in {output}")
 
 
+@main.command("filter")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of kept.jsonl.")
+@click.option("--min-seconds", default=300.0, show_default=True, help="Of a recording.")
+@click.option("--max-seconds", type=float, help="Of a recording.")
+@click.option("--language", default="en", show_default=True, help="Asked for where there are tags.")
+@click.option("--min-share", default=0.99, show_default=True, help="Of the speech that is in that language.")
+@click.option("--tags", type=click.Path(path_type=Path), help='JSONL: {"id" or "path", "language_shares": {...}}.')
+@click.option("--whisper", metavar="MODEL", help="Hear languages by it: openai/whisper-large-v3, or a folder.")
+@click.option("--device", default="auto", show_default=True, help="Of Whisper: auto, cpu or cuda:0.")
+def filter_command(
+    sources: tuple[Path, ...], output: Path, tags: Path | None, whisper: str | None, device: str, **options: Any
+) -> None:
+    """Choose the recordings to train on: by length, and by language with --tags or --whisper.
+
+    Writes kept.jsonl, which slm-zoo prepare takes, and dropped.jsonl with the reasons.
+    """
+    from model_zoo.data.filters import FilterOptions, filter_speech
+    from model_zoo.data.tags import LanguageTagger, ManifestTagger
+    from model_zoo.data.whisper import WhisperTagger, load_detector
+    from slm_eval.errors import UsageError
+
+    if tags is not None and whisper is not None:
+        raise UsageError("languages come from --tags or from --whisper, not from both; leave one out")
+    tagger: LanguageTagger | None = ManifestTagger(tags) if tags is not None else None
+    if whisper is not None:
+        tagger = WhisperTagger(load_detector(whisper, device), whisper)
+    done = filter_speech(sources, output, FilterOptions(**options, progress=True), tagger)
+    _say_failures(done.dropped, output / "dropped.jsonl")
+    hours = sum(done.kept.values()) / 3600
+    click.echo(f"{output / 'kept.jsonl'}: {len(done.kept)} kept, {hours:.2f} h; {len(done.dropped)} dropped")
+
+
 @main.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the shards.")
@@ -197,6 +230,28 @@ def plan(
 
 
 @main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for contexts/ and real/.")
+@click.option("--context-seconds", default=10.0, show_default=True, help="That a model hears.")
+@click.option("--seconds", default=30.0, show_default=True, help="That follow.")
+@click.option("--clips", type=click.IntRange(min=1), help="At most, of as many recordings as there are; default: all.")
+@click.option("--held-out", type=click.Path(path_type=Path), metavar="SHARDS", help="Only its validation recordings.")
+def cut(source: Path, output: Path, **options: Any) -> None:
+    """Cut recordings into contexts and what was really said after each: what sampling needs, and scoring compares with.
+
+    SOURCE is speech in any form that slm-eval run takes.
+    """
+    from model_zoo.cut import CutOptions
+    from model_zoo.cut import cut as run
+
+    done = run(source, output, CutOptions(**options, progress=True))
+    _say_failures(done.failed, output)
+    click.echo(f"{len(done.written)} clips cut into {output}, {len(done.kept)} were there already")
+    if done.failed:
+        sys.exit(1)
+
+
+@main.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("contexts", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the continuations.")
@@ -231,3 +286,39 @@ def sample(checkpoint: Path, contexts: Path, output: Path, compile: bool, **opti
     click.echo(f"{len(done.written)} continuations written to {output}, {len(done.kept)} were there already")
     if done.failed:
         sys.exit(1)
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:0; torchrun's take one GPU each.")
+def train(config: Path, overrides: tuple[str, ...], output: Path, device: str) -> None:
+    """Train a CD-SLM, or go on with a run that was stopped.
+
+    CONFIG is YAML, see model_zoo/configs; KEY=VALUE with dots wins over it: data.shards=DIR steps=2000. On several
+    GPUs: torchrun --nproc-per-node 8 -m model_zoo train CONFIG -o DIR. SIGTERM and Ctrl-C save what was reached; the
+    same command continues.
+    """
+    from model_zoo.train import train
+    from model_zoo.training.config import load_config
+
+    result = train(load_config(config, overrides), output, device)
+    if result is None:
+        click.echo(f"stopped and saved in {output}; the same command continues", err=True)
+        return
+    click.echo(f"{output / 'model.safetensors'}: loss {result['loss']:.5f} after {result['steps']} steps")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
+@click.option("--step", type=int, help="Of which checkpoint; by default the latest.")
+def export(run: Path, output: Path, step: int | None) -> None:
+    """The model of a checkpoint, as one file for `slm-zoo sample`.
+
+    RUN is the folder of a training, which may be under way, on any number of GPUs.
+    """
+    from model_zoo.training.export import export
+
+    click.echo(f"wrote {output}: step {export(run, output, step)}")
