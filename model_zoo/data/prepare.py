@@ -14,7 +14,6 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,16 +34,15 @@ from model_zoo.data.shards import (
     write_index,
     write_shard,
 )  # fmt: skip
+from model_zoo.data.sources import Source, collect, lengths
 from model_zoo.data.work import Answer, Job, work
 from model_zoo.features import FeatureSpec
-from slm_eval.audio import RESAMPLER, duration
-from slm_eval.corpus import load_corpus
+from slm_eval.audio import RESAMPLER
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.fetching.filelock import exclusive
 from slm_eval.report.files import dump, write_whole
 
 _CLAIM = "prepare.json"
-_HEADERS_AT_ONCE = 16  # threads that ask files for their length
 
 
 @dataclass(frozen=True)
@@ -67,17 +65,6 @@ class PrepareOptions:
             raise UsageError(f"the share for validation is between 0 and 1, got {self.validation}")
         if not self.shard_hours > 0 or (self.workers or 0) < 0:
             raise UsageError(f"shard hours are above 0, workers at least 0, got {self.shard_hours} and {self.workers}")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A recording that was asked for."""
-
-    id: str
-    group: str
-    path: Path
-    start: float | None
-    end: float | None
 
 
 @dataclass(frozen=True)
@@ -131,38 +118,6 @@ def prepare(sources: Sequence[str | Path], output: Path, options: PrepareOptions
         write_index(output, options.features, split, len(tables), failed)
         shutil.rmtree(output / "parts")
     return Prepared(MelShards.open(output), added, failed)
-
-
-def collect(sources: Sequence[str | Path]) -> list[Source]:
-    """Recordings of all sources in the order of their ids.
-
-    Raises:
-        UsageError: a source cannot be read, is no audio, or two sources share an id.
-    """
-    found: dict[str, tuple[Source, str]] = {}
-    for source in sources:
-        corpus = load_corpus(source)
-        if not corpus.has_audio:
-            raise UsageError(f"{corpus.path} is ready-made phones; shards are made of speech")
-        path = Path(source)
-        root = path if path.is_dir() else path.parent
-        for clip in corpus.clips:
-            assert clip.path is not None
-            if clip.id in found:
-                raise UsageError(
-                    f"{clip.id!r} is in {found[clip.id][1]} and in {source}; prepare the folder that holds both, or "
-                    "give one manifest with ids of your own"
-                )
-            group = clip.speaker or _folder(clip.path, root)
-            found[clip.id] = (Source(clip.id, group, clip.path, clip.start, clip.end), str(source))
-    return [found[clip_id][0] for clip_id in sorted(found)]
-
-
-def _folder(path: Path, root: Path) -> str:
-    """The folder of a file below its root, the root's own name before it: the same on every machine."""
-    below = Path(os.path.relpath(path.parent, root)).as_posix()
-    name = (root.resolve().name + ("" if below == "." else f"/{below}")) or "."
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def split_of(recording_id: str, options: PrepareOptions) -> Split:
@@ -279,7 +234,7 @@ def _shards(
     todo: list[Source], splits: dict[str, Split], output: Path, options: PrepareOptions
 ) -> Iterator[tuple[list[Source], dict[str, Any]]]:
     """Hear what is to be done; shard by shard, in order, the recordings whose parts are there and those that failed."""
-    seconds = _lengths(todo)
+    seconds = lengths(todo)
     plan = _plan(todo, seconds, options.shard_hours * 3600)
     for part in (part_path(output, each.id) for each in todo):
         if part.exists() and read_part(part) is None:
@@ -307,13 +262,6 @@ def _account(answer: Answer, failures: dict[str, Any], bar: tqdm) -> None:
     if answer.reason is not None:
         failures[answer.id] = {"reason": answer.reason, "error": answer.error}
         bar.set_postfix_str(f"{len(failures)} failed")
-
-
-def _lengths(todo: list[Source]) -> dict[str, float]:
-    """Seconds that the files' headers promise, by id."""
-    with ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
-        lengths = pool.map(lambda each: duration(each.path, each.start, each.end), todo)
-        return dict(zip((each.id for each in todo), lengths, strict=True))
 
 
 def _plan(todo: list[Source], seconds: dict[str, float], most: float) -> list[list[Source]]:

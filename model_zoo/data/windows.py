@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
+from model_zoo.cdslm.config import ModelConfig
 from model_zoo.cdslm.noise import generator
 from model_zoo.cdslm.validation import ValidationClip
 from model_zoo.data.shards import MelShards, Recording, Split
@@ -76,6 +77,13 @@ class Windows:
         self._begins = _before([each.frames for each in self.recordings])
         self._track_begins = _before([sum(each.frames for each in track) for track, _ in tracks])
         self._numbers = _before([count for _, count in tracks])
+
+    @classmethod
+    def of(cls, shards: MelShards, split: Split, model: ModelConfig, seed: int = 0, short: Short = "join") -> Windows:
+        """Windows as long as a model hears and continues; see the class."""
+        rate = shards.spec.frame_rate
+        context, target = (round(each * rate) for each in (model.context_seconds, model.target_seconds))
+        return cls(shards, split, context, target, seed, short)
 
     @property
     def frames(self) -> int:

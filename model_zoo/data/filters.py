@@ -1,0 +1,182 @@
+"""Which recordings are trained on: those long enough, and in the language wanted (section 3.1 of the paper).
+
+A step of its own before ``slm-zoo prepare``, which takes the manifest that it writes:
+
+    DIR/kept.jsonl      {"id", "path", "speaker"[, "start", "end"], "seconds"}: what passed
+    DIR/dropped.jsonl   {"id", "path", "why"}: what did not
+    DIR/tags.jsonl      {"id", "path", "language_shares", "speech_seconds", "tagger"}: grows as recordings are heard, so
+                        that a command that was stopped goes on; may be given as tags again
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from model_zoo.data.sources import Source, collect, lengths
+from model_zoo.data.tags import LanguageTagger, NotTaggedError, Tags
+from slm_eval.audio import AudioError
+from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.report.files import dump, write_jsonl
+
+
+@dataclass(frozen=True)
+class FilterOptions:
+    """What passes.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+
+    min_seconds: float = 300.0  # [paper] recordings over 5 min
+    max_seconds: float | None = None
+    language: str = "en"  # [paper]
+    min_share: float = 0.99  # [paper] of the speech that is in that language
+    progress: bool = False  # a bar on stderr
+
+    def __post_init__(self) -> None:
+        if self.min_seconds < 0 or (self.max_seconds is not None and self.max_seconds < self.min_seconds):
+            raise UsageError(f"0 <= min seconds <= max seconds, got {self.min_seconds:g} and {self.max_seconds}")
+        if not 0 <= self.min_share <= 1:
+            raise UsageError(f"a share is 0 to 1, got {self.min_share:g}")
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What ``filter_speech`` decided, by id."""
+
+    kept: dict[str, float]  # seconds
+    dropped: dict[str, str]  # why
+
+
+def filter_speech(
+    sources: Sequence[str | Path], output: Path, options: FilterOptions, tagger: LanguageTagger | None
+) -> Filtered:
+    """Write which recordings pass and why the others do not.
+
+    Args:
+        sources: folders, lists or manifests, as ``slm-zoo prepare`` takes them.
+        tagger: finds languages; None: any language passes.
+
+    Raises:
+        UsageError: a source cannot be read, or the folder holds tags of another tagger.
+        SlmEvalError: the folder cannot be written.
+    """
+    recordings = collect(sources)
+    seconds = lengths(recordings)
+    dropped = {each.id: why for each in recordings if (why := _wrong_length(seconds[each.id], options))}
+    if tagger is not None:
+        todo = [each for each in recordings if each.id not in dropped]
+        dropped |= _wrong_language(todo, output / "tags.jsonl", options, tagger)
+    kept = {each.id: seconds[each.id] for each in recordings if each.id not in dropped}
+    write_jsonl(output / "dropped.jsonl", (_dropped(each, dropped) for each in recordings if each.id in dropped))
+    write_jsonl(output / "kept.jsonl", (_kept(each, kept[each.id]) for each in recordings if each.id in kept))
+    return Filtered(kept, dropped)
+
+
+def _wrong_length(seconds: float, options: FilterOptions) -> str | None:
+    if seconds == 0:
+        return "its length cannot be read"
+    if seconds < options.min_seconds:
+        return f"{seconds:.1f} s, shorter than {options.min_seconds:g} s"
+    if options.max_seconds is not None and seconds > options.max_seconds:
+        return f"{seconds:.1f} s, longer than {options.max_seconds:g} s"
+    return None
+
+
+def _wrong_language(
+    recordings: list[Source], path: Path, options: FilterOptions, tagger: LanguageTagger
+) -> dict[str, str]:
+    """Why recordings do not pass, by id."""
+    tags = _read_tags(path, tagger)
+    dropped: dict[str, str] = {}
+    bar = tqdm(recordings, desc="tagging", unit="recording", disable=not options.progress)
+    with _journal(path, tags.values()) as journal, bar:
+        for each in bar:
+            try:
+                if each.id not in tags:
+                    tags[each.id] = _line(each, tagger.tag(each), tagger)
+                    _append(journal, path, tags[each.id])
+                why = _not_enough(tags[each.id], options)
+            except AudioError as error:
+                why = f"{error.code}: {error.message}"
+            except NotTaggedError as error:
+                why = f"no tags: {error}"
+            if why is not None:
+                dropped[each.id] = why
+    return dropped
+
+
+def _not_enough(line: dict[str, Any], options: FilterOptions) -> str | None:
+    shares = line["language_shares"]
+    share = shares.get(options.language, 0.0)
+    if share >= options.min_share:
+        return None
+    if not shares:
+        return "no speech was heard"
+    others = ", ".join(f"{language} {value:.4f}" for language, value in list(shares.items())[:3])
+    return f"{share:.4f} of the speech is {options.language}, less than {options.min_share:g} ({others})"
+
+
+def _line(source: Source, tags: Tags, tagger: LanguageTagger) -> dict[str, Any]:
+    return {
+        "id": source.id,
+        "path": str(source.path.resolve()),
+        "language_shares": {language: round(share, 6) for language, share in tags.shares.items()},
+        "speech_seconds": tags.speech_seconds,
+        "tagger": tagger.name,
+    }
+
+
+def _read_tags(path: Path, tagger: LanguageTagger) -> dict[str, dict[str, Any]]:
+    """Lines of an earlier call; one that was cut off by a kill is left out.
+
+    Raises:
+        UsageError: they are of another tagger.
+    """
+    if not path.exists():
+        return {}
+    tags: dict[str, dict[str, Any]] = {}
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for line in lines[:-1]:  # behind the last line break there is nothing, or half a line
+        entry = json.loads(line)
+        if entry.get("tagger") != tagger.name:
+            raise UsageError(
+                f"{path} holds tags of {entry.get('tagger')}, not of {tagger.name}; choose another folder, or give "
+                "them by --tags"
+            )
+        tags[entry["id"]] = entry
+    return tags
+
+
+@contextmanager
+def _journal(path: Path, lines: Any) -> Iterator[TextIO]:
+    """The file of tags, without half lines, open for more."""
+    write_jsonl(path, lines)
+    with path.open("a", encoding="utf-8") as file:
+        yield file
+
+
+def _append(journal: TextIO, path: Path, line: dict[str, Any]) -> None:
+    try:
+        journal.write(dump(line) + "\n")
+        journal.flush()
+    except OSError as error:
+        raise SlmEvalError(f"cannot write {path}: {error.strerror}; make room or choose another --output") from error
+
+
+def _dropped(source: Source, why: dict[str, str]) -> dict[str, Any]:
+    return {"id": source.id, "path": str(source.path.resolve()), "why": why[source.id]}
+
+
+def _kept(source: Source, seconds: float) -> dict[str, Any]:
+    """A line of a manifest. Its speaker is the group, so that what may be joined stays the same."""
+    line: dict[str, Any] = {"id": source.id, "path": str(source.path.resolve()), "speaker": source.group}
+    line |= {name: value for name in ("start", "end") if (value := getattr(source, name)) is not None}
+    return {**line, "seconds": round(seconds, 3)}
