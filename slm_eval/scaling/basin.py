@@ -13,6 +13,7 @@ import numpy as np
 from slm_eval.scaling.levenberg import Floats, Residuals, huber
 
 ITERATIONS = 2_000
+FIRST = np.array([0])
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def basin_hopping(
     from scipy.optimize import basinhopping
 
     def objective(theta: Floats) -> tuple[float, Floats]:
-        r, jacobian = (each[0] for each in residuals(theta[None]))
+        r, jacobian = (each[0] for each in residuals(theta[None], FIRST))
         slope = weights * np.clip(r, -delta, delta)
         return float(weights @ huber(r, delta)) / delta**2, jacobian @ slope / delta**2
 

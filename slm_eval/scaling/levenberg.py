@@ -1,7 +1,7 @@
 """Many small robust least-squares problems at once: Levenberg-Marquardt on Huber loss, with bounds.
 
 Each problem minimises sum_i w_i Huber(r_i(theta); delta). Problems differ in where they start (to find the best of
-several minima) or in their weights (a bootstrap), and share the data, so that one numpy call serves all of them.
+several minima) or in their weights or data (a bootstrap), and one numpy call serves all of them.
 
 The Huber loss enters by iteratively reweighted least squares: a residual beyond delta weighs delta / |r|, which makes
 the quadratic model an upper bound of the loss. Steps are accepted only where the objective itself falls.
@@ -17,15 +17,19 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# theta (B, P) -> residuals (B, n) and their derivatives (B, P, n). Problem b of the batch has the weights of row b.
-Residuals = Callable[[Floats], tuple[Floats, Floats]]
-# theta (B, P), weights (B, n) -> theta with its linear parameters at their best, the others as they are.
-Projection = Callable[[Floats, Floats], Floats]
+Which = npt.NDArray[np.intp]
+# theta (B, P), which problem each row is (B,) -> residuals (B, n) and their derivatives (B, P, n).
+Residuals = Callable[[Floats, Which], tuple[Floats, Floats]]
+# theta, which, weights (B, n) -> theta with its linear parameters at their best, the others as they are.
+Projection = Callable[[Floats, Which, Floats], Floats]
 
 # A problem is solved where its quadratic model promises to lower the objective by less than this share of it, or
 # where its residuals are rounding. The promise is the same in any parametrisation.
 PROMISE = 1e-10
 ROUNDING = 1e-13
+# With so much damping a step that does not help is rounding: no step will.
+HOPELESS = 1e12
+MAX_ITERATIONS = 400
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ def minimise(
     weights: Floats,
     delta: float,
     *,
-    max_iterations: int = 300,
+    which: Which | None = None,
+    max_iterations: int = MAX_ITERATIONS,
     project: Projection | None = None,
 ) -> Minima:
     """The minimum that each start leads to.
@@ -62,56 +67,53 @@ def minimise(
         residuals: of a batch of parameters.
         start: (B, P). Clipped to the bounds.
         lower, upper: (P,), infinite where a parameter is free.
-        weights: (B, n) or (1, n), not negative.
+        weights: (K, n) of K problems, not negative.
         delta: where the loss turns from quadratic to linear, in units of the residuals.
+        which: (B,), the problem of each start; None where start b is of problem b.
         max_iterations: after these, what has not converged is given as it is, and says so.
         project: called on every trial step, for residuals that are linear in some parameters. Where these are nearly
             exchangeable with the others, a path along the valley's floor takes tens of steps and not thousands.
     """
+    which = np.arange(len(start)) if which is None else which
     theta = np.clip(start, lower, upper)
-    n_problems = len(theta)
-    weights = np.broadcast_to(weights, (n_problems, weights.shape[1]))
     if project is not None:
-        theta = np.clip(project(theta, weights), lower, upper)
-    objective = np.empty(n_problems)
-    converged = np.zeros(n_problems, dtype=bool)
+        theta = np.clip(project(theta, which, weights[which]), lower, upper)
+    objective, converged = np.empty(len(theta)), np.zeros(len(theta), dtype=bool)
 
-    active = np.arange(n_problems)
-    now, w = theta.copy(), weights
-    r, jacobian = residuals(now)
-    value = (w * huber(r, delta)).sum(axis=1)
-    damping = np.full(n_problems, 1e-2)
-    floor = ROUNDING**2 * w.sum(axis=1)
+    def evaluate(theta: Floats, which: Which, w: Floats) -> tuple[Floats, Floats, Floats]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            r, jacobian = residuals(theta, which)
+            return r, jacobian, (w * huber(r, delta)).sum(axis=1)
+
+    # Of the problems still running: their place, which they are, parameters, weights, damping, and what follows.
+    place, now, w, damping = np.arange(len(theta)), theta.copy(), weights[which], np.full(len(theta), 1e-2)
+    r, jacobian, value = evaluate(now, which, w)
     iteration = 0
-    while active.size and iteration < max_iterations:
+    while place.size and iteration < max_iterations:
         iteration += 1
         hessian, gradient = _normal_equations(jacobian, r, w, delta)
         _hold_at_bounds(hessian, gradient, now, lower, upper)
-        newton = _solve(hessian, gradient, np.full(len(now), 1e-12))
-        done = (newton * gradient).sum(axis=1) / 2 <= PROMISE * value + floor
-        # No step of any size helps: rounding.
-        stuck = damping > 1e12
-        ended = done | stuck
+        promise = (_solve(hessian, gradient, 1e-12) * gradient).sum(axis=1) / 2
+        solved = promise <= PROMISE * value + ROUNDING**2 * w.sum(axis=1)
+        ended = solved | (damping > HOPELESS)
         if ended.any():
-            theta[active[ended]], objective[active[ended]] = now[ended], value[ended]
-            converged[active[ended]] = done[ended]
-            keep = ~ended
-            active, now, w, floor = active[keep], now[keep], w[keep], floor[keep]
-            r, jacobian, value, damping = r[keep], jacobian[keep], value[keep], damping[keep]
-            hessian, gradient = hessian[keep], gradient[keep]
-            if not active.size:
-                break
-        trial = np.clip(now - _solve(hessian, gradient, damping), lower, upper)
+            theta[place[ended]], objective[place[ended]], converged[place[ended]] = (
+                now[ended],
+                value[ended],
+                solved[ended],
+            )
+            place, which, now, w, damping, r, jacobian, value, hessian, gradient = (
+                each[~ended] for each in (place, which, now, w, damping, r, jacobian, value, hessian, gradient)
+            )
+        trial = np.clip(now - _solve(hessian, gradient, damping[:, None, None]), lower, upper)
         if project is not None:
-            trial = np.clip(project(trial, w), lower, upper)
-        with np.errstate(over="ignore", invalid="ignore"):
-            trial_r, trial_jacobian = residuals(trial)
-            trial_value = (w * huber(trial_r, delta)).sum(axis=1)
+            trial = np.clip(project(trial, which, w), lower, upper)
+        trial_r, trial_jacobian, trial_value = evaluate(trial, which, w)
         better = trial_value < value  # not where it is NaN
-        now[better], value[better] = trial[better], trial_value[better]
-        r[better], jacobian[better] = trial_r[better], trial_jacobian[better]
+        now[better], r[better], jacobian[better] = trial[better], trial_r[better], trial_jacobian[better]
+        value[better] = trial_value[better]
         damping = np.where(better, np.maximum(damping / 5, 1e-10), damping * 4)
-    theta[active], objective[active] = now, value
+    theta[place], objective[place] = now, value
     return Minima(theta, objective, converged, iteration)
 
 
@@ -131,12 +133,12 @@ def _hold_at_bounds(hessian: Floats, gradient: Floats, theta: Floats, lower: Flo
     hessian[problem, parameter, parameter] = 1
 
 
-def _solve(hessian: Floats, gradient: Floats, damping: Floats) -> Floats:
+def _solve(hessian: Floats, gradient: Floats, damping: Floats | float) -> Floats:
     """(H + damping diag H)^-1 g in units in which the diagonal of H is 1."""
     diagonal = np.einsum("bpp->bp", hessian)
     # A parameter that does nothing has a diagonal of 0, and no step.
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     scaled = hessian / (scale[:, :, None] * scale[:, None, :])
     identity = np.eye(hessian.shape[1])
-    step = np.linalg.solve(scaled + (damping[:, None, None] + 1e-14) * identity, (gradient / scale)[:, :, None])
+    step = np.linalg.solve(scaled + (damping + 1e-14) * identity, (gradient / scale)[:, :, None])
     return step[:, :, 0] / scale

@@ -21,9 +21,9 @@ import math
 import numpy as np
 
 from slm_eval.scaling.law import MetricLaw
-from slm_eval.scaling.levenberg import Floats
+from slm_eval.scaling.levenberg import Floats, Which
 from slm_eval.scaling.points import Points
-from slm_eval.scaling.surface import EXPONENTS, GAMMA, GRID_EXPONENTS
+from slm_eval.scaling.surface import EXPONENTS, GAMMA, GRID_EXPONENTS, of_problems
 
 # Beyond these a sigmoid is an exponential to 0.03 %, and a logit per factor e of X is flat or a step.
 CENTRE = (-8.0, 8.0)
@@ -43,24 +43,30 @@ class MetricSurface:
         limits: what the metric can be at all: low and high stay within.
         delta: of the Huber loss.
         middle: means of ln N and ln D to centre on; None takes those of the points.
+        values: metrics (K, n) of K problems instead of those of the points.
     """
 
     names: tuple[str, ...] = ("low", "high", "centre", "slope", "share", "alpha", "beta", "gamma")
 
     def __init__(
-        self, points: Points, limits: tuple[float, float], delta: float, middle: tuple[float, float] | None = None
+        self,
+        points: Points,
+        limits: tuple[float, float],
+        delta: float,
+        middle: tuple[float, float] | None = None,
+        values: Floats | None = None,
     ) -> None:
         n, d = np.log(points.N), np.log(points.D)
         self.middle = (float(n.mean()), float(d.mean())) if middle is None else middle
         self.n, self.d = n - self.middle[0], d - self.middle[1]
-        self.metric = points.value
+        self.metric = points.value[None] if values is None else values
         self.delta = delta
         exponents = (EXPONENTS, EXPONENTS, GAMMA)
         free = (-math.inf, math.inf)
         self.lower, self.upper = np.array([limits, limits, CENTRE, LOG_SLOPE, free, *exponents]).T
 
-    def residuals(self, theta: Floats) -> tuple[Floats, Floats]:
-        """Fitted over measured metric, less 1 (B, n), and derivatives (B, 8, n), of parameters (B, 8)."""
+    def residuals(self, theta: Floats, which: Which) -> tuple[Floats, Floats]:
+        """Fitted over measured metric, less 1 (B, n), and derivatives (B, 8, n), of parameters (B, 8) of problems."""
         low, high, centre, log_slope, omega, alpha, beta, gamma = (theta[:, i, None] for i in range(8))
         N_term = -np.logaddexp(0, -omega) - alpha * self.n
         log_x = np.logaddexp(N_term, -np.logaddexp(0, omega) - beta * self.d)
@@ -69,8 +75,9 @@ class MetricSurface:
         bend, by_gamma = box_cox(log_x, gamma)
         s = sigmoid(centre + slope * bend)
         jacobian = np.empty((len(theta), 8, self.n.size))
-        jacobian[:, 0] = (1 - s) / self.metric
-        jacobian[:, 1] = s / self.metric
+        metric = of_problems(self.metric, which)
+        jacobian[:, 0] = (1 - s) / metric
+        jacobian[:, 1] = s / metric
         jacobian[:, 2] = (high - low) * s * jacobian[:, 0]
         jacobian[:, 3] = jacobian[:, 2] * slope * bend
         by_log_x = jacobian[:, 2] * slope * np.exp(gamma * log_x)
@@ -80,10 +87,10 @@ class MetricSurface:
         jacobian[:, 7] = jacobian[:, 2] * slope * by_gamma
         return low * jacobian[:, 0] + high * jacobian[:, 1] - 1, jacobian
 
-    def project(self, theta: Floats, weights: Floats) -> Floats:
+    def project(self, theta: Floats, which: Which, weights: Floats) -> Floats:
         """theta (B, 8) with the low and high that fit best within their limits, by reweighted least squares."""
         theta = theta.copy()
-        residual, jacobian = self.residuals(theta)
+        residual, jacobian = self.residuals(theta, which)
         by_low, by_high = jacobian[:, 0], jacobian[:, 1]
         for _ in range(3):
             w = weights * (self.delta / np.maximum(np.abs(residual), self.delta))
@@ -124,8 +131,8 @@ class MetricSurface:
         s = sigmoid(centre + slope * np.expm1(bend * log_x) / bend).reshape(-1, self.n.size)
 
         inverse = (weights / self.metric**2).T
-        one, one_y, y_y = inverse.sum(axis=0), self.metric @ inverse, weights.sum(axis=1)
-        s_one, s_s, s_y = s @ inverse, s**2 @ inverse, s @ (self.metric[:, None] * inverse)
+        one, one_y, y_y = inverse.sum(axis=0), (self.metric.T * inverse).sum(axis=0), weights.sum(axis=1)
+        s_one, s_s, s_y = s @ inverse, s**2 @ inverse, s @ (self.metric.T * inverse)
         with np.errstate(divide="ignore", invalid="ignore"):
             rise = (one * s_y - s_one * one_y) / (one * s_s - s_one**2)
             low = (one_y - rise * s_one) / one
@@ -145,6 +152,13 @@ class MetricSurface:
         A = math.exp(log_scale - np.logaddexp(0, -omega) + alpha * self.middle[0])
         B = math.exp(log_scale - np.logaddexp(0, omega) + beta * self.middle[1])
         return MetricLaw(low, high, centre - math.exp(log_slope) / gamma, A, B, alpha, beta, gamma)
+
+    def theta(self, law: MetricLaw) -> Floats:
+        """The parameters (8,) of a law."""
+        omega, alpha, beta = self.level_sets(law.A, law.B, law.alpha, law.beta)
+        N_term = math.log(law.A) - law.alpha * self.middle[0]
+        inner = math.exp(law.gamma * (N_term + np.logaddexp(0, -omega)))
+        return np.array([law.low, law.high, law.c + inner, math.log(law.gamma * inner), omega, alpha, beta, law.gamma])
 
     def level_sets(self, A: float, B: float, alpha: float, beta: float) -> Floats:
         """(omega, alpha, beta) of a law with these coefficients: the sizes that it holds equal."""

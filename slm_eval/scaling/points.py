@@ -25,6 +25,7 @@ class Points:
         weights: shape (n,), mean weight of its runs: seeds do not make a point weigh more.
         runs: shape (n,), how many runs were averaged.
         notes: sentences on what was found: rows that repeat others.
+        point_of_run, value_of_run, weight_of_run: shape (R,), the runs behind the means.
     """
 
     N: Floats
@@ -33,6 +34,9 @@ class Points:
     weights: Floats
     runs: npt.NDArray[np.intp]
     notes: tuple[str, ...]
+    point_of_run: npt.NDArray[np.intp]
+    value_of_run: Floats
+    weight_of_run: Floats
 
     @property
     def n(self) -> int:
@@ -50,12 +54,9 @@ def gather(
     Raises:
         UsageError: lengths differ, nothing came, or an entry is not a finite number above 0 (weights: 0 leaves out).
     """
-    columns = {"N": N, "D": D, what: value, "weights": np.ones(np.size(N)) if weights is None else weights}
-    arrays = {name: _column(name, column, may_be_zero=name == "weights") for name, column in columns.items()}
-    lengths = {name: array.size for name, array in arrays.items()}
-    if len(set(lengths.values())) > 1:
-        raise UsageError("columns of runs differ in length: " + ", ".join(f"{size} {k}" for k, size in lengths.items()))
-    rows = np.stack([arrays["N"], arrays["D"], arrays[what], arrays["weights"]], axis=1)
+    weights = np.ones(np.size(N)) if weights is None else weights
+    N, D, value, weights = columns(**{"N": N, "D": D, what: value, "weights": weights}, may_be_zero="weights")
+    rows = np.stack([N, D, value, weights], axis=1)
     rows = rows[rows[:, 3] > 0]
     if not len(rows):
         raise UsageError("there are no runs to fit a law to")
@@ -74,7 +75,8 @@ def gather(
     weight = np.bincount(point, rows[:, 3])
     mean = np.bincount(point, rows[:, 2] * rows[:, 3]) / weight
     sizes = rows[np.sort(first)]
-    return Points(sizes[:, 0], sizes[:, 1], mean, weight / runs, runs, tuple(notes))
+    of_runs = point, rows[:, 2], rows[:, 3]
+    return Points(sizes[:, 0], sizes[:, 1], mean, weight / runs, runs, tuple(notes), *of_runs)
 
 
 def budgets(C: npt.ArrayLike, tolerance: float = SAME_BUDGET) -> tuple[npt.NDArray[np.intp], Floats]:
@@ -88,6 +90,19 @@ def budgets(C: npt.ArrayLike, tolerance: float = SAME_BUDGET) -> tuple[npt.NDArr
     label = np.empty(C.size, dtype=np.intp)
     label[order] = np.cumsum(begins)
     return label, np.exp(np.bincount(label, np.log(C)) / np.bincount(label))
+
+
+def columns(may_be_zero: str | None = None, **values: npt.ArrayLike) -> list[Floats]:
+    """Columns of runs as float64, checked: of one length, and finite numbers above 0.
+
+    Raises:
+        UsageError: names the column, the first entry that is wrong (counted from 0), and how many are.
+    """
+    arrays = {name: _column(name, column, name == may_be_zero) for name, column in values.items()}
+    if len({array.size for array in arrays.values()}) > 1:
+        sizes = ", ".join(f"{array.size} {name}" for name, array in arrays.items())
+        raise UsageError(f"columns of runs differ in length: {sizes}")
+    return list(arrays.values())
 
 
 def _column(name: str, values: npt.ArrayLike, may_be_zero: bool) -> Floats:

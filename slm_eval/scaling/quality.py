@@ -5,6 +5,8 @@ On runs like the paper's a constant already has a mean relative error of 7 %, an
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from slm_eval.scaling.points import Floats, Points
@@ -24,15 +26,25 @@ def constant_error(points: Points) -> float:
     return mean_relative_error(np.full_like(value, best), value)
 
 
-def power_of_compute_error(points: Points) -> float:
-    """Mean relative error of value = a C^b, fitted by least absolute deviations of logarithms; C is N D up to a factor.
+def fit_power_of_compute(points: Points) -> Callable[[Points], Floats]:
+    """value = a C^b by least absolute deviations of logarithms, as a function of points; C is N D up to a factor.
 
-    A line of least absolute deviations passes through two of the points, and iterated weighting finds it closely.
+    A line of least absolute deviations passes through two of the points, and iterated weighting comes close to it.
     """
-    x = np.log(points.N) + np.log(points.D)
-    design, target = np.stack([np.ones_like(x), x - x.mean()], axis=1), np.log(points.value)
+    x = _log_compute(points)
+    middle = x.mean()
+    design, target = np.stack([np.ones_like(x), x - middle], axis=1), np.log(points.value)
     weight = np.ones_like(x)
     for _ in range(50):
-        solution = np.linalg.lstsq(design * weight[:, None], target * weight, rcond=None)[0]
-        weight = 1 / np.sqrt(np.maximum(np.abs(design @ solution - target), 1e-6))
-    return mean_relative_error(np.exp(design @ solution), points.value)
+        level, slope = np.linalg.lstsq(design * weight[:, None], target * weight, rcond=None)[0]
+        weight = 1 / np.sqrt(np.maximum(np.abs(level + slope * design[:, 1] - target), 1e-6))
+    return lambda others: np.exp(level + slope * (_log_compute(others) - middle))
+
+
+def power_of_compute_error(points: Points) -> float:
+    """Mean relative error of the power law in C alone that fits best."""
+    return mean_relative_error(fit_power_of_compute(points)(points), points.value)
+
+
+def _log_compute(points: Points) -> Floats:
+    return np.log(points.N) + np.log(points.D)

@@ -9,7 +9,7 @@ import numpy as np
 
 from slm_eval.errors import UsageError, unknown_name
 from slm_eval.scaling.basin import basin_hopping
-from slm_eval.scaling.levenberg import ROUNDING, Floats, Projection, minimise
+from slm_eval.scaling.levenberg import ROUNDING, Floats, Projection, Which, minimise
 
 METHODS = ("fast", "paper")
 # Starts agree that end within this share of the lowest objective.
@@ -23,8 +23,8 @@ class Surface(Protocol):
     lower: Floats
     upper: Floats
 
-    def residuals(self, theta: Floats) -> tuple[Floats, Floats]:
-        """theta (B, P) -> residuals (B, n) and their derivatives (B, P, n)."""
+    def residuals(self, theta: Floats, which: Which) -> tuple[Floats, Floats]:
+        """theta (B, P), which problem each row is (B,) -> residuals (B, n) and their derivatives (B, P, n)."""
         ...
 
 
@@ -67,8 +67,9 @@ class Solver:
             )  # fmt: skip
             return Found(basin.theta, basin.objective, basin.converged, share_that_agrees(basin.objectives, weights))
         minima = minimise(
-            surface.residuals, starts, surface.lower, surface.upper, weights[None], self.delta, project=project
-        )
+            surface.residuals, starts, surface.lower, surface.upper, weights[None], self.delta,
+            which=np.zeros(len(starts), dtype=np.intp), project=project,
+        )  # fmt: skip
         best = int(minima.objective.argmin())
         agreement = share_that_agrees(minima.objective, weights)
         return Found(minima.theta[best], float(minima.objective[best]), bool(minima.converged[best]), agreement)

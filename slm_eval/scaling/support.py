@@ -91,7 +91,7 @@ def _standard_errors(surface: Surface, theta: Floats) -> Floats:
 
     0 for a parameter that is fixed or on a bound. A rough figure, to warn by and not to report.
     """
-    r, jacobian = (each[0] for each in surface.residuals(theta[None]))
+    r, jacobian = (each[0] for each in surface.residuals(theta[None], np.array([0])))
     free = (theta > surface.lower) & (theta < surface.upper)
     scatter = 1.4826 * float(np.median(np.abs(r)))
     design = jacobian[free]

@@ -16,7 +16,8 @@ import math
 import numpy as np
 
 from slm_eval.scaling.law import LossLaw
-from slm_eval.scaling.points import Floats, Points
+from slm_eval.scaling.levenberg import Floats, Which
+from slm_eval.scaling.points import Points
 
 # Exponents outside of these are not found for models that learn. E below a millionth of the loss is no floor at all.
 EXPONENTS = (0.01, 2.0)
@@ -30,24 +31,30 @@ GRID_SHARE = 1 / (1 + np.exp(-np.linspace(-4, 4, 9)))
 
 
 class LossSurface:
-    """ln L of given points as a function of theta. ``gamma`` fixes it."""
+    """ln L of given points as a function of theta.
+
+    Args:
+        points: their loss is that of every problem.
+        gamma: fixes it.
+        values: losses (K, n) of K problems instead, those of a bootstrap of seeds.
+    """
 
     names: tuple[str, ...] = ("E", "A", "B", "alpha", "beta", "gamma")
 
-    def __init__(self, points: Points, gamma: float | None = None) -> None:
+    def __init__(self, points: Points, gamma: float | None = None, values: Floats | None = None) -> None:
         n, d = np.log(points.N), np.log(points.D)
         self.middle = float(n.mean()), float(d.mean())
         self.n, self.d = n - self.middle[0], d - self.middle[1]
-        self.loss = points.value
-        self.log_loss = np.log(points.value)
+        self.loss = points.value[None] if values is None else values
+        self.log_loss = np.log(self.loss)
         least = self.log_loss.min()
         self._gammas = GRID_GAMMA if gamma is None else (gamma,)
         low, high = GAMMA if gamma is None else (gamma, gamma)
         self.lower = np.array([least + np.log(SMALLEST_FLOOR), -np.inf, -np.inf, EXPONENTS[0], EXPONENTS[0], low])
         self.upper = np.array([least, np.inf, np.inf, EXPONENTS[1], EXPONENTS[1], high])
 
-    def residuals(self, theta: Floats) -> tuple[Floats, Floats]:
-        """ln of fitted over measured loss (B, n), and derivatives (B, 6, n), of parameters (B, 6)."""
+    def residuals(self, theta: Floats, which: Which) -> tuple[Floats, Floats]:
+        """ln of fitted over measured loss (B, n), and derivatives (B, 6, n), of parameters (B, 6) of problems (B,)."""
         e, a, b, alpha, beta, gamma = (theta[:, i, None] for i in range(6))
         N_term = a - alpha * self.n
         v = np.logaddexp(N_term, b - beta * self.d)
@@ -61,7 +68,7 @@ class LossSurface:
         jacobian[:, 3] = -jacobian[:, 1] * self.n
         jacobian[:, 4] = -jacobian[:, 2] * self.d
         jacobian[:, 5] = S * v
-        return fitted - self.log_loss, jacobian
+        return fitted - of_problems(self.log_loss, which), jacobian
 
     def starts(self, weights: Floats, count: int) -> Floats:
         """The ``count`` best points of a grid, for each row of weights (B, n): theta (B, count, 6).
@@ -74,13 +81,13 @@ class LossSurface:
         q = share[:, None] * np.exp(-np.outer(alpha, self.n)) + (1 - share)[:, None] * np.exp(-np.outer(beta, self.d))
         q **= gamma[:, None]
         inverse = (weights / self.loss**2).T  # (n, B)
-        one, one_y, y_y = inverse.sum(axis=0), self.loss @ inverse, weights.sum(axis=1)
-        q_one, q_q, q_y = q @ inverse, q**2 @ inverse, q @ (self.loss[:, None] * inverse)
+        one, one_y, y_y = inverse.sum(axis=0), (self.loss.T * inverse).sum(axis=0), weights.sum(axis=1)
+        q_one, q_q, q_y = q @ inverse, q**2 @ inverse, q @ (self.loss.T * inverse)
         with np.errstate(divide="ignore", invalid="ignore"):
             S = (one * q_y - q_one * one_y) / (one * q_q - q_one**2)
             E = (one_y - S * q_one) / one
             # Neither can be negative: E at a small floor, and S without one.
-            least = self.loss.min()
+            least = self.loss.min(axis=1)
             E = np.clip(np.where(np.isfinite(E), E, 0), 1e-3 * least, (1 - 1e-3) * least)
             S = np.maximum((q_y - E * q_one) / q_q, 1e-3 * least / q.max(axis=1, keepdims=True))
         misfit = y_y - 2 * E * one_y - 2 * S * q_y + E**2 * one + 2 * E * S * q_one + S**2 * q_q
@@ -101,3 +108,8 @@ class LossSurface:
         a = math.log(law.A) - law.alpha * self.middle[0]
         b = math.log(law.B) - law.beta * self.middle[1]
         return np.array([math.log(law.E), a, b, law.alpha, law.beta, law.gamma])
+
+
+def of_problems(values: Floats, which: Which) -> Floats:
+    """The rows of values (K, n) of these problems; with one row, that of all problems."""
+    return values if len(values) == 1 else values[which]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from slm_eval.scaling.law import LossLaw
-from slm_eval.scaling.levenberg import Floats
+from slm_eval.scaling.levenberg import Floats, Which
 from slm_eval.scaling.metric_surface import MetricSurface
 from slm_eval.scaling.points import Points
 from slm_eval.scaling.surface import LossSurface
@@ -42,10 +42,10 @@ class TiedSurface:
         omega = theta[:, 1] - theta[:, 2]
         return np.concatenate([theta[:, LOSS:], omega[:, None], theta[:, 3:LOSS]], axis=1)
 
-    def residuals(self, theta: Floats) -> tuple[Floats, Floats]:
+    def residuals(self, theta: Floats, which: Which) -> tuple[Floats, Floats]:
         """Residuals (B, n of both) and derivatives (B, 10, n of both), of parameters (B, 10)."""
-        loss, by_loss = self.loss.residuals(self.of_loss(theta))
-        metric, by_metric = self.metric.residuals(self.of_metric(theta))
+        loss, by_loss = self.loss.residuals(self.of_loss(theta), which)
+        metric, by_metric = self.metric.residuals(self.of_metric(theta), which)
         jacobian = np.zeros((len(theta), theta.shape[1], loss.shape[1] + metric.shape[1]))
         jacobian[:, :LOSS, : self._n_loss] = by_loss
         of_metric = jacobian[:, :, self._n_loss :]
@@ -55,9 +55,9 @@ class TiedSurface:
         of_metric *= self._scale
         return np.concatenate([loss, self._scale * metric], axis=1), jacobian
 
-    def project(self, theta: Floats, weights: Floats) -> Floats:
+    def project(self, theta: Floats, which: Which, weights: Floats) -> Floats:
         """theta (B, 10) with the low and high that fit best."""
-        best = self.metric.project(self.of_metric(theta), weights[:, self._n_loss :])
+        best = self.metric.project(self.of_metric(theta), which, weights[:, self._n_loss :])
         return np.concatenate([theta[:, :LOSS], best[:, :2], theta[:, LOSS + 2 :]], axis=1)
 
     def starts(self, law: LossLaw, count: int) -> Floats:
