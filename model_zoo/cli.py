@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,8 @@ def train(config: Path, overrides: tuple[str, ...], output: Path, device: str) -
     from model_zoo.training.config import load_config
 
     result = train(load_config(config, overrides), output, device)
+    if int(os.environ.get("RANK", "0")):
+        return  # torchrun's first process speaks for all
     if result is None:
         click.echo(f"stopped and saved in {output}; the same command continues", err=True)
         return

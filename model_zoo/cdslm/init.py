@@ -12,6 +12,7 @@ import math
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from model_zoo.cdslm.noise import generator
 
@@ -41,5 +42,12 @@ def initial_value(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
 def initialize(model: nn.Module, seed: int) -> None:
     """Fill every parameter, whatever it holds; on the meta device there is nothing to fill."""
     for name, parameter in model.named_parameters():
-        if not parameter.is_meta:
-            parameter.copy_(initial_value(name, tuple(parameter.shape), seed))
+        if parameter.is_meta:
+            continue
+        value = initial_value(name, tuple(parameter.shape), seed)
+        if isinstance(parameter, DTensor):
+            # No rank sends anything: each draws the whole and keeps its part.
+            value = distribute_tensor(
+                value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
+            )
+        parameter.copy_(value)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,11 +108,24 @@ def validate(
         ids=tuple(ids),
         errors=torch.cat(errors).double().cpu().numpy().reshape(-1, LEVELS),
         weights=loss.weight[timesteps].double().cpu().numpy(),
-        protocol=_protocol(ids, seed, loss, timesteps),
+        protocol=_protocol(ids, seed, loss),
     )
 
 
-def _protocol(ids: list[str], seed: int, loss: DiffusionLoss, timesteps: list[int]) -> str:
+def joined(parts: Sequence[Validation], ids: Sequence[str], loss: DiffusionLoss, seed: int = 0) -> Validation:
+    """One validation from those of several processes, each of some of the clips.
+
+    Args:
+        ids: of all clips, in their order; one that several processes had counts once.
+        loss, seed: as ``validate`` was given.
+    """
+    errors = {clip: row for part in parts for clip, row in zip(part.ids, part.errors, strict=True)}
+    every = np.stack([errors[clip] for clip in ids])
+    return Validation(tuple(ids), every, parts[0].weights, _protocol(list(ids), seed, loss))
+
+
+def _protocol(ids: list[str], seed: int, loss: DiffusionLoss) -> str:
     """Schedules are told apart by their signal levels, to 6 digits; weightings are not, as errors carry no weight."""
+    timesteps = validation_timesteps(len(loss.weight))
     levels = [f"{value:.6g}" for value in loss.alpha[timesteps].tolist()]
     return hashlib.blake2b(json.dumps([ids, seed, levels]).encode("ascii"), digest_size=8).hexdigest()

@@ -53,6 +53,7 @@ def make_speech(
         raise UsageError(f"hours and minutes are above 0, got {hours} and {minutes}")
     require_espeak()
     _claim(output, seed, minutes)
+    there = set(output.glob("*.flac"))
     lines: list[dict[str, Any]] = []
     made = 0.0
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool, _bar(hours, progress) as bar:
@@ -62,6 +63,9 @@ def make_speech(
             bar.update(min(line["seconds"] / 3600, hours - bar.n))  # never past its end
             if made >= hours * 3600:
                 break
+    # Made ahead and not wanted: how many depends on the workers, which decide nothing about a folder.
+    for surplus in set(output.glob("*.flac")) - there - {output / line["path"] for line in lines}:
+        surplus.unlink()
     write_jsonl(output / "manifest.jsonl", lines)
     return lines
 

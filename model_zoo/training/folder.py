@@ -1,0 +1,107 @@
+"""The folder of a run: what it was asked for, and the models that come out of it.
+
+config.yaml         the configuration, whole
+run.json            what decides the result, with its digest: a run only continues one of the same
+log.jsonl           what was measured, by step
+checkpoints/        to continue from, see ``checkpoints``
+model.safetensors   the model at the end, for ``slm-zoo sample``
+result.json         the last line of the log, the configuration and the costs, when all steps are done
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from model_zoo.training.config import TrainConfig, from_dict, to_dict
+from slm_eval.errors import SlmEvalError, UsageError
+
+
+def claim(folder: Path, config: TrainConfig, shards: str) -> None:
+    """Make the folder this run's; one that a run of the same kind has begun is continued.
+
+    Raises:
+        UsageError: another run has begun there; its first differing key is named.
+        SlmEvalError: the folder cannot be written.
+    """
+    identity = config.identity(shards)
+    if (folder / "run.json").is_file():
+        found = read_json(folder / "run.json")["identity"]
+        different = _difference(found, identity)
+        if different is not None:
+            key, theirs, mine = different
+            raise UsageError(
+                f"{folder} holds a run with {key} = {theirs!r}, not {mine!r}; take another folder, or the same values"
+            )
+    write_json(folder / "run.json", {"digest": config.digest(shards), "identity": identity})
+    _write(folder / "config.yaml", _yaml(to_dict(config)))
+
+
+def config_of(folder: Path) -> TrainConfig:
+    """The configuration of the run in a folder.
+
+    Raises:
+        SlmEvalError: there is none.
+    """
+    import yaml
+
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise SlmEvalError(f"there is no run in {folder}: config.yaml is missing; give the folder of slm-zoo train -o")
+    return from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """
+    Raises:
+        SlmEvalError: it is missing or damaged.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SlmEvalError(f"{path} cannot be read ({error}); take another output folder") from error
+    if not isinstance(values, dict):
+        raise SlmEvalError(f"{path} holds no object; take another output folder")
+    return values
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Whole, or not at all."""
+    _write(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise SlmEvalError(f"cannot write {path}: {error}; free space there or take another folder") from error
+
+
+def _yaml(values: dict[str, Any]) -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(values, sort_keys=False)
+    return text
+
+
+def _difference(found: Mapping[str, Any], mine: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first key with other values: its name with dots, and both."""
+    theirs, own = dict(_flat(found)), dict(_flat(mine))
+    for key in own.keys() | theirs.keys():
+        if theirs.get(key) != own.get(key):
+            return key, theirs.get(key), own.get(key)
+    return None
+
+
+def _flat(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{where}{key}.")
+        else:
+            yield where + key, value
