@@ -82,7 +82,7 @@ def latex(boards: Sequence[Leaderboard]) -> str:
 
 def order(board: Leaderboard) -> str:
     """What is ranked by what."""
-    return f"{len(board.systems)} system{'s' * (len(board.systems) > 1)}, ordered by {board.sort}: {board.why}"
+    return f"{len(board.systems)} system{'s' * (len(board.systems) > 1)}, ordered by {board.sort} ({board.why})"
 
 
 def tables(board: Leaderboard) -> list[Table]:

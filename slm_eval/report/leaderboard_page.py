@@ -80,8 +80,8 @@ def _ranking(board: Leaderboard, suffix: str, which: str) -> Markup:
         Column("system", numeric=False),
         Column("#", "Rank: 1 + the number of systems whose interval lies wholly on the better side"),
         Column(board.sort, f"{metric.unit}, {'higher' if metric.higher_is_better else 'lower'} is better"),
-        Column("95 % interval"),
         Column("beside real speech", "Dot and line: the system. Bar: real speech", numeric=False),
+        Column("95 % interval"),
         Column(basis([metric]), "That the number rests on"),
     ]
     axis = _axis(metric)
@@ -115,7 +115,7 @@ def _ranking_row(system: System, metric: Metric, axis: Axis) -> list[Cell]:
     found, places = metric.results.get(system.name), digits(metric.key)
     name = Cell([tag("bdi", system.name), _about(system)], system.name)
     if found is None:
-        return [name, Cell(NONE), Cell(NONE), Cell(NONE), Cell(metric.absent.get(system.name)), Cell(NONE)]
+        return [name, Cell(NONE), Cell(NONE), Cell(metric.absent.get(system.name)), Cell(NONE), Cell(NONE)]
     label = f"{system.name}: {around(found, places)} {metric.unit}"
     real, real_ends = (metric.real.value, metric.real.ci95) if metric.real else (None, None)
     chart = charts.range_row(axis, found.value, found.ci95, real, real_ends, label)
@@ -123,8 +123,8 @@ def _ranking_row(system: System, metric: Metric, axis: Axis) -> list[Cell]:
         name,
         Cell(NONE if found.rank is None else found.rank, None if found.rank is None else float(found.rank)),
         Cell(fixed(found.value, places), found.value),
-        Cell(interval_text(found.ci95, places), None if found.ci95 is None else found.ci95[1] - found.ci95[0]),
         Cell(chart),
+        Cell(interval_text(found.ci95, places), None if found.ci95 is None else found.ci95[1] - found.ci95[0]),
         Cell(f"{found.n:,}", float(found.n)),
     ]
 
@@ -154,8 +154,9 @@ def _family(metrics: Sequence[Metric], board: Leaderboard) -> Markup:
     rows = [[Cell(tag("bdi", name), name), *(_number(metric, name) for metric in metrics)] for name in board.order]
     rows.append([Cell(tag("span", _REAL, class_="real name"), _REAL), *(_of_real(metric) for metric in metrics)])
     found = [sizes(metric) for metric in metrics]
-    rests = found[0] if len(set(found)) == 1 else f"{', '.join(found)}, in this order,"
-    note = f"The numbers rest on {rests} {basis(metrics)}."
+    what = basis(metrics)
+    several = f"{', '.join(found[:-1])} and {found[-1]} {what}, in this order"
+    note = f"The numbers rest on {f'{found[0]} {what}' if len(set(found)) == 1 else several}."
     return tag("div", table(columns, rows, caption(metrics)), tag("p", note, class_="note"))
 
 
