@@ -11,6 +11,7 @@ import click
 
 from slm_eval._version import __version__
 from slm_eval.commands import Commands
+from slm_eval.scaling_cli import scaling
 
 if TYPE_CHECKING:
     from slm_eval.corpus import Corpus
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """How well does a spoken language model speak? Score generated speech against real speech."""
 
+
+main.add_command(scaling)
 
 _OBSERVING = [
     click.option("--recognizer", default="auto", show_default=True, help="Phone recogniser, as named by `list`."),

@@ -20,13 +20,27 @@ from slm_eval.registry import METRICS
 
 Floats = npt.NDArray[np.float64]
 
+# Scales of opinion scores and of Audiobox. pJSD is at most 1 bit, which is ln 2 nats: a table does not say which.
+_LIMITS = {
+    "pjsd": (0.0, 1.0),
+    "dnsmos": (1.0, 5.0),
+    "nisqa": (1.0, 5.0),
+    "nisqa_tts": (1.0, 5.0),
+    "audiobox": (1.0, 10.0),
+}
+
 
 @dataclass(frozen=True)
 class MetricColumn:
-    """A metric in the table: ``pjsd.5@2`` is the key ``pjsd.5`` at guidance 2."""
+    """A metric in the table: ``pjsd.5@2`` is the key ``pjsd.5`` at guidance 2.
+
+    Attributes:
+        limits: what the metric can be at all.
+    """
 
     name: str
     higher_is_better: bool
+    limits: tuple[float, float] = (0.0, math.inf)
 
     @property
     def key(self) -> str:
@@ -35,6 +49,11 @@ class MetricColumn:
     @property
     def guidance(self) -> str | None:
         return self.name.partition("@")[2] or None
+
+    @property
+    def names(self) -> set[str]:
+        """By which it can be asked for: the column, its key, and the key's family."""
+        return {self.name, self.key, self.key.partition(".")[0]}
 
 
 def metric_column(name: str, extra: Mapping[str, bool]) -> MetricColumn | None:
@@ -48,7 +67,8 @@ def metric_column(name: str, extra: Mapping[str, bool]) -> MetricColumn | None:
     for known in (name, key):
         if known in extra:
             return MetricColumn(name, extra[known])
-    return MetricColumn(name, higher_is_better=family != "pjsd") if family in METRICS and part else None
+    limits = _LIMITS.get(family, MetricColumn.limits)
+    return MetricColumn(name, family != "pjsd", limits) if family in METRICS and part else None
 
 
 def why_unused(names: Sequence[str]) -> list[str]:

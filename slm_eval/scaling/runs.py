@@ -170,7 +170,7 @@ def _columns(
             near = near or difflib.get_close_matches(name, header, n=1, cutoff=0.6)
             hint = f"if {near[0]!r} holds it, rename it" if near else f"there are: {', '.join(header)}"
             raise UsageError(f"{path} has no column {name!r}; {hint}")
-    metrics = {name: metric_column(name, extra) for name in sorted(set(header) - set(KNOWN))}
+    metrics = {name: metric_column(name, extra) for name in header if name not in KNOWN}
     found: dict[str, MetricColumn | None] = {name: None for name in KNOWN if name in header and name != "seed"}
     found |= {name: each for name, each in metrics.items() if each is not None}
     return found, why_unused([name for name, each in metrics.items() if each is None])

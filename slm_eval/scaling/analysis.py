@@ -1,0 +1,262 @@
+"""From a table of runs to everything that is reported: the main path of ``slm-eval scaling fit``, read downwards.
+
+The result is one JSON object, the one of fit.json. Tables, figures and predictions are made of it alone, so that they
+can be made again, elsewhere, without fitting.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_eval._version import __version__
+from slm_eval.errors import UsageError
+from slm_eval.scaling.behaviour import behaviour, minima_of
+from slm_eval.scaling.bootstrap import bootstrap_loss_law
+from slm_eval.scaling.conclusions import conclusions
+from slm_eval.scaling.estimates import columns_of, curve, estimates, growth, one, optima, plain, rows, scalars
+from slm_eval.scaling.fit import LossFit, fit_loss_law
+from slm_eval.scaling.law import LossLaw
+from slm_eval.scaling.metric_analysis import Context, analyse_metrics
+from slm_eval.scaling.quality import mean_relative_error
+from slm_eval.scaling.real import Real, of_column
+from slm_eval.scaling.runs import Means, Runs
+
+Floats = npt.NDArray[np.float64]
+Report = dict[str, Any]
+
+SCHEMA = 1  # of fit.json
+_BEYOND = 1e3  # how far curves run on, as a multiple of the largest budget
+_PER_DECADE = 12  # points of a curve
+
+
+@dataclass(frozen=True)
+class Options:
+    """How runs are analysed.
+
+    Attributes:
+        gamma: fixes the outer exponent; None fits it.
+        method: "fast", or "paper" for basin hopping.
+        hold_out: how many of the largest budgets are kept from the fit, to test it.
+        bootstrap: fits behind the intervals; 0 for none.
+        unit: what is drawn: "point", "budget" or "seed".
+        tie: fit each metric jointly with the loss.
+        epsilon: tolerated loss above the optimum; ``relative_epsilon`` as a share of L* - E.
+        ratio: frames per parameter whose compute is asked for; 400 are 20 text tokens.
+        frames_per_text_token: 20 in the paper, section 3.2.
+        frame_rate: frames per second of D.
+        seed: of the bootstrap and of basin hopping.
+    """
+
+    gamma: float | None = None
+    method: str = "fast"
+    hold_out: int = 0
+    bootstrap: int = 1000
+    unit: str = "point"
+    tie: bool = False
+    epsilon: float = 1e-3
+    relative_epsilon: float = 0.1
+    ratio: float = 400.0
+    frames_per_text_token: float = 20.0
+    frame_rate: float = 80.0
+    seed: int = 0
+
+
+def analyse(
+    runs: Runs, options: Options | None = None, real: dict[str, Real] | None = None, metrics: list[str] | None = None
+) -> Report:
+    """Fit the laws and report what follows from them.
+
+    Args:
+        real: what real speech scores, by key or column.
+        metrics: columns or keys to be fitted; None for all.
+
+    Raises:
+        UsageError: no law can be fitted to such runs, or a metric is named that is not there.
+    """
+    options, real = options or Options(), real or {}
+    means = runs.means()
+    train = _train(runs, options.hold_out)
+    used = train[runs.budget]
+    fit = fit_loss_law(
+        runs.N[used], runs.D[used], runs.loss[used], options.gamma, method=options.method, seed=options.seed
+    )
+    draws, doubts = _bootstrap(fit, options)
+    grid = _grid(runs.budgets)
+    context = Context(runs, means, train, fit, grid, options, real)
+    fitted = analyse_metrics(context, metrics)
+    report = {
+        "schema": SCHEMA,
+        "version": __version__,
+        "environment": {"python": platform.python_version(), "numpy": np.__version__},
+        "source": _source(runs, means),
+        "options": asdict(options),
+        "budgets": _budgets(runs, means, train),
+        "columns": _columns(runs, means, real),
+        "points": _points(means, train),
+        "loss": _loss(runs, means, train, fit, draws, grid, options),
+        "metrics": fitted.reports,
+        "not_fitted": fitted.not_fitted,
+        "warnings": [*runs.warnings, *fit.warnings, *doubts],
+    }
+    report["conclusions"] = conclusions(report)
+    report["draws"] = {"loss": columns_of(draws), "metrics": fitted.draws}
+    return report
+
+
+def _bootstrap(fit: LossFit, options: Options) -> tuple[Sequence[LossLaw], tuple[str, ...]]:
+    """Laws of resampled runs, and what makes them unreliable."""
+    if not options.bootstrap:
+        return (), ()
+    points = fit.points
+    found = bootstrap_loss_law(
+        points.N,
+        points.D,
+        points.value,
+        options.gamma,
+        n=options.bootstrap,
+        unit=options.unit,
+        seed=options.seed,
+        fit=fit,
+    )
+    return found.laws, found.warnings
+
+
+def _train(runs: Runs, hold_out: int) -> npt.NDArray[np.bool_]:
+    """Which budgets are fitted: all but the largest."""
+    n = runs.budgets.size
+    if not 0 <= hold_out <= n - 2:
+        raise UsageError(f"--hold-out {hold_out} of {n} budgets leaves fewer than two to fit")
+    return np.arange(n) < n - hold_out
+
+
+def _grid(budgets: Floats) -> Floats:
+    """Budgets along which curves are drawn: through the data and beyond, with both ends of the data on it."""
+    first, last = budgets[0], budgets[-1]
+    inside = np.geomspace(first, last, max(2, round(_PER_DECADE * np.log10(last / first)) + 1))
+    inside[0], inside[-1] = first, last
+    beyond = np.geomspace(last, last * _BEYOND, round(_PER_DECADE * np.log10(_BEYOND)) + 1)
+    return np.concatenate([inside, beyond[1:]])
+
+
+def _loss(
+    runs: Runs,
+    means: Means,
+    train: npt.NDArray[np.bool_],
+    fit: LossFit,
+    draws: Sequence[LossLaw],
+    grid: Floats,
+    options: Options,
+) -> Report:
+    """All that follows from the loss law."""
+    law, epsilon, first = fit.law, options.epsilon, float(runs.budgets[0])
+    at_budgets = estimates(law, draws, lambda each: optima(each, runs.budgets, epsilon, options.frame_rate))
+    along = estimates(law, draws, lambda each: optima(each, grid, epsilon, options.frame_rate))
+    grown = estimates(law, draws, lambda each: growth(each, grid, epsilon, first))
+    relative = estimates(
+        law, draws, lambda each: {"decades": each.range(first, options.relative_epsilon, True).decades}
+    )
+    shown = ("N", "D", "r", "loss", "excess")
+    held_out = ~train[means.budget]
+    return {
+        "law": asdict(law),
+        "coefficients": {name: one(*each) for name, each in estimates(law, draws, scalars).items()},
+        "quality": {
+            "n": fit.n,
+            "runs": fit.runs,
+            "mre_train": fit.mre,
+            "mre_held_out": _error(law, means, held_out),
+            "mre_excess": fit.mre_excess,
+            "skill_constant": plain(fit.skill),
+            "skill_compute": plain(fit.skill_compute),
+            "objective": fit.objective,
+            "converged": fit.converged,
+            "agreement": fit.agreement,
+            "bounds_hit": list(fit.bounds_hit),
+            "method": fit.method,
+            "delta": fit.delta,
+            "free": fit.free,
+        },
+        "budgets": rows(at_budgets),
+        "relative_range": {"epsilon": options.relative_epsilon, "decades": one(*relative["decades"])},
+        "behaviour": behaviour(runs, means.loss, lower_is_better=True),
+        "ratio": _ratio(law, draws, options),
+        "isoflop": minima_of(runs, means.loss, lower_is_better=True),
+        "curve": {"C": grid.tolist(), **{name: curve(*along[name]) for name in shown}},
+        "growth": {name: curve(*each) for name, each in grown.items()},
+    }
+
+
+def _error(law: LossLaw, means: Means, of: npt.NDArray[np.bool_]) -> float | None:
+    return mean_relative_error(law(means.N[of], means.D[of]), means.loss[of]) if of.any() else None
+
+
+def _ratio(law: LossLaw, draws: Sequence[LossLaw], options: Options) -> Report:
+    """The compute at which r* is the ratio asked for; none where r* hardly changes and that is beyond all numbers."""
+    asked = {"ratio": options.ratio, "text": options.ratio / options.frames_per_text_token}
+    with np.errstate(over="ignore", under="ignore"):
+        found = estimates(law, draws, lambda each: {"C": _crossing(each, options.ratio)})["C"]
+    known = np.isfinite(found[0]) and found[0] > 0
+    # Where some draws rise and others fall, the middle of their crossings is no interval of anything.
+    signs = {np.sign(each.exponents.r) for each in draws}
+    return {**asked, "C": one(found[0], found[1] if len(signs) == 1 else None) if known else None}
+
+
+def _crossing(law: LossLaw, ratio: float) -> Floats:
+    return np.asarray(np.inf if law.alpha == law.beta else law.compute_at_ratio(ratio))
+
+
+def _source(runs: Runs, means: Means) -> Report:
+    seeds = [int(means.n_seeds.min()), int(means.n_seeds.max())]
+    return {"name": runs.source, "n_runs": int(runs.loss.size), "n_points": int(means.loss.size), "seeds": seeds}
+
+
+def _budgets(runs: Runs, means: Means, train: npt.NDArray[np.bool_]) -> list[Report]:
+    points, of_runs = (np.bincount(each, minlength=train.size) for each in (means.budget, runs.budget))
+    return [
+        {
+            "C": float(runs.budgets[at]),
+            "n_points": int(points[at]),
+            "n_runs": int(of_runs[at]),
+            "held_out": not train[at],
+        }
+        for at in range(train.size)
+    ]
+
+
+def _columns(runs: Runs, means: Means, real: dict[str, Real]) -> Report:
+    found = {}
+    for name, column in runs.columns.items():
+        known = of_column(real, name)
+        found[name] = {
+            "key": column.key,
+            "guidance": column.guidance,
+            "higher_is_better": column.higher_is_better,
+            "real": None if known is None else known.to_dict(),
+            "isoflop": behaviour(runs, means.metrics[name], lower_is_better=not column.higher_is_better),
+        }
+    return found
+
+
+def _points(means: Means, train: npt.NDArray[np.bool_]) -> list[Report]:
+    return [
+        {
+            "budget": int(means.budget[at]),
+            "N": float(means.N[at]),
+            "D": float(means.D[at]),
+            "n_seeds": int(means.n_seeds[at]),
+            "held_out": not train[means.budget[at]],
+            "loss": float(means.loss[at]),
+            "loss_sd": plain(means.loss_sd[at]),
+            "metrics": {
+                name: {"value": plain(means.metrics[name][at]), "sd": plain(means.metrics_sd[name][at])}
+                for name in means.metrics
+            },
+        }
+        for at in range(means.loss.size)
+    ]

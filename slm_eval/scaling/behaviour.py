@@ -1,0 +1,57 @@
+"""Whether a loss or metric behaves as isoFLOPs should, section 4: an optimum in each budget, and better with compute.
+
+Nothing here knows of a law: it is what the runs show by themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_eval.scaling.isoflop import IsoflopMinimum, isoflop_minima
+from slm_eval.scaling.runs import Runs
+
+Floats = npt.NDArray[np.float64]
+Report = dict[str, Any]
+
+
+def minima_of(runs: Runs, values: Floats, *, lower_is_better: bool) -> list[Report]:
+    """The vertex of a parabola through each budget, or why there is none. ``values``: shape (points,)."""
+    return [asdict(each) for each in _minima(runs, values, lower_is_better=lower_is_better)]
+
+
+def behaviour(runs: Runs, values: Floats, *, lower_is_better: bool) -> Report:
+    """How many budgets have an optimum between their sizes, and how often more compute was better.
+
+    Args:
+        values: shape (points,), NaN where not measured.
+    """
+    found = _minima(runs, values, lower_is_better=lower_is_better)
+    means = runs.means()
+    sign = 1.0 if lower_is_better else -1.0
+    there = ~np.isnan(values)
+    best = [
+        (sign * values[there & (means.budget == at)]).min()
+        for at in range(runs.budgets.size)
+        if (there & (means.budget == at)).any()
+    ]
+    return {
+        "budgets": len(found),
+        "interior": sum(each.N is not None and not each.edge for each in found),
+        "steps": len(best) - 1 if best else 0,
+        "improved": int((np.diff(best) < 0).sum()),
+    }
+
+
+def _minima(runs: Runs, values: Floats, *, lower_is_better: bool) -> tuple[IsoflopMinimum, ...]:
+    means = runs.means()
+    there = ~np.isnan(values) & (values > 0)
+    if not there.any():
+        return ()
+    compute = runs.budgets[means.budget]
+    return isoflop_minima(
+        means.N[there], means.D[there], values[there], compute[there], lower_is_better=lower_is_better
+    )

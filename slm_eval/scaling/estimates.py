@@ -1,0 +1,128 @@
+"""Everything that follows from a law, with intervals: the law itself gives the value, its bootstrap draws the spread.
+
+Intervals are the middle 95 % of the draws, of each quantity for itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_eval.scaling.law import LossLaw, MetricLaw
+
+Floats = npt.NDArray[np.float64]
+Law = TypeVar("Law", LossLaw, MetricLaw)
+LEVEL = (0.025, 0.975)
+# Fewer draws than this have no 2.5 % quantile to speak of.
+_FEWEST_DRAWS = 40
+
+
+def estimates(law: Law, draws: Sequence[Law], of: Callable[[Law], dict[str, Floats]]) -> dict[str, tuple[Floats, Any]]:
+    """Name -> value and its interval (2, ...), or None where there are too few draws.
+
+    Args:
+        of: quantities of one law, each of any shape.
+    """
+    values = of(law)
+    if len(draws) < _FEWEST_DRAWS:
+        return {name: (value, None) for name, value in values.items()}
+    drawn = [of(each) for each in draws]
+    return {
+        name: (value, np.quantile(np.stack([each[name] for each in drawn]), LEVEL, axis=0))
+        for name, value in values.items()
+    }
+
+
+def optima(law: LossLaw, compute: Floats, epsilon: float, frame_rate: float) -> dict[str, Floats]:
+    """Of each budget: its best run, how flat the isoFLOP is there, and the range within epsilon.
+
+    ``curvature_log`` is in ln N, the same as in ln D; ``width_N`` and ``width_D`` are lengths on linear axes,
+    ``ratio_of_ends`` is N_hi / N_lo, the same as D_hi / D_lo, and ``decades`` its log10.
+    """
+    best, within = law.optimal(compute), law.range(compute, epsilon)
+    return {
+        "N": best.N,
+        "D": best.D,
+        "r": best.r,
+        "hours": best.D / (3600 * frame_rate),
+        "loss": best.loss,
+        "excess": best.excess,
+        "curvature_log": best.curvature_log,
+        "curvature_linear_N": best.curvature_linear_N,
+        "curvature_linear_D": best.curvature_linear_D,
+        "N_lo": within.N_lo,
+        "N_hi": within.N_hi,
+        "D_lo": within.D_lo,
+        "D_hi": within.D_hi,
+        "width_N": within.N_hi - within.N_lo,
+        "width_D": within.D_hi - within.D_lo,
+        "decades": within.decades,
+        "ratio_of_ends": 10**within.decades,
+    }
+
+
+def growth(law: LossLaw, compute: Floats, epsilon: float, first: float) -> dict[str, Floats]:
+    """How curvatures and widths of budgets relate to those of the first."""
+    at, before = optima(law, compute, epsilon, 1.0), optima(law, np.array(first), epsilon, 1.0)
+    names = ("curvature_linear_N", "curvature_linear_D", "curvature_log", "width_N", "width_D", "ratio_of_ends")
+    return {name: at[name] / before[name] for name in names}
+
+
+def scalars(law: LossLaw | MetricLaw) -> dict[str, Floats]:
+    """Coefficients, and exponents of C: ``exponent_N`` is that of N*, and so on."""
+    powers = law.exponents
+    found = {name: value for name, value in vars(law).items() if name in _COEFFICIENTS}
+    found |= {"exponent_N": powers.N, "exponent_D": powers.D, "exponent_r": powers.r, "exponent_excess": powers.excess}
+    if isinstance(law, MetricLaw):
+        found["limit"] = law.limit
+    return {name: np.asarray(value, dtype=np.float64) for name, value in found.items()}
+
+
+_COEFFICIENTS = ("E", "low", "high", "c", "A", "B", "alpha", "beta", "gamma")
+
+
+def one(value: float | Floats, interval: Any) -> dict[str, Any]:
+    """A number as JSON: its interval is null where there is none, or where an end is beyond all numbers."""
+    known = interval is not None and bool(np.isfinite(interval).all())
+    return {"value": plain(value), "ci95": [float(end) for end in interval] if known else None}
+
+
+def rows(found: dict[str, tuple[Floats, Any]]) -> list[dict[str, Any]]:
+    """Quantities of shape (budgets,) as an object for each budget."""
+    n = len(next(iter(found.values()))[0])
+    return [
+        {name: one(value[at], None if ends is None else ends[:, at]) for name, (value, ends) in found.items()}
+        for at in range(n)
+    ]
+
+
+def curve(value: Floats, ends: Any) -> dict[str, Any]:
+    """A quantity along compute, for a figure."""
+    known = ends is not None and bool(np.isfinite(ends).all())
+    low, high = (ends[0].tolist(), ends[1].tolist()) if known else (None, None)
+    return {"value": value.tolist(), "lo": low, "hi": high}
+
+
+def plain(value: float | Floats | None) -> float | None:
+    """A float for JSON, null where it is no number."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def columns_of(laws: Sequence[LossLaw] | Sequence[MetricLaw]) -> dict[str, list[float]]:
+    """Coefficients of many laws, name -> one for each, to 9 digits: draws are random, and a file holds thousands."""
+    return (
+        {each.name: [float(f"{getattr(law, each.name):.9g}") for law in laws] for each in fields(laws[0])}
+        if laws
+        else {}
+    )
+
+
+def laws_of(of: type[Law], columns: dict[str, list[float]]) -> list[Law]:
+    """The laws again."""
+    names = [each.name for each in fields(of)]
+    return [of(*row) for row in zip(*(columns[name] for name in names), strict=True)] if columns else []

@@ -1,0 +1,164 @@
+"""What the panels of the figures are made of: points of budgets, laws through them, optima, intervals, real speech."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_eval.scaling import style
+from slm_eval.scaling.law import FLOPS_PER_TOKEN, LossLaw, MetricLaw
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Floats = npt.NDArray[np.float64]
+Report = dict[str, Any]
+_DASHED = (0, (3, 2))
+_MARGIN = 1.5  # of a curve beyond the first and last point of its budget, as a factor of D
+
+
+def values_of(report: Report, name: str) -> tuple[Floats, Floats]:
+    """Means over seeds and their sd, of the loss or a metric; NaN where there is none. Shape (points,)."""
+    points = report["points"]
+    cells = [each if name == "loss" else each["metrics"].get(name, {}) for each in points]
+    keys = ("loss", "loss_sd") if name == "loss" else ("value", "sd")
+    mean, sd = ([np.nan if each.get(key) is None else each[key] for each in cells] for key in keys)
+    return np.array(mean, dtype=np.float64), np.array(sd, dtype=np.float64)
+
+
+def isoflop(panel: Axes, report: Report, name: str) -> None:
+    """Measured values of each budget against D, joined in order; bars are the sd over seeds."""
+    values, sd = values_of(report, name)
+    for colour, (_, members) in zip(_colours(report), _budgets(report), strict=True):
+        there = members[~np.isnan(values[members])]
+        d = np.array([report["points"][at]["D"] for at in there])
+        bars = np.nan_to_num(sd[there])
+        panel.errorbar(d, values[there], bars, fmt="o-", color=colour, linewidth=0.9, elinewidth=0.7, markersize=3)
+    style.log_axis(panel)
+    _wide(panel, values)
+    style.grid(panel)
+
+
+def law_curves(panel: Axes, report: Report, name: str, law: LossLaw | MetricLaw) -> None:
+    """Points of each budget (crosses where they were held out) and the law along the budget."""
+    values, sd = values_of(report, name)
+    for colour, (budget, members) in zip(_colours(report), _budgets(report), strict=True):
+        there = members[~np.isnan(values[members])]
+        if not there.size:
+            continue
+        d = np.array([report["points"][at]["D"] for at in there])
+        along = np.geomspace(d.min() / _MARGIN, d.max() * _MARGIN, 80)
+        panel.plot(along, law(budget["C"] / (FLOPS_PER_TOKEN * along), along), color=colour, linewidth=1.0)
+        form, size = ("x", 3.6) if budget["held_out"] else ("o", 2.8)
+        bars = np.nan_to_num(sd[there])
+        panel.errorbar(d, values[there], bars, fmt=form, color=colour, markersize=size, elinewidth=0.6)
+    _wide(panel, values)
+
+
+def trail(panel: Axes, report: Report, name: str, optimum: dict[str, Any]) -> None:
+    """The optimum of each budget as a star, its D* with interval, joined by the law's path."""
+    path = of_curve(report, beyond=1.0)
+    curve = report["loss"]["curve"] if name == "loss" else report["metrics"][name]["allocation"]
+    d, best = np.array(curve["D"]["value"]), np.array(optimum["value"])
+    panel.plot(d[path], best[path], color=style.INK, linewidth=0.7, linestyle=_DASHED)
+    rows = report["loss"]["budgets"] if name == "loss" else report["metrics"][name]["budgets"]
+    for colour, row in zip(_colours(report), rows, strict=True):
+        height = row["loss" if name == "loss" else "metric"]["value"]
+        if row["D"]["ci95"] is not None:
+            panel.plot(row["D"]["ci95"], [height, height], color=style.INK, linewidth=0.7, solid_capstyle="butt")
+        panel.plot(row["D"]["value"], height, "*", color=colour, markersize=8, mec=style.INK, mew=0.5)
+
+
+def band(
+    panel: Axes, report: Report, curve: dict[str, Any], shown: npt.NDArray[np.bool_], colour: str, label: str
+) -> None:
+    """A quantity against compute: a line, dashed beyond the data, and its interval."""
+    compute, value = np.array(report["loss"]["curve"]["C"]), np.array(curve["value"])
+    last = report["budgets"][-1]["C"] * (1 + 1e-9)
+    inside, beyond = shown & (compute <= last), shown & (compute >= last / (1 + 2e-9))
+    panel.plot(compute[inside], value[inside], color=colour, label=label)
+    panel.plot(compute[beyond], value[beyond], color=colour, linestyle=_DASHED)
+    if curve["lo"] is not None:
+        low, high = (np.array(curve[end])[shown] for end in ("lo", "hi"))
+        panel.fill_between(compute[shown], low, high, color=colour, alpha=0.16, linewidth=0)
+
+
+def of_curve(report: Report, beyond: float) -> npt.NDArray[np.bool_]:
+    """Which points of the curves against compute lie from the first budget to ``beyond`` times the last."""
+    compute = np.array(report["loss"]["curve"]["C"])
+    first, last = report["budgets"][0]["C"], report["budgets"][-1]["C"]
+    return (compute >= first * (1 - 1e-9)) & (compute <= last * beyond * (1 + 1e-9))
+
+
+def reach_of_data(panel: Axes, report: Report) -> None:
+    """Shade the compute where models were trained."""
+    panel.axvspan(report["budgets"][0]["C"], report["budgets"][-1]["C"], color=style.PALE, alpha=0.45, linewidth=0,
+                  label="budgets trained")  # fmt: skip
+
+
+def real_band(panel: Axes, real: dict[str, Any] | None) -> None:
+    """Real speech: its value as a line, its band in grey."""
+    if real is None:
+        return
+    if real["band"] is not None:
+        panel.axhspan(
+            *real["band"], color=style.GREY, alpha=0.22, linewidth=0, label=f"real speech,\n{real['meaning']}"
+        )
+    panel.axhline(real["value"], color=style.INK, linewidth=0.9)
+
+
+def budget_key(panel: Axes, report: Report, *, marks: bool = True, also: Iterable[Axes] = ()) -> None:
+    """A legend of the budgets beside a panel, with what the marks mean, and what is labelled in other panels."""
+    from matplotlib.lines import Line2D
+
+    handles: list[Any] = []
+    for colour, (budget, _) in zip(_colours(report), _budgets(report), strict=True):
+        mark = "x" if budget["held_out"] and marks else "o"
+        handles.append(Line2D([], [], color=colour, marker=mark, label=style.scientific(budget["C"])))
+    handles.reverse()  # as the curves of a loss lie
+    if marks:
+        star: dict[str, Any] = {"marker": "*", "markersize": 8, "mfc": "none", "mew": 0.7}
+        meanings: dict[str, dict[str, Any]] = {"fitted": {"marker": "o"}, "held out": {"marker": "x"}, "optimum": star}
+        if not any(budget["held_out"] for budget in report["budgets"]):
+            del meanings["held out"]
+        handles += [
+            Line2D([], [], color=style.INK, linestyle="none", label=label, **look) for label, look in meanings.items()
+        ]
+    handles += _labelled(also).values()
+    panel.legend(handles=handles, title="$C$ (FLOPs)", title_fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.02))
+
+
+def side_key(panel: Axes, panels: Iterable[Axes]) -> None:
+    """A legend beside one panel of what is labelled in any of them, each once."""
+    labelled = _labelled(panels)
+    if labelled:
+        panel.legend(list(labelled.values()), list(labelled), loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _labelled(panels: Iterable[Axes]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for each in panels:
+        for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return found
+
+
+def _wide(panel: Axes, values: Floats) -> None:
+    """A logarithmic axis where values differ by more than five times."""
+    known = values[~np.isnan(values)]
+    if known.size and known.min() > 0 and known.max() > 5 * known.min():
+        panel.set_yscale("log")
+        style.log_axis(panel, "y")
+
+
+def _colours(report: Report) -> list[Any]:
+    return style.budget_colours(len(report["budgets"]))
+
+
+def _budgets(report: Report) -> list[tuple[dict[str, Any], npt.NDArray[np.intp]]]:
+    """Each budget with the indices of its points."""
+    of_point = np.array([each["budget"] for each in report["points"]])
+    return [(budget, np.flatnonzero(of_point == at)) for at, budget in enumerate(report["budgets"])]
