@@ -18,13 +18,12 @@ from slm_eval.scaling.basin import ITERATIONS
 from slm_eval.scaling.law import LossLaw
 from slm_eval.scaling.points import Points, gather
 from slm_eval.scaling.quality import constant_error, mean_relative_error, power_of_compute_error
-from slm_eval.scaling.solver import Found, Solver, bounds_hit
+from slm_eval.scaling.solver import Found, Solver, bounds_hit, doubts
 from slm_eval.scaling.support import check_design, warn_of_fit
 from slm_eval.scaling.surface import GAMMA, LossSurface
 
 DELTA = 1e-3
 STARTS = 32
-UNCONVERGED = "the fit did not converge: its numbers are where the optimiser stopped"
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,7 @@ def _describe(
     law = surface.law(found.theta)
     fitted = law(points.N, points.D)
     mre = mean_relative_error(fitted, points.value)
-    warnings = warn_of_fit(surface, points, found.theta, law, free)
-    if not found.converged:
-        warnings = (UNCONVERGED, *warnings)
+    warnings = (*doubts(found), *warn_of_fit(surface, points, found.theta, law, free))
     return LossFit(
         law.E, law.A, law.B, law.alpha, law.beta, law.gamma,
         objective=found.objective, converged=found.converged, agreement=found.agreement,

@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from slm_eval.errors import UsageError, unknown_name
 from slm_eval.scaling.basin import ITERATIONS
-from slm_eval.scaling.fit import UNCONVERGED, LossFit
+from slm_eval.scaling.fit import LossFit
 from slm_eval.scaling.law import LossLaw, MetricLaw, Sigmoid
 from slm_eval.scaling.metric_surface import MetricSurface
 from slm_eval.scaling.points import Points, gather
 from slm_eval.scaling.quality import constant_error, mean_relative_error, power_of_compute_error
-from slm_eval.scaling.solver import Found, Solver, Surface, bounds_hit
+from slm_eval.scaling.solver import Found, Solver, Surface, bounds_hit, doubts
 from slm_eval.scaling.support import check_design, warn_of_fit
 from slm_eval.scaling.tied_surface import TiedSurface
 
@@ -147,9 +147,8 @@ def _describe(
     tied: bool,
 ) -> MetricFit:
     mre = mean_relative_error(law(points.N, points.D), points.value)
-    warnings = warn_of_fit(surface, points, found.theta, law, OWN if tied else FREE, what="metric")
-    if not found.converged:
-        warnings = (UNCONVERGED, *warnings)
+    own = OWN if tied else FREE
+    warnings = (*doubts(found), *warn_of_fit(surface, points, found.theta, law, own, what="metric"))
     return MetricFit(
         law.low, law.high, law.c, law.A, law.B, law.alpha, law.beta, law.gamma,
         objective=found.objective, converged=found.converged, agreement=found.agreement,

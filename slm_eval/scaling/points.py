@@ -42,6 +42,15 @@ class Points:
     def n(self) -> int:
         return self.N.size
 
+    def part(self, keep: npt.NDArray[np.bool_]) -> Points:
+        """Those of the points where ``keep`` (n,) is true, in the same order."""
+        place = np.cumsum(keep) - 1
+        runs = keep[self.point_of_run]
+        return Points(
+            self.N[keep], self.D[keep], self.value[keep], self.weights[keep], self.runs[keep], self.notes,
+            place[self.point_of_run[runs]], self.value_of_run[runs], self.weight_of_run[runs],
+        )  # fmt: skip
+
 
 def gather(
     N: npt.ArrayLike, D: npt.ArrayLike, value: npt.ArrayLike, weights: npt.ArrayLike | None = None, what: str = "loss"

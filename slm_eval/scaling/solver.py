@@ -14,6 +14,8 @@ from slm_eval.scaling.levenberg import ROUNDING, Floats, Projection, Which, mini
 METHODS = ("fast", "paper")
 # Starts agree that end within this share of the lowest objective.
 AGREE = 1e-6
+# With fewer of them at the minimum, that it is the lowest is said to be in doubt.
+FEW_AGREE = 0.25
 
 
 class Surface(Protocol):
@@ -83,6 +85,16 @@ class Found:
     objective: float
     converged: bool
     agreement: float
+
+
+def doubts(found: Found) -> tuple[str, ...]:
+    """Sentences on whether the minimum is one, and the lowest."""
+    notes = []
+    if not found.converged:
+        notes.append("the fit did not converge: its numbers are where the optimiser stopped")
+    if found.agreement < FEW_AGREE:
+        notes.append(f"only {found.agreement:.0%} of the starts ended at this minimum: others may be as good")
+    return tuple(notes)
 
 
 def share_that_agrees(objectives: Floats, weights: Floats) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from slm_eval.errors import UsageError
 from slm_eval.scaling.law import LossLaw, MetricLaw
 from slm_eval.scaling.points import Floats, Points, budgets
-from slm_eval.scaling.quality import constant_error, mean_relative_error
+from slm_eval.scaling.quality import constant_error, mean_relative_error, power_of_compute_error
 from slm_eval.scaling.solver import Surface, bounds_hit
 
 # A coefficient whose standard error, to first order, is above this share of it is called undetermined.
@@ -21,6 +21,11 @@ LARGE_ERROR = 0.05
 # A term below this share of the inner sum at every point has left no trace.
 NEGLIGIBLE = 0.01
 
+ON_A_BOUND = {
+    "E": "E ended on its bound: these runs show no floor of the loss",
+    "centre": "these runs show one end of the sigmoid only: read low, high and the limit as extrapolations",
+}
+
 
 def check_design(points: Points, free: int, what: str = "loss") -> tuple[str, ...]:
     """Sentences on runs that make a poor basis; ``free`` is the number of parameters to be fitted.
@@ -31,7 +36,7 @@ def check_design(points: Points, free: int, what: str = "loss") -> tuple[str, ..
     if points.n < free:
         raise UsageError(
             f"{points.n} different (N, D) came, and the law has {free} free parameters: add runs of other sizes or "
-            "budgets, or fix gamma"
+            "budgets"
         )
     for name, values in (("N", points.N), ("D", points.D)):
         if np.ptp(np.log(values)) < 1e-6:
@@ -59,23 +64,48 @@ def warn_of_fit(
     surface: Surface, points: Points, theta: Floats, law: LossLaw | MetricLaw, free: int, what: str = "loss"
 ) -> tuple[str, ...]:
     """Sentences on a fitted law that its numbers alone would hide; ``free`` is the number of parameters fitted."""
+    return (*_of_errors(points, law, free, what), *_of_coefficients(surface, points, theta, law))
+
+
+def _of_errors(points: Points, law: LossLaw | MetricLaw, free: int, what: str) -> list[str]:
+    """Is there a law in the data at all? The first of these answers that applies."""
+    compute = points.N * points.D
+    larger = points.part(compute >= np.median(compute))
+    # Parameters follow noise: as in an adjusted R², errors are made what they would be without that.
+    adjusted = math.sqrt((points.n - 1) / (points.n - free)) if points.n > free else 1.0
+
+    def no_better_than(error: float, points: Points = points) -> bool:
+        return adjusted * mean_relative_error(law(points.N, points.D), points.value) > (1 - LEAST_SKILL) * error
+
     mre, constant = mean_relative_error(law(points.N, points.D), points.value), constant_error(points)
-    notes = []
-    # Parameters follow noise: as in an adjusted R², errors are as they would be without that.
-    honest = mre * math.sqrt((points.n - 1) / (points.n - free)) if points.n > free else mre
-    if honest > (1 - LEAST_SKILL) * constant:
-        notes.append(
+    if no_better_than(constant):
+        return [
             f"the data do not support the law: {what} hardly changes with N and D beyond its scatter (the law misses "
             f"by {mre:.2%} on average, a constant by {constant:.2%}), so its exponents mean nothing"
-        )
-    elif mre > LARGE_ERROR:
-        notes.append(f"the law misses by {mre:.1%} on average; the paper's bar is 5 %")
+        ]
+    if no_better_than(power_of_compute_error(points)):
+        return [
+            f"a power law in C alone does as well ({power_of_compute_error(points):.2%} against {mre:.2%}): these runs "
+            "show no optimum within a budget, so N*, D* and r* mean nothing"
+        ]
+    if what != "loss" and no_better_than(constant_error(larger), larger):
+        return [
+            f"the {what} saturates: over the larger half of compute it changes no more than it scatters, so the law "
+            "rests on the smallest runs and says little of larger ones"
+        ]
+    return [f"the law misses by {mre:.1%} on average; the paper's bar is 5 %"] if mre > LARGE_ERROR else []
+
+
+def _of_coefficients(surface: Surface, points: Points, theta: Floats, law: LossLaw | MetricLaw) -> list[str]:
+    notes = []
     share = 1 / (1 + law.B / law.A * points.N**law.alpha / points.D**law.beta)
     for name, term, most in (("N", "A", share.max()), ("D", "B", (1 - share).max())):
         if most < NEGLIGIBLE:
             notes.append(f"{name} has no visible effect: its term is below 1 % everywhere, so {term} means nothing")
-    for name in bounds_hit(surface, theta):
-        notes.append(f"{name} ended on its bound: the data do not determine it")
+    notes += [
+        ON_A_BOUND.get(name, f"{name} ended on its bound: the data do not determine it")
+        for name in bounds_hit(surface, theta)
+    ]
     vague = [
         f"{name} ({getattr(law, name):.3g} ± {error:.2g})"
         for name, error in zip(surface.names, _standard_errors(surface, theta), strict=True)
@@ -83,7 +113,7 @@ def warn_of_fit(
     ]
     if vague:
         notes.append(f"the data hardly determine {', '.join(vague)}: read exponents by their bootstrap intervals")
-    return tuple(notes)
+    return notes
 
 
 def _standard_errors(surface: Surface, theta: Floats) -> Floats:

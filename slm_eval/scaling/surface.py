@@ -23,6 +23,8 @@ from slm_eval.scaling.points import Points
 EXPONENTS = (0.01, 2.0)
 GAMMA = (0.05, 5.0)
 SMALLEST_FLOOR = 1e-6
+# ln of a term of the inner sum in the middle of the data: far beyond any law, and within what floats can hold.
+TERM = (-600.0, 600.0)
 
 # The grid, 9 x 9 x 5 x 9: exponents, gamma, and the share of the N term in the middle of the data.
 GRID_EXPONENTS = np.geomspace(0.08, 1.6, 9)
@@ -47,11 +49,11 @@ class LossSurface:
         self.n, self.d = n - self.middle[0], d - self.middle[1]
         self.loss = points.value[None] if values is None else values
         self.log_loss = np.log(self.loss)
-        least = self.log_loss.min()
+        least = float(self.log_loss.min())
         self._gammas = GRID_GAMMA if gamma is None else (gamma,)
         low, high = GAMMA if gamma is None else (gamma, gamma)
-        self.lower = np.array([least + np.log(SMALLEST_FLOOR), -np.inf, -np.inf, EXPONENTS[0], EXPONENTS[0], low])
-        self.upper = np.array([least, np.inf, np.inf, EXPONENTS[1], EXPONENTS[1], high])
+        floor = (least + math.log(SMALLEST_FLOOR), least)
+        self.lower, self.upper = np.array([floor, TERM, TERM, EXPONENTS, EXPONENTS, (low, high)]).T
 
     def residuals(self, theta: Floats, which: Which) -> tuple[Floats, Floats]:
         """ln of fitted over measured loss (B, n), and derivatives (B, 6, n), of parameters (B, 6) of problems (B,)."""
