@@ -70,7 +70,6 @@ def train(config: TrainConfig, output: Path, device: str = "auto") -> dict[str, 
         scores = stack.enter_context(Scores(config.score, output / "scores", log, here))
         feed = stack.enter_context(run.feed(start))
         stack.enter_context(_memory(config, here))
-        clock = run.clock
         for step in range(start + 1, config.steps + 1):  # steps that are done at the end of this turn
             run.step(next(feed))
             last, stopped = step == config.steps, here.any(stop.asked)
@@ -79,13 +78,13 @@ def train(config: TrainConfig, output: Path, device: str = "auto") -> dict[str, 
             if last or step % config.log_every == 0:
                 log.write("train", step, run.measured(step))
             if last or step % config.validate_every == 0:
-                with clock.paused():
+                with run.clock.paused():
                     log.write("validation", step, run.validate(step))
             if config.score.every and (last or step % config.score.every == 0):
-                with clock.paused():
+                with run.clock.paused():
                     scores.begin(step, run.export)
             if last or stopped or step % config.checkpoint_every == 0:
-                with clock.paused():
+                with run.clock.paused():
                     run.save(step)
             if stopped and not last:
                 run.checkpoints.wait()
@@ -142,7 +141,13 @@ class Run:
 
     def resume(self) -> int:
         """Go on from the newest undamaged checkpoint; the steps that are done."""
-        return self.checkpoints.load_latest(self.state()) or 0
+        state = self.state()
+        step = self.checkpoints.load_latest(state) or 0
+        self.meter.restore(state["meter"])
+        seconds = self.clock.seconds
+        self.clock = Clock(self.ranks.device, step)
+        self.clock.seconds = seconds
+        return step
 
     def feed(self, start: int) -> Feed:
         """Batches of this rank from a step on."""
@@ -166,7 +171,7 @@ class Run:
     def _gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the mean loss over this rank's share, in parts that fit in memory: the loss, and errors by noise level."""
         size = self.config.micro_batch or self.count
-        loss, levels = torch.zeros((), device=batch.t.device), torch.zeros_like(self.meter.levels)
+        losses, levels = [], []
         for begin in range(0, self.count, size):
             part = slice(begin, begin + size)
             synchronise_gradients(self.model, begin + size >= self.count)
@@ -177,9 +182,9 @@ class Run:
             found = self.loss(predicted, target, t)
             value = found.value * (len(t) / self.count)
             value.backward()
-            loss += value.detach()
-            levels += found.levels
-        return loss, levels
+            losses.append(value.detach())
+            levels.append(found.levels)
+        return torch.stack(losses).sum(), torch.stack(levels).sum(0)
 
     def _clip(self) -> Tensor:
         """Scale all gradients together down to the norm that is allowed; what it was."""
@@ -194,8 +199,7 @@ class Run:
             SlmEvalError: a loss was NaN or infinite.
         """
         self._require_finite()
-        steps = int(self.meter.losses[1].item())
-        values, seconds = self.meter.read(), self.clock.lap()
+        values, (steps, seconds) = self.meter.read(), self.clock.lap(step)
         options = self.config.optimizer
         rate = options.learning_rate * options.factor(step - 1, self.config.steps)
         return {**values, "learning_rate": rate, **self.done(step), **self._speed(steps, seconds)}

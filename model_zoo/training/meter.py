@@ -14,65 +14,68 @@ from model_zoo.cdslm.loss import LEVEL_EDGES
 from model_zoo.training.ranks import Ranks
 
 _NONE = -1  # a step, in a tensor, where there is none
+_LEVELS = len(LEVEL_EDGES) + 1
 
 
 class Meter:
-    """Sums since the last reading, on the device.
-
-    Args:
-        step_samples: samples of all ranks in one step.
-    """
+    """Sums since the last reading, on the device: of what this rank saw."""
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
-        self.losses = torch.zeros(2, device=ranks.device)  # sum of losses, number of steps
-        self.levels = torch.zeros(2, len(LEVEL_EDGES) + 1, device=ranks.device)  # errors by noise level, and counts
-        self.norms = torch.zeros((), device=ranks.device)
-        self.first_bad = torch.full((), _NONE, dtype=torch.int64, device=ranks.device)
+        # Steps, their losses, norms of gradients; errors by noise level; how many samples had that level.
+        self._sums = torch.zeros(3 + 2 * _LEVELS, device=ranks.device)
+        self._first_bad = torch.full((), _NONE, dtype=torch.int64, device=ranks.device)
 
     def state(self) -> dict[str, Tensor]:
-        """What a run that goes on needs, so that its log goes on too."""
-        return {"losses": self.losses, "levels": self.levels, "norms": self.norms}
+        """What a checkpoint holds, so that the log of a run that goes on is that of one that never stopped."""
+        return {"sums": self._ranks.sum(self._sums) / self._shares()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from it: the first rank, of however many there are now, takes over all that was seen."""
+        self._sums.copy_(state["sums"] * self._shares() * float(self._ranks.first))
 
     def add(self, step: int, loss: Tensor, norm: Tensor, levels: Tensor) -> None:
         """One step: this rank's loss, the norm of all gradients, errors of this rank by noise level."""
-        self.losses += torch.stack([loss, torch.ones_like(loss)])
-        self.levels += levels
-        self.norms += norm
-        bad = ~(loss.isfinite() & norm.isfinite()) & (self.first_bad == _NONE)
-        self.first_bad.masked_fill_(bad, step)
+        self._sums += torch.cat([torch.stack([torch.ones_like(loss), loss, norm]), levels.flatten()])
+        bad = ~(loss.isfinite() & norm.isfinite()) & (self._first_bad == _NONE)
+        self._first_bad.masked_fill_(bad, step)
 
     def bad_step(self) -> int | None:
         """The first step, on any rank, whose loss or gradient was NaN or infinite. Waits for the device."""
-        found = [step for step in self._ranks.gather(int(self.first_bad.item())) if step != _NONE]
+        found = [step for step in self._ranks.gather(int(self._first_bad.item())) if step != _NONE]
         return min(found, default=None)
 
     def read(self) -> dict[str, Any]:
         """Means over the steps since the last reading. Waits for the device."""
-        told = self._ranks.sum(torch.cat([self.losses, self.levels.flatten()])).tolist()
-        own_steps = self.losses[1].item()
-        bins = self.levels.shape[1]
-        errors, counts = told[2 : 2 + bins], told[2 + bins :]
-        values = {
-            "loss": told[0] / told[1],
+        steps, loss, norm, *levels = (self._ranks.sum(self._sums) / self._shares()).tolist()
+        self._sums.zero_()
+        errors, counts = levels[:_LEVELS], levels[_LEVELS:]
+        return {
+            "loss": loss / steps,
             "v_mse": sum(errors) / sum(counts),
             "v_mse_by_log_snr": [error / n if n else None for error, n in zip(errors, counts, strict=True)],
-            "gradient_norm": self.norms.item() / own_steps,
+            "gradient_norm": norm / steps,
         }
-        for each in (self.losses, self.levels, self.norms):
-            each.zero_()
-        return values
+
+    def _shares(self) -> Tensor:
+        """What the sum over ranks counts several times: steps, with their losses and norms, but no sample."""
+        shares = torch.ones_like(self._sums)
+        shares[:3] = self._ranks.world
+        return shares
 
 
 class Clock:
     """Seconds of training: validating, saving and scoring are not in them.
 
+    Args:
+        step: how many are done already.
+
     Attributes:
         seconds: float64 (), of all parts of a run; a checkpoint holds it.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, step: int = 0) -> None:
+        self._device, self._step = device, step
         self.seconds = torch.zeros((), dtype=torch.float64)
         self._lap = 0.0
         self._since = time.perf_counter()
@@ -85,11 +88,16 @@ class Clock:
         self._wait()
         self._since = time.perf_counter()
 
-    def lap(self) -> float:
-        """Seconds of training since the last lap. Waits for the device."""
+    def lap(self, step: int) -> tuple[int, float]:
+        """Steps and seconds of training since the last lap. Waits for the device.
+
+        Args:
+            step: how many are done.
+        """
         self._count()
-        seconds, self._lap = self._lap, 0.0
-        return seconds
+        steps, seconds = step - self._step, self._lap
+        self._step, self._lap = step, 0.0
+        return steps, seconds
 
     def _count(self) -> None:
         self._wait()
