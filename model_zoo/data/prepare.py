@@ -43,6 +43,7 @@ from slm_eval.fetching.filelock import exclusive
 from slm_eval.report.files import dump, write_whole
 
 _CLAIM = "prepare.json"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,13 @@ def _alone(output: Path) -> Iterator[None]:
         raise UsageError(f"another slm-zoo prepare is at work in {output}; wait for it, or choose another folder")
 
     try:
-        with exclusive(output / ".lock", refuse):
+        with exclusive(output / _LOCK, refuse):
             (output / "parts").mkdir(exist_ok=True)
             try:
                 yield
             finally:
-                for half in [*output.glob("parts/.*"), *output.glob("shards/.*")]:
+                halves = (path for folder in (".", "parts", "shards") for path in output.glob(f"{folder}/.*"))
+                for half in [path for path in halves if path.name != _LOCK]:
                     half.unlink(missing_ok=True)
                 if not any(output.glob("parts/*")):
                     shutil.rmtree(output / "parts", ignore_errors=True)

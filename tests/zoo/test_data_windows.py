@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_a_window_depends_on_seed_step_and_index_alone(
     whole, parts = np.empty((2, 16, 8, 80), np.float16)
     windows.fill(whole, step)
     edges = [0, *sorted(cuts), 16]
-    for low, high in reversed(list(zip(edges, edges[1:], strict=False))):  # in another order, too
+    for low, high in reversed(list(pairwise(edges))):  # in another order, too
         windows.fill(parts[low:high], step, low)
     np.testing.assert_array_equal(whole, parts)
     assert windows.names(step, 0, 16)[5:9] == windows.names(step, 5, 4)
