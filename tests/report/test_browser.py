@@ -10,6 +10,8 @@ import pytest
 from browser import Browser, chromium, running
 from made_run import its_audio, made_run
 
+from slm_eval.leaderboard import System, leaderboards
+from slm_eval.report import leaderboard_page
 from slm_eval.report.html import page
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium here (Debian: chromium)")
@@ -182,3 +184,23 @@ def luminance(browser: Browser, selector: str, attribute: str) -> float:
 def contrast(one: float, other: float) -> float:
     """From 1 to 21."""
     return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+
+def test_a_leaderboard_renders_and_sorts_and_fits_a_phone(window: Browser, tmp_path: Path) -> None:
+    run = made_run(tmp_path)
+    boards = leaderboards([System(name, run, "https://example.org", "what it is") for name in ("b", "a", "<i>c")])
+    path = tmp_path / "leaderboard.html"
+    path.write_text(leaderboard_page.page(boards), encoding="utf-8")
+    names = "[...document.querySelectorAll('#ranking tbody tr')].map((r) => r.querySelector('bdi').textContent)"
+    for dark in (False, True):
+        window.look(390, dark=dark)
+        window.open(path)
+        assert window.evaluate("document.documentElement.scrollWidth") == 390
+        assert window.evaluate(names) == ["<i>c", "a", "b"]
+        heading = "document.querySelector('#ranking th button')"
+        window.evaluate(f"{heading}.click(), {heading}.click()")
+        assert window.evaluate(names) == ["b", "a", "<i>c"]
+        flat = "[...document.querySelectorAll('#ranking svg.chart')].filter((e) => !e.getBoundingClientRect().height)"
+        assert window.evaluate(f"{flat}.length") == 0
+        assert window.complaints() == []
+        assert window.requests() == []
