@@ -33,7 +33,7 @@ from model_zoo.data.windows import Windows
 from model_zoo.training.checkpoints import Checkpoints, optimizer_state, quiet
 from model_zoo.training.config import TrainConfig, to_dict
 from model_zoo.training.ema import Average
-from model_zoo.training.folder import claim, write_json
+from model_zoo.training.folder import claim, read_json, write_json
 from model_zoo.training.logs import open_log
 from model_zoo.training.meter import Clock, Meter
 from model_zoo.training.parallel import build, synchronise_gradients, whole
@@ -66,6 +66,8 @@ def train(config: TrainConfig, output: Path, device: str = "auto") -> dict[str, 
         stack.enter_context(_deterministic(config.deterministic))
         run = Run(config, output, here)
         start = run.resume()
+        if start == config.steps and (output / "result.json").is_file():
+            return read_json(output / "result.json")
         log = stack.enter_context(open_log(output, config, start, here.first))
         scores = stack.enter_context(Scores(config.score, output / "scores", log, here))
         feed = stack.enter_context(run.feed(start))
@@ -90,6 +92,8 @@ def train(config: TrainConfig, output: Path, device: str = "auto") -> dict[str, 
                 run.checkpoints.wait()
                 return None
         run.checkpoints.wait()
+        if not run.latest:  # stopped between its last checkpoint and here
+            run.validate(config.steps)
         run.export(output / "model.safetensors", config.steps)
         result = run.result()
         if here.first:

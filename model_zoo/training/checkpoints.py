@@ -173,7 +173,9 @@ def load(path: Path, state: State) -> None:
         SlmEvalError: it does not hold these tensors.
     """
     try:
-        dcp.load(dict(state), storage_reader=_Reader(path))
+        reader = _Reader(path)
+        reader.read_metadata()  # DCP tries it too, but goes on without it and then says less
+        dcp.load(dict(state), storage_reader=reader)
     except (dcp.api.CheckpointException, RuntimeError, OSError, pickle.UnpicklingError, KeyError) as error:
         raise SlmEvalError(f"{path} cannot be read as a checkpoint of this run ({_reason(error)})") from error
 
