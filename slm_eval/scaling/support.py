@@ -18,8 +18,6 @@ UNDETERMINED = 0.5
 LEAST_SKILL = 0.2
 # A fit that misses by more than this on average: the paper's bar for a law.
 LARGE_ERROR = 0.05
-# A term below this share of the inner sum at every point has left no trace.
-NEGLIGIBLE = 0.01
 
 ON_A_BOUND = {
     "E": "E ended on its bound: these runs show no floor of the loss",
@@ -98,10 +96,16 @@ def _of_errors(points: Points, law: LossLaw | MetricLaw, free: int, what: str) -
 
 def _of_coefficients(surface: Surface, points: Points, theta: Floats, law: LossLaw | MetricLaw) -> list[str]:
     notes = []
-    share = 1 / (1 + law.B / law.A * points.N**law.alpha / points.D**law.beta)
-    for name, term, most in (("N", "A", share.max()), ("D", "B", (1 - share).max())):
-        if most < NEGLIGIBLE:
-            notes.append(f"{name} has no visible effect: its term is below 1 % everywhere, so {term} means nothing")
+    mre = mean_relative_error(law(points.N, points.D), points.value)
+    N, D = (np.exp(np.log(sizes).mean()) for sizes in (points.N, points.D))
+    for name, ends in (
+        ("N", law([points.N.min(), points.N.max()], D)),
+        ("D", law(N, [points.D.min(), points.D.max()])),
+    ):
+        if abs(ends[1] / ends[0] - 1) < mre:
+            notes.append(
+                f"{name} has no visible effect: all of its range changes less than the law misses by ({mre:.2%})"
+            )
     notes += [
         ON_A_BOUND.get(name, f"{name} ended on its bound: the data do not determine it")
         for name in bounds_hit(surface, theta)
