@@ -14,6 +14,7 @@ def scaling() -> None:
     """Scaling laws from a table of runs: section 4 of the paper, and its figures."""
 
 
+_POSITIVE = click.FloatRange(min=0, min_open=True)
 _FORMATS = click.option(
     "--formats", default="pdf,png", show_default=True, metavar="LIST", help="Of the figures: pdf, svg, png."
 )
@@ -43,11 +44,21 @@ _FORCE = click.option("--force", is_flag=True, help="Replace the results of anot
 @_METRICS
 @click.option("--tie", is_flag=True, help="Fit each metric jointly with the loss: all ten parameters.")
 @_REAL
-@click.option("--epsilon", default=1e-3, show_default=True, help="Loss above the optimum that is tolerated.")
-@click.option("--ratio", default=400.0, show_default=True, help="Frames per parameter whose compute is asked for.")
-@click.option("--frames-per-text-token", default=20.0, show_default=True, help="To compare ratios with those of text.")
-@click.option("--frame-rate", default=80.0, show_default=True, help="Frames per second of D.")
-@click.option("--tolerance", default=0.1, show_default=True, help="Relative, of column C against 6ND.")
+@click.option(
+    "--epsilon", default=1e-3, show_default=True, type=_POSITIVE, help="Loss above the optimum that is tolerated."
+)
+@click.option(
+    "--ratio", default=400.0, show_default=True, type=_POSITIVE, help="Frames per parameter whose compute is asked for."
+)
+@click.option(
+    "--frames-per-text-token",
+    default=20.0,
+    show_default=True,
+    type=_POSITIVE,
+    help="To compare ratios with those of text.",
+)
+@click.option("--frame-rate", default=80.0, show_default=True, type=_POSITIVE, help="Frames per second of D.")
+@click.option("--tolerance", default=0.1, show_default=True, type=_POSITIVE, help="Relative, of column C against 6ND.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @_FORMATS
 @_NO_FIGURES

@@ -45,8 +45,8 @@ def figure6(studies: Sequence[Ablation], real: dict[str, Real]) -> Figure:
     keys = list(dict.fromkeys(each.key for each in columns.values()))
     guidances = list(dict.fromkeys(each.guidance for each in columns.values() if each.key != "loss"))
     across = min(_COLUMNS, len(keys))
-    width = max(style.PANEL[0], 0.95 * len(studies))
-    figure, axes = style.panels(-(-len(keys) // across), across, (width, style.PANEL[1]))
+    width = max(style.PANEL[0], 0.85 * len(studies))
+    figure, axes = style.panels(-(-len(keys) // across), across, (width, style.PANEL[1]), style.KEY)
     for spare in axes.flat[len(keys) :]:
         spare.remove()
     used = list(axes.flat[: len(keys)])

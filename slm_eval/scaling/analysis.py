@@ -19,7 +19,18 @@ from slm_eval.errors import UsageError
 from slm_eval.scaling.behaviour import behaviour, minima_of
 from slm_eval.scaling.bootstrap import bootstrap_loss_law
 from slm_eval.scaling.conclusions import conclusions
-from slm_eval.scaling.estimates import columns_of, curve, estimates, growth, one, optima, plain, rows, scalars
+from slm_eval.scaling.estimates import (
+    FEWEST_DRAWS,
+    columns_of,
+    curve,
+    estimates,
+    growth,
+    one,
+    optima,
+    plain,
+    rows,
+    scalars,
+)
 from slm_eval.scaling.fit import LossFit, fit_loss_law
 from slm_eval.scaling.law import LossLaw
 from slm_eval.scaling.metric_analysis import Context, analyse_metrics
@@ -80,6 +91,8 @@ def analyse(
         UsageError: no law can be fitted to such runs, or a metric is named that is not there.
     """
     options, real = options or Options(), real or {}
+    if 0 < options.bootstrap < FEWEST_DRAWS:
+        raise UsageError(f"{options.bootstrap} bootstrap fits give no 95 % interval; {FEWEST_DRAWS} at least, or 0")
     means = runs.means()
     train = _train(runs, options.hold_out)
     used = train[runs.budget]
@@ -130,7 +143,7 @@ def _bootstrap(fit: LossFit, options: Options) -> tuple[Sequence[LossLaw], tuple
 def _train(runs: Runs, hold_out: int) -> npt.NDArray[np.bool_]:
     """Which budgets are fitted: all but the largest."""
     n = runs.budgets.size
-    if not 0 <= hold_out <= n - 2:
+    if hold_out and not 1 <= hold_out <= n - 2:
         raise UsageError(f"--hold-out {hold_out} of {n} budgets leaves fewer than two to fit")
     return np.arange(n) < n - hold_out
 

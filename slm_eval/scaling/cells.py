@@ -71,9 +71,17 @@ def metric_column(name: str, extra: Mapping[str, bool]) -> MetricColumn | None:
     return MetricColumn(name, family != "pjsd", limits) if family in METRICS and part else None
 
 
+# What else `slm-zoo sweep` writes.
+_OF_A_SWEEP = {"hours", "seconds", "scoring_seconds", "run", "commit"}
+
+
 def why_unused(names: Sequence[str]) -> list[str]:
     """A line for columns that are not read; one each for those that look like a misspelt key."""
-    near = {name: difflib.get_close_matches(name.partition(".")[0], METRICS, n=1, cutoff=0.7) for name in names}
+    near = {
+        name: difflib.get_close_matches(name.partition(".")[0], METRICS, n=1, cutoff=0.7)
+        for name in names
+        if name not in _OF_A_SWEEP
+    }
     lines = [f"column {name!r} is not used; did you mean {each[0]}?" for name, each in near.items() if each]
     others = [name for name, each in near.items() if not each]
     if others:

@@ -18,18 +18,17 @@ from slm_eval.scaling.law import LossLaw, MetricLaw
 Floats = npt.NDArray[np.float64]
 Law = TypeVar("Law", LossLaw, MetricLaw)
 LEVEL = (0.025, 0.975)
-# Fewer draws than this have no 2.5 % quantile to speak of.
-_FEWEST_DRAWS = 40
+FEWEST_DRAWS = 40  # whose 2.5 % quantile lies between the first and the second
 
 
 def estimates(law: Law, draws: Sequence[Law], of: Callable[[Law], dict[str, Floats]]) -> dict[str, tuple[Floats, Any]]:
-    """Name -> value and its interval (2, ...), or None where there are too few draws.
+    """Name -> value and its interval (2, ...), or None where there are no draws.
 
     Args:
         of: quantities of one law, each of any shape.
     """
     values = of(law)
-    if len(draws) < _FEWEST_DRAWS:
+    if not draws:
         return {name: (value, None) for name, value in values.items()}
     drawn = [of(each) for each in draws]
     return {

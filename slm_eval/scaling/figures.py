@@ -49,7 +49,7 @@ def draw(report: Report, folder: Path, formats: Sequence[str] = style.FORMATS) -
     """
     with style.styled():
         figures = {"figure1": figure1(report)}
-        for guidance in _guidances(report["columns"]):
+        for guidance in _guidances(report["columns"]) or [None]:
             figures[_name("figure3", guidance)] = figure3(report, guidance)
         figures["figure4"] = figure4(report)
         for guidance in _guidances(report["metrics"]):
@@ -147,7 +147,7 @@ def figure5(report: Report, guidance: str | None) -> Figure:
     """For each metric that was fitted, the fused law against D and, below it, M*(C) towards its limit."""
     names = [name for name, each in report["metrics"].items() if each["guidance"] == guidance]
     columns = min(_COLUMNS, len(names))
-    figure, axes = style.panels(2 * -(-len(names) // columns), columns)
+    figure, axes = style.panels(2 * -(-len(names) // columns), columns, key=style.KEY)
     for at, name in enumerate(names):
         row, column = divmod(at, columns)
         above, below = axes[2 * row, column], axes[2 * row + 1, column]
@@ -213,14 +213,14 @@ def _optimal(panel: Axes, report: Report, metric: dict[str, Any]) -> None:
 def _grid(n: int) -> tuple[Figure, list[Any]]:
     """n panels, row by row."""
     columns = min(_COLUMNS, n)
-    figure, axes = style.panels(-(-n // columns), columns)
+    figure, axes = style.panels(-(-n // columns), columns, key=style.KEY)
     for spare in axes.flat[n:]:
         spare.remove()
     return figure, list(axes.flat[:n])
 
 
 def _guidances(columns: dict[str, Any]) -> list[str | None]:
-    """Those of the metrics; where there are no metrics, one figure of the loss alone."""
+    """Those of the metrics, in the order of the columns."""
     return list(dict.fromkeys(each["guidance"] for each in columns.values()))
 
 

@@ -124,30 +124,30 @@ def extrapolates(report: Report, compute: float, n: float, d: float) -> list[str
     for name, value in (("C", compute), ("N", n), ("D", d)):
         low, high = min(trained[name]), max(trained[name])
         if value > high * _WITHIN:
-            clauses.append(f"{name} is {value / high:.3g} times the largest fitted ({high:.3g})")
+            clauses.append(f"{name} is above the largest fitted ({high:.3g}), by a factor of {value / high:.3g}")
         elif value < low / _WITHIN:
-            clauses.append(f"{name} is {low / value:.3g} times below the smallest fitted ({low:.3g})")
+            clauses.append(f"{name} is below the smallest fitted ({low:.3g}), by a factor of {low / value:.3g}")
     return clauses
 
 
 def render(predictions: Sequence[Report]) -> str:
-    """For a terminal: a row each, with intervals, and how far each extrapolates."""
-    names = list(predictions[0]["metrics"])
-    header = ["C", "N", "95 %", "D", "95 %", "r", "95 %", "hours", "loss", "95 %"]
-    header += [text for name in names for text in (name, "95 %")]
-    rows = []
-    for each in predictions:
-        cells = [f"{each['C']:.3g}"]
-        for name in ("N", "D", "r"):
-            cells += [number(each[name]["value"], 4), interval(each[name]["ci95"])]
-        cells.append(f"{each['hours']:.4g}")
-        for found in (each["loss"], *(each["metrics"][name] for name in names)):
-            cells += [number(found["value"], 4), interval(found["ci95"])]
-        rows.append(cells)
-    what = "Compute-optimal runs" if predictions[0]["optimal"] else "Runs as given"
+    """For a terminal: two columns for each, value and interval, and how far it extrapolates."""
+    names = {"N": "parameters N", "D": "frames D", "r": "frames per parameter D/N", "loss": "loss"}
+    header = ["C", *(cell for each in predictions for cell in (f"{each['C']:.4g}", "95 %"))]
+    rows = [[text, *(cell for each in predictions for cell in _cells(each[name]))] for name, text in names.items()]
+    rows.insert(2, ["hours of audio", *(cell for each in predictions for cell in (f"{each['hours']:.4g}", ""))])
+    for name in predictions[0]["metrics"]:
+        rows.append([name, *(cell for each in predictions for cell in _cells(each["metrics"][name]))])
     lines = [
-        f"C = {each['C']:.3g} extrapolates: {'; '.join(each['extrapolates'])}."
+        f"C = {each['C']:.4g} extrapolates: {'; '.join(each['extrapolates'])}."
         for each in predictions
         if each["extrapolates"]
     ]
+    what = (
+        "The best run of each budget" if predictions[0]["optimal"] else "Runs as given, not the best of their budgets"
+    )
     return Table(what, header, rows, lines).to_text()
+
+
+def _cells(found: Report) -> tuple[str, str]:
+    return number(found["value"], 4), "" if found["ci95"] is None else interval(found["ci95"])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008), told apart by all common kinds of colour vision.
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
-PANEL = (3.3, 2.55)  # inches; two panels are as wide as a page's text
+PANEL, KEY = (2.9, 2.5), 1.1  # inches; two panels and a legend are as wide as a page's text
 FORMATS = ("pdf", "svg", "png")
 
 _STYLE: dict[Any, Any] = {
@@ -85,12 +85,19 @@ def styled() -> Iterator[None]:
         yield
 
 
-def panels(rows: int, columns: int, size: tuple[float, float] = PANEL, **kwargs: Any) -> tuple[Figure, Any]:
-    """A figure and its axes, shape (rows, columns), without pyplot: nothing global, no display."""
+def panels(
+    rows: int, columns: int, size: tuple[float, float] = PANEL, key: float = 0.0, **kwargs: Any
+) -> tuple[Figure, Any]:
+    """A figure and its axes, shape (rows, columns), without pyplot: nothing global, no display.
+
+    Args:
+        size: of a panel, in inches.
+        key: width of a legend beside the panels, in inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
+    figure = Figure(figsize=(columns * size[0] + key, rows * size[1]), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
 
@@ -106,6 +113,8 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> lis
         "svg": {"Date": None},
         "png": {"Software": None},
     }
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what was laid out stays so; each format would do it again
     paths = [folder / f"{name}.{each}" for each in formats]
     for path, form in zip(paths, formats, strict=True):
         try:
@@ -144,7 +153,7 @@ def log_ticks(axis: Axis, low: float, high: float) -> None:
 
     decades = math.log10(high / low)
     inside = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
-    if inside >= 2:
+    if inside >= 3:
         axis.set_major_locator(LogLocator(base=10, numticks=7))
         axis.set_minor_formatter(NullFormatter())
         return
