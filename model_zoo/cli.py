@@ -58,6 +58,8 @@ def filter_command(
 
     Writes kept.jsonl, which slm-zoo prepare takes, and dropped.jsonl with the reasons.
     """
+    from collections import Counter
+
     from model_zoo.data.filters import FilterOptions, filter_speech
     from model_zoo.data.tags import LanguageTagger, ManifestTagger
     from model_zoo.data.whisper import WhisperTagger, load_detector
@@ -69,9 +71,11 @@ def filter_command(
     if whisper is not None:
         tagger = WhisperTagger(load_detector(whisper, device), whisper)
     done = filter_speech(sources, output, FilterOptions(**options, progress=True), tagger)
-    _say_failures(done.dropped, output / "dropped.jsonl")
+    counts = Counter(dropped.reason for dropped in done.dropped.values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    listed = f" ({reasons}; see {output / 'dropped.jsonl'})" if reasons else ""
     hours = sum(done.kept.values()) / 3600
-    click.echo(f"{output / 'kept.jsonl'}: {len(done.kept)} kept, {hours:.2f} h; {len(done.dropped)} dropped")
+    click.echo(f"{output / 'kept.jsonl'}: {len(done.kept)} kept, {hours:.2f} h; {len(done.dropped)} dropped{listed}")
 
 
 @main.command()
@@ -248,6 +252,60 @@ def cut(source: Path, output: Path, **options: Any) -> None:
     done = run(source, output, CutOptions(**options, progress=True))
     _say_failures(done.failed, output)
     click.echo(f"{len(done.written)} clips cut into {output}, {len(done.kept)} were there already")
+    if done.failed:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("plan", metavar="SWEEP.yaml", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the table and the runs."
+)
+@click.option("--speech", type=click.Path(path_type=Path), help="What `slm-zoo cut` wrote; wins over the file's.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done, and how long it takes.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Only the budgets that fit into this time.")
+@click.option("--nproc", default=1, show_default=True, type=click.IntRange(min=1), help="GPUs that share a training.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:0.")
+@click.option("--gpu", default="H200", show_default=True, help="Whose times are expected, until runs were measured.")
+@click.option("--flops-per-second", type=float, help="True operations to expect instead, such as 3e10 on a laptop.")
+def sweep(
+    plan: Path,
+    overrides: tuple[str, ...],
+    output: Path,
+    speech: Path | None,
+    dry_run: bool,
+    hours: float | None,
+    nproc: int,
+    device: str,
+    gpu: str,
+    flops_per_second: float | None,
+) -> None:
+    """Train and score many models, and put each as a row into a table for slm-eval scaling.
+
+    SWEEP.yaml is an isoFLOP grid or an ablation; KEY=VALUE are of the training of all runs, as in slm-zoo train. The
+    same command continues what was stopped.
+    """
+    from model_zoo.planning.gpus import Gpu
+    from model_zoo.sweep import by_command
+    from model_zoo.sweep import sweep as run
+    from model_zoo.sweeping.overview import overview
+    from model_zoo.sweeping.spec import read_sweep
+    from model_zoo.sweeping.table import RunTable
+    from model_zoo.sweeping.times import Throughput, affordable
+
+    wanted = read_sweep(plan, overrides, speech)
+    rows = RunTable(output / wanted.table, wanted.varied).rows
+    throughput = Throughput.of(wanted, rows, Gpu.of(gpu), nproc, flops_per_second)
+    if hours is not None:
+        wanted = affordable(wanted, throughput, 3600 * hours, rows)
+    click.echo(overview(wanted, output, throughput))
+    if dry_run:
+        return
+    done = run(wanted, output, by_command(nproc, device), device)
+    click.echo(f"{output / wanted.table}: {len(done.made)} runs added, {len(done.kept)} were there already")
+    for name, why in done.failed.items():
+        click.echo(f"{name} failed: {why}", err=True)
     if done.failed:
         sys.exit(1)
 

@@ -3,7 +3,7 @@
 A step of its own before ``slm-zoo prepare``, which takes the manifest that it writes:
 
     DIR/kept.jsonl      {"id", "path", "speaker"[, "start", "end"], "seconds"}: what passed
-    DIR/dropped.jsonl   {"id", "path", "why"}: what did not
+    DIR/dropped.jsonl   {"id", "path", "reason", "why"}: what did not
     DIR/tags.jsonl      {"id", "path", "language_shares", "speech_seconds", "tagger"}: grows as recordings are heard, so
                         that a command that was stopped goes on; may be given as tags again
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from tqdm import tqdm
 
@@ -47,12 +47,19 @@ class FilterOptions:
             raise UsageError(f"a share is 0 to 1, got {self.min_share:g}")
 
 
+class Dropped(NamedTuple):
+    """Why a recording does not pass."""
+
+    reason: str  # too_short, too_long, unreadable, untagged, no_speech or language
+    why: str  # one line
+
+
 @dataclass(frozen=True)
 class Filtered:
     """What ``filter_speech`` decided, by id."""
 
     kept: dict[str, float]  # seconds
-    dropped: dict[str, str]  # why
+    dropped: dict[str, Dropped]
 
 
 def filter_speech(
@@ -80,22 +87,22 @@ def filter_speech(
     return Filtered(kept, dropped)
 
 
-def _wrong_length(seconds: float, options: FilterOptions) -> str | None:
+def _wrong_length(seconds: float, options: FilterOptions) -> Dropped | None:
     if seconds == 0:
-        return "its length cannot be read"
+        return Dropped("unreadable", "its length cannot be read")
     if seconds < options.min_seconds:
-        return f"{seconds:.1f} s, shorter than {options.min_seconds:g} s"
+        return Dropped("too_short", f"{seconds:.1f} s, shorter than {options.min_seconds:g} s")
     if options.max_seconds is not None and seconds > options.max_seconds:
-        return f"{seconds:.1f} s, longer than {options.max_seconds:g} s"
+        return Dropped("too_long", f"{seconds:.1f} s, longer than {options.max_seconds:g} s")
     return None
 
 
 def _wrong_language(
     recordings: list[Source], path: Path, options: FilterOptions, tagger: LanguageTagger
-) -> dict[str, str]:
-    """Why recordings do not pass, by id."""
+) -> dict[str, Dropped]:
+    """Recordings that do not pass, by id."""
     tags = _read_tags(path, tagger)
-    dropped: dict[str, str] = {}
+    dropped: dict[str, Dropped] = {}
     bar = tqdm(recordings, desc="tagging", unit="recording", disable=not options.progress)
     with _journal(path, tags.values()) as journal, bar:
         for each in bar:
@@ -105,23 +112,24 @@ def _wrong_language(
                     _append(journal, path, tags[each.id])
                 why = _not_enough(tags[each.id], options)
             except AudioError as error:
-                why = f"{error.code}: {error.message}"
+                why = Dropped("unreadable", error.message)
             except NotTaggedError as error:
-                why = f"no tags: {error}"
+                why = Dropped("untagged", str(error))
             if why is not None:
                 dropped[each.id] = why
     return dropped
 
 
-def _not_enough(line: dict[str, Any], options: FilterOptions) -> str | None:
-    shares = line["language_shares"]
+def _not_enough(found: dict[str, Any], options: FilterOptions) -> Dropped | None:
+    shares = found["language_shares"]
     share = shares.get(options.language, 0.0)
     if share >= options.min_share:
         return None
     if not shares:
-        return "no speech was heard"
+        return Dropped("no_speech", "no speech was heard")
     others = ", ".join(f"{language} {value:.4f}" for language, value in list(shares.items())[:3])
-    return f"{share:.4f} of the speech is {options.language}, less than {options.min_share:g} ({others})"
+    line = f"{share:.4f} of the speech is {options.language}, less than {options.min_share:g} ({others})"
+    return Dropped("language", line)
 
 
 def _line(source: Source, tags: Tags, tagger: LanguageTagger) -> dict[str, Any]:
@@ -171,8 +179,8 @@ def _append(journal: TextIO, path: Path, line: dict[str, Any]) -> None:
         raise SlmEvalError(f"cannot write {path}: {error.strerror}; make room or choose another --output") from error
 
 
-def _dropped(source: Source, why: dict[str, str]) -> dict[str, Any]:
-    return {"id": source.id, "path": str(source.path.resolve()), "why": why[source.id]}
+def _dropped(source: Source, why: dict[str, Dropped]) -> dict[str, Any]:
+    return {"id": source.id, "path": str(source.path.resolve()), **why[source.id]._asdict()}
 
 
 def _kept(source: Source, seconds: float) -> dict[str, Any]:

@@ -48,12 +48,12 @@ def test_lengths_and_why(speech: Path, tmp_path: Path) -> None:
     done = choose(speech, tmp_path / "out", min_seconds=1.0, max_seconds=2.0)
     assert done.kept == {"b.wav": 1.0, "c.wav": 1.5, "d.wav": 2.0}
     assert done.dropped == {
-        "a.wav": "0.5 s, shorter than 1 s",
-        "e.wav": "2.5 s, longer than 2 s",
-        "f.wav": "its length cannot be read",
+        "a.wav": ("too_short", "0.5 s, shorter than 1 s"),
+        "e.wav": ("too_long", "2.5 s, longer than 2 s"),
+        "f.wav": ("unreadable", "its length cannot be read"),
     }
     dropped = read(tmp_path / "out" / "dropped.jsonl")
-    assert [(line["id"], line["why"]) for line in dropped] == sorted(done.dropped.items())
+    assert {line["id"]: (line["reason"], line["why"]) for line in dropped} == done.dropped
     assert choose(speech, tmp_path / "out").kept == {}  # the paper's 5 minutes
 
 
@@ -75,10 +75,10 @@ def test_tags_of_a_manifest(speech: Path, tmp_path: Path) -> None:
     done = choose(speech, tmp_path / "out", ManifestTagger(tags), min_seconds=0.0)
     assert list(done.kept) == ["a.wav", "c.wav"]
     assert done.dropped == {
-        "b.wav": "0.9800 of the speech is en, less than 0.99 (de 0.0200, en 0.9800)",
-        "d.wav": "0.0000 of the speech is en, less than 0.99 (fr 1.0000)",
-        "e.wav": "no tags: not in tags.jsonl",
-        "f.wav": "its length cannot be read",
+        "b.wav": ("language", "0.9800 of the speech is en, less than 0.99 (de 0.0200, en 0.9800)"),
+        "d.wav": ("language", "0.0000 of the speech is en, less than 0.99 (fr 1.0000)"),
+        "e.wav": ("untagged", "not in tags.jsonl"),
+        "f.wav": ("unreadable", "its length cannot be read"),
     }
     # What was found is a manifest of tags itself.
     again = choose(speech, tmp_path / "again", ManifestTagger(tmp_path / "out" / "tags.jsonl"), min_seconds=0.0)
@@ -171,7 +171,7 @@ def test_shares_are_by_seconds_of_speech(tmp_path: Path, write_wav: Callable[...
 def test_a_recording_without_speech_is_dropped(tmp_path: Path, write_wav: Callable[..., Path]) -> None:
     write_wav(tmp_path / "speech" / "a.wav", 1e-6 * noise(2.0))
     done = choose(tmp_path / "speech", tmp_path / "out", WhisperTagger(StandIn(), "x"), min_seconds=0.0)
-    assert done.dropped == {"a.wav": "no speech was heard"}
+    assert done.dropped == {"a.wav": ("no_speech", "no speech was heard")}
 
 
 @pytest.fixture(scope="module")
@@ -231,8 +231,8 @@ def test_the_command(speech: Path, tiny: Path, tmp_path: Path) -> None:
     arguments = ["filter", str(speech), "-o", str(out), "--min-seconds", "1.2"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0
-    assert done.stdout == f"{out / 'kept.jsonl'}: 3 kept, 0.00 h; 3 dropped\n"
-    assert "a.wav: 0.5 s, shorter than 1.2 s" in done.stderr
+    told = f"3 kept, 0.00 h; 3 dropped (2 too_short, 1 unreadable; see {out / 'dropped.jsonl'})"
+    assert done.stdout == f"{out / 'kept.jsonl'}: {told}\n"
     done = CliRunner().invoke(main, [*arguments, "--whisper", str(tiny), "--device", "cpu"])
     assert done.exit_code == 0, done.output
     assert {line["id"] for line in read(out / "tags.jsonl")} == {"c.wav", "d.wav", "e.wav"}
