@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from conftest import EXAMPLES, ROOT
 
-from model_zoo.cdslm.config import ModelConfig
+from model_zoo.training.config import from_dict
 
 
 @pytest.fixture
@@ -27,9 +27,11 @@ def test_train_sample_vocode_and_score(example: object, tmp_path: Path) -> None:
     speech.mkdir()
     for path in sorted((EXAMPLES / "real").rglob("*.ogg"))[:6]:
         (speech / f"{path.parent.name}-{path.name}").symlink_to(path)
-    model = ModelConfig(layers=1, patch=4, context_seconds=1.0, target_seconds=2.0)
-    small = example.Small(model, batch=4, steps=3, clips=2)  # type: ignore[attr-defined]
-    example.run(speech, tmp_path, small)  # type: ignore[attr-defined]
+    tiny = {"layers": 1, "patch": 4, "context_seconds": 1.0, "target_seconds": 2.0}
+    sizes = {"batch": 4, "steps": 3, "optimizer": {"warmup_steps": 1}}
+    data = {"shards": str(tmp_path / "shards"), "validation_clips": 2}
+    config = from_dict({**example.SMALL, **sizes, "model": tiny, "data": data})  # type: ignore[attr-defined]
+    example.run(speech, tmp_path, config, clips=2)  # type: ignore[attr-defined]
     for folder in ("generated", "vocoded"):
         wavs = sorted((tmp_path / folder).glob("*.wav"))
         assert len(wavs) == 2
@@ -41,4 +43,7 @@ def test_train_sample_vocode_and_score(example: object, tmp_path: Path) -> None:
         made = summary["corpora"]["generated"]["provenance"]
         assert made["made_by"].startswith("slm-zoo sample" if folder == "generated" else "slm-zoo vocode")
     assert made["features"] == json.loads((tmp_path / "generated" / "provenance.json").read_text())["features"]
-    assert (tmp_path / "model.safetensors").stat().st_size > 10_000
+    result = json.loads((tmp_path / "training" / "result.json").read_text())
+    generated = json.loads((tmp_path / "generated" / "provenance.json").read_text())
+    assert generated["checkpoint"]["loss"] == result["validation"]["loss"]
+    assert generated["checkpoint"]["step"] == 3
