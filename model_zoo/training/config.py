@@ -226,13 +226,17 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     if value is None and type(None) in options:
         return None
     wanted = next(each for each in options if each is not type(None))
-    if wanted is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    elif wanted is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    elif isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
+    if wanted in (int, float):
+        number = _number(value)
+        if number is not None and (wanted is float or number.is_integer()):
+            return wanted(number)
+    elif isinstance(value, wanted):
         return value
     raise UsageError(f"{name} is {_KINDS[wanted]}, got {value!r}")
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
