@@ -25,11 +25,11 @@ Projection = Callable[[Floats, Which, Floats], Floats]
 
 # A problem is solved where its quadratic model promises to lower the objective by less than this share of it, or
 # where its residuals are rounding. The promise is the same in any parametrisation.
-PROMISE = 1e-10
+PROMISE = 1e-13
 ROUNDING = 1e-13
 # With so much damping a step that does not help is rounding: no step will.
 HOPELESS = 1e12
-MAX_ITERATIONS = 400
+MAX_ITERATIONS = 1_000
 
 
 @dataclass(frozen=True)
