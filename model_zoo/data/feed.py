@@ -170,7 +170,7 @@ class Feed:
         current = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._stream):
             mels, noise, t = (each.to(self._device, non_blocking=True) for each in host)
-            slot.copied = self._stream.record_event()
+            slot.copied = self._stream.record_event(torch.cuda.Event(blocking=True))  # waited for without spinning
         current.wait_stream(self._stream)
         for each in (mels, noise, t):
             each.record_stream(current)  # their memory is not to be used again before this stream is done with it

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -51,13 +52,27 @@ def work(jobs: Iterable[Job], features: dict[str, Any], workers: int) -> Iterato
         SlmEvalError: a worker cannot start or cannot write, which would not end with one recording.
     """
     if workers == 0:
-        yield from (_do(job, features) for job in jobs)
+        with _one_thread():
+            yield from (_do(job, features) for job in jobs)
         return
     pool = _Pool(jobs, features, workers)
     try:
         yield from pool
     finally:
         pool.stop()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in the worker processes: products that threads share may round differently."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _do(job: Job, features: dict[str, Any]) -> Answer:
