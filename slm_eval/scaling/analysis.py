@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_eval._version import __version__
-from slm_eval.errors import UsageError
+from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.scaling.behaviour import behaviour, minima_of
 from slm_eval.scaling.bootstrap import bootstrap_loss_law
 from slm_eval.scaling.conclusions import conclusions
@@ -25,11 +25,13 @@ from slm_eval.scaling.estimates import (
     curve,
     estimates,
     growth,
+    has_optima,
     one,
     optima,
     plain,
     rows,
     scalars,
+    with_optima,
 )
 from slm_eval.scaling.fit import LossFit, fit_loss_law
 from slm_eval.scaling.law import LossLaw
@@ -89,6 +91,7 @@ def analyse(
 
     Raises:
         UsageError: no law can be fitted to such runs, or a metric is named that is not there.
+        SlmEvalError: the losses follow no law.
     """
     options, real = options or Options(), real or {}
     if 0 < options.bootstrap < FEWEST_DRAWS:
@@ -99,8 +102,10 @@ def analyse(
     fit = fit_loss_law(
         runs.N[used], runs.D[used], runs.loss[used], options.gamma, method=options.method, seed=options.seed
     )
-    draws, doubts = _bootstrap(fit, options)
     grid = _grid(runs.budgets)
+    if not has_optima(fit, grid):
+        raise SlmEvalError(f"these runs support no law of the loss: {'; '.join(fit.warnings)}")
+    draws, doubts = _bootstrap(fit, grid, options)
     context = Context(runs, means, train, fit, grid, options, real)
     fitted = analyse_metrics(context, metrics)
     report = {
@@ -122,10 +127,10 @@ def analyse(
     return report
 
 
-def _bootstrap(fit: LossFit, options: Options) -> tuple[Sequence[LossLaw], tuple[str, ...]]:
+def _bootstrap(fit: LossFit, grid: Floats, options: Options) -> tuple[Sequence[LossLaw], list[str]]:
     """Laws of resampled runs, and what makes them unreliable."""
     if not options.bootstrap:
-        return (), ()
+        return [], []
     points = fit.points
     found = bootstrap_loss_law(
         points.N,
@@ -137,7 +142,8 @@ def _bootstrap(fit: LossFit, options: Options) -> tuple[Sequence[LossLaw], tuple
         seed=options.seed,
         fit=fit,
     )
-    return found.laws, found.warnings
+    laws, lost = with_optima(found.laws, grid)
+    return laws, [*found.warnings, *lost]
 
 
 def _train(runs: Runs, hold_out: int) -> npt.NDArray[np.bool_]:

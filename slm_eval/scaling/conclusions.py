@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+from slm_eval.scaling.support import LEAST_SKILL
 
 Report = dict[str, Any]
 
 
 def conclusions(report: Report) -> list[str]:
     """A sentence each: the ratio, gamma, flatness, and how each metric stands to real speech."""
-    lines = [_ratio(report), *_gamma(report), *_flatness(report)]
+    if not _law_is_seen(report["loss"]["quality"]):
+        return ["these runs support no law of the loss, and nothing that follows from one: see the warnings"]
+    lines = [_ratio(report), *_outside(report), *_gamma(report), *_flatness(report)]
     lines += [line for name, metric in report["metrics"].items() for line in _against_real(name, metric)]
     return lines
+
+
+def _law_is_seen(quality: Report) -> bool:
+    """Whether it says more than a constant: the rule of ``support``, which adjusts errors for what was fitted."""
+    n, free, skill = quality["n"], quality["free"], quality["skill_constant"]
+    adjusted = math.sqrt((n - 1) / (n - free)) if n > free else 1.0
+    return skill is not None and adjusted * (1 - skill) <= 1 - LEAST_SKILL
 
 
 def _ratio(report: Report) -> str:
@@ -27,6 +39,22 @@ def _ratio(report: Report) -> str:
             f"95 % [{low:.3f}, {high:.3f}]"
         )
     return f"r* = D*/N* {way} with compute, as C^{power['value']:.3f}, 95 % [{low:.3f}, {high:.3f}]"
+
+
+def _outside(report: Report) -> list[str]:
+    """Budgets whose optimum lies outside of the sizes that were trained at them."""
+    low, high = [], []
+    for at, (budget, best) in enumerate(zip(report["budgets"], report["loss"]["budgets"], strict=True)):
+        sizes = [each["N"] for each in report["points"] if each["budget"] == at]
+        if best["N"]["value"] < min(sizes):
+            low.append(f"{budget['C']:.3g}")
+        elif best["N"]["value"] > max(sizes):
+            high.append(f"{budget['C']:.3g}")
+    return [
+        f"N* is {way} every size trained at C = {', '.join(found)}: it is extrapolated, train {models} models there"
+        for way, models, found in (("below", "smaller", low), ("above", "larger", high))
+        if found
+    ]
 
 
 def _gamma(report: Report) -> list[str]:

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.scaling.law import LossLaw, MetricLaw
+from slm_eval.scaling.law import FLOPS_PER_TOKEN, LossLaw, MetricLaw
 
 Floats = npt.NDArray[np.float64]
 Law = TypeVar("Law", LossLaw, MetricLaw)
 LEVEL = (0.025, 0.975)
+_LARGEST_LOG = 150.0  # of an optimal size: its square, in a curvature, is still a float
 FEWEST_DRAWS = 40  # whose 2.5 % quantile lies between the first and the second
 
 
@@ -35,6 +36,23 @@ def estimates(law: Law, draws: Sequence[Law], of: Callable[[Law], dict[str, Floa
         name: (value, np.quantile(np.stack([each[name] for each in drawn]), LEVEL, axis=0))
         for name, value in values.items()
     }
+
+
+def has_optima(law: LossLaw | MetricLaw, compute: Floats) -> bool:
+    """Whether N* and D* of these budgets are numbers: a law of data that show none puts them beyond all floats."""
+    powers = law.exponents
+    log_g = (math.log(law.alpha / law.beta) + math.log(law.A) - math.log(law.B)) / (law.alpha + law.beta)
+    log_pairs = np.log(compute / FLOPS_PER_TOKEN)
+    ends = [*(log_g + powers.N * log_pairs), *(powers.D * log_pairs - log_g), log_g]
+    return bool(np.abs(ends).max() < _LARGEST_LOG)
+
+
+def with_optima(laws: Sequence[Law], compute: Floats) -> tuple[list[Law], list[str]]:
+    """Draws that have optima, and a sentence where others were left out."""
+    kept = [law for law in laws if has_optima(law, compute)]
+    lost = len(laws) - len(kept)
+    sentence = f"{lost} of {len(laws)} bootstrap fits have no optimum and are left out: intervals are too narrow"
+    return kept, [sentence] if lost else []
 
 
 def optima(law: LossLaw, compute: Floats, epsilon: float, frame_rate: float) -> dict[str, Floats]:

@@ -122,6 +122,7 @@ def figure4(report: Report) -> Figure:
     panel.set_yscale("log")
     if 0.2 * max(low, 1e-9) < ratio["ratio"] < 5 * high:
         panel.axhline(ratio["ratio"], color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)))
+        panel.set_ylim(min(low, ratio["ratio"] / 1.3), max(high, ratio["ratio"] * 1.3))
         text = f"$r={ratio['ratio']:g}$, {ratio['text']:g} text tokens per parameter"
         r = [curve["r"]["value"][at] for at in (0, int(shown.nonzero()[0][-1]))]
         left = abs(math.log(r[0] / ratio["ratio"])) > abs(math.log(r[1] / ratio["ratio"]))  # far from the curve

@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 Report = dict[str, Any]
 _DASHED = (0, (3, 2))
 _MARGIN = 1.5  # of a curve beyond the first and last point of its budget, as a factor of D
+_FAR = 20.0  # how much farther it runs, dashed, to reach its optimum
 
 
 def values_of(report: Report, name: str) -> tuple[Floats, Floats]:
@@ -44,14 +45,23 @@ def isoflop(panel: Axes, report: Report, name: str) -> None:
 
 def law_curves(panel: Axes, report: Report, name: str, law: LossLaw | MetricLaw) -> None:
     """Points of each budget (crosses where they were held out) and the law along the budget."""
+    panel.set_xscale("log")
     values, sd = values_of(report, name)
     for colour, (budget, members) in zip(_colours(report), _budgets(report), strict=True):
         there = members[~np.isnan(values[members])]
         if not there.size:
             continue
         d = np.array([report["points"][at]["D"] for at in there])
-        along = np.geomspace(d.min() / _MARGIN, d.max() * _MARGIN, 80)
-        panel.plot(along, law(budget["C"] / (FLOPS_PER_TOKEN * along), along), color=colour, linewidth=1.0)
+        first, last, best = d.min() / _MARGIN, d.max() * _MARGIN, float(law.optimal(budget["C"]).D)
+        for low, high, dash in (
+            (first, last, "solid"),
+            (max(best, first / _FAR) / _MARGIN, first, _DASHED),  # to the optimum, where that is not among the points
+            (last, min(best, last * _FAR) * _MARGIN, _DASHED),
+        ):
+            if high > low:
+                along = np.geomspace(low, high, 80)
+                loss = law(budget["C"] / (FLOPS_PER_TOKEN * along), along)
+                panel.plot(along, loss, color=colour, linewidth=1.0, linestyle=dash)
         form, size = ("x", 3.6) if budget["held_out"] else ("o", 2.8)
         bars = np.nan_to_num(sd[there])
         panel.errorbar(d, values[there], bars, fmt=form, color=colour, markersize=size, elinewidth=0.6)
@@ -65,11 +75,14 @@ def trail(panel: Axes, report: Report, name: str, optimum: dict[str, Any]) -> No
     d, best = np.array(curve["D"]["value"]), np.array(optimum["value"])
     panel.plot(d[path], best[path], color=style.INK, linewidth=0.7, linestyle=_DASHED)
     rows = report["loss"]["budgets"] if name == "loss" else report["metrics"][name]["budgets"]
-    for colour, row in zip(_colours(report), rows, strict=True):
-        height = row["loss" if name == "loss" else "metric"]["value"]
-        if row["D"]["ci95"] is not None:
-            panel.plot(row["D"]["ci95"], [height, height], color=style.INK, linewidth=0.7, solid_capstyle="butt")
+    heights = [row["loss" if name == "loss" else "metric"]["value"] for row in rows]
+    for colour, row, height in zip(_colours(report), rows, heights, strict=True):
         panel.plot(row["D"]["value"], height, "*", color=colour, markersize=8, mec=style.INK, mew=0.5)
+    limits = panel.get_xlim()  # intervals leave the axis as it is, however wide they are
+    for row, height in zip(rows, heights, strict=True):
+        if row["D"]["ci95"] is not None:
+            panel.plot(row["D"]["ci95"], [height, height], color=style.INK, linewidth=0.7)
+    panel.set_xlim(limits)
 
 
 def band(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from slm_eval.errors import UsageError, unknown_name
 from slm_eval.scaling.bootstrap import bootstrap_metric_law
-from slm_eval.scaling.estimates import columns_of, curve, estimates, one, plain, rows, scalars
+from slm_eval.scaling.estimates import columns_of, curve, estimates, has_optima, one, plain, rows, scalars, with_optima
 from slm_eval.scaling.law import MetricLaw
 from slm_eval.scaling.metric_law import MetricFit, fit_metric_law
 from slm_eval.scaling.quality import mean_relative_error
@@ -120,6 +120,8 @@ def _fit(name: str, context: Context, fitted: Fitted) -> None:
         runs.N[used], runs.D[used], runs.metrics[name][used], context.loss_fit, tie=tie, limits=column.limits,
         method=options.method, seed=options.seed,
     )  # fmt: skip
+    if not has_optima(fit, context.grid):
+        raise UsageError("; ".join(fit.warnings) or "its law has no optimum")
     law, (draws, doubts) = fit.law, _bootstrap(fit, context)
     along = estimates(law, draws, lambda each: _optimum(each, context.grid))
     at_budgets = estimates(law, draws, lambda each: _optimum(each, runs.budgets))
@@ -143,18 +145,19 @@ def _fit(name: str, context: Context, fitted: Fitted) -> None:
     fitted.draws[name] = columns_of(draws)
 
 
-def _bootstrap(fit: MetricFit, context: Context) -> tuple[Sequence[MetricLaw], tuple[str, ...]]:
+def _bootstrap(fit: MetricFit, context: Context) -> tuple[Sequence[MetricLaw], list[str]]:
     """Laws of resampled runs, and what makes them unreliable."""
     options, points = context.options, fit.points
     if not options.bootstrap:
-        return (), ()
+        return [], []
     if fit.tied:
-        return (), ("tied to the loss: no bootstrap, and no intervals",)
+        return [], ["tied to the loss: no bootstrap, and no intervals"]
     found = bootstrap_metric_law(
         points.N, points.D, points.value, context.loss_fit, n=options.bootstrap, unit=options.unit, seed=options.seed,
         fit=fit,
     )  # fmt: skip
-    return found.laws, found.warnings
+    laws, lost = with_optima(found.laws, context.grid)
+    return laws, [*found.warnings, *lost]
 
 
 def _paper(fit: MetricFit) -> Report | None:

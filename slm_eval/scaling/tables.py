@@ -86,6 +86,10 @@ def optima(report: Report, *, brief: bool = False) -> Table:
     notes = []
     if ratio["C"] is not None:
         around = "" if ratio["C"]["ci95"] is None else f", 95 % {interval(ratio['C']['ci95'])}"
+        if ratio["C"]["ci95"] is None and report["options"]["bootstrap"]:
+            around = ", without an interval since r* may rise or fall"
+        beyond = ratio["C"]["value"] / report["budgets"][-1]["C"]
+        around += f"; {beyond:.3g} times the largest budget" if beyond > 1 else ""
         notes = [
             f"r* = {ratio['ratio']:g} ({ratio['text']:g} text tokens per parameter) "
             f"at C = {number(ratio['C']['value'], 3)}{around}."

@@ -250,6 +250,18 @@ class TestExitStatus:
         assert result.exit_code == 2
         assert "all runs have the same N (1e+08)" in result.output
 
+    def test_losses_that_follow_no_law(self, tmp_path: Path) -> None:
+        """Scatter of 5 % and nothing else. Some such fits have optima at sizes that are no numbers: these are errors."""
+        for seed, status in ((3, 0), (4, 1)):
+            rng = np.random.default_rng(seed)
+            rows = [{**row, "loss": float(np.exp(0.05 * rng.normal()))} for row in sweep(FOUR)]
+            result = invoke("fit", write(rows, tmp_path / "r.csv"), "-o", tmp_path / f"fit{seed}", *QUICK)
+            assert result.exit_code == status
+            assert "these runs support no law of the loss" in result.output
+            assert "the data do not support the law" in result.output
+            assert "r* = D*/N*" not in result.output.partition("these runs support no law")[2]
+            assert (tmp_path / f"fit{seed}").exists() == (status == 0)
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
@@ -279,6 +291,12 @@ def test_json_is_what_is_written(tmp_path: Path) -> None:
     runs = write(sweep(FOUR), tmp_path / "runs.csv")
     result = CliRunner().invoke(main, ["scaling", "fit", str(runs), "-o", str(tmp_path / "fit"), *QUICK, "--json"])
     assert json.loads(result.stdout) == json.loads((tmp_path / "fit" / "fit.json").read_text())
+
+
+def test_optima_outside_of_the_sizes_trained_are_told(tmp_path: Path) -> None:
+    rows = [row for row in sweep(FOUR, sizes=9) if row["N"] > 1.1 * float(PUBLISHED.optimal(row["C"]).N)]  # type: ignore
+    conclusions = fit(rows, tmp_path, "--bootstrap", 0, "--no-figures")["conclusions"]
+    assert any("N* is below every size trained at C = 1e+18, 1e+19, 1e+20, 1e+21" in line for line in conclusions)
 
 
 def test_an_extrapolation_says_how_far(noisy: tuple[Path, dict[str, Any]]) -> None:
