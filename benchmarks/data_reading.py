@@ -19,8 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from machine import stamp
 
 from model_zoo.cdslm.noise import training_noise
 from model_zoo.data.feed import Feed
+from model_zoo.data.listening import hear
 from model_zoo.data.moments import Moments
 from model_zoo.data.prepare import PrepareOptions, prepare
 from model_zoo.data.shards import Entry, MelShards, write_index, write_shard
@@ -148,7 +150,7 @@ def _processors() -> float:
 
 
 def preparing(folder: Path, minutes: float, workers: int, rounds: int) -> dict[str, Any]:
-    """Multiples of real time, start and end of the command's processes included."""
+    """Multiples of real time: of one core alone, and of commands, whose processes take seconds to start."""
     rng = np.random.default_rng(0)
     found: dict[str, Any] = {"minutes": minutes, "rounds": rounds}
     for name, rate, suffix in (("wav_24k", 24_000, "wav"), ("flac_16k", 16_000, "flac")):
@@ -158,11 +160,23 @@ def preparing(folder: Path, minutes: float, workers: int, rounds: int) -> dict[s
         for at in range(2 * workers):
             soundfile.write(source / f"{at}.{suffix}", samples, rate)
         hours = 2 * workers * minutes / 60
+        one = source / f"0.{suffix}"
+        with torch_threads(1):
+            _, used = best(rounds, lambda _, one=one: hear(one, None, None, FeatureSpec()))
+        found[f"{name}_per_cpu_second"] = round(60 * minutes / used)
         for count in sorted({1, workers}):
-            took, used = best(rounds, lambda _, source=source, count=count: _prepare(source, folder / "out", count))
+            took, _ = best(rounds, lambda _, source=source, count=count: _prepare(source, folder / "out", count))
             found[f"{name}_{count}_workers"] = round(hours * 3600 / took)
-            found[f"{name}_{count}_workers_per_cpu_second"] = round(hours * 3600 / used)
     return found
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """As many as a worker has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
 
 
 def _prepare(source: Path, output: Path, workers: int) -> None:
