@@ -20,9 +20,10 @@ from slm_eval.scaling.law import LossLaw, MetricLaw
 from slm_eval.scaling.levenberg import Floats, Minima, Projection, minimise
 from slm_eval.scaling.metric_law import MetricFit, fit_metric_law
 from slm_eval.scaling.metric_surface import MetricSurface
+from slm_eval.scaling.points import Points, gather
 from slm_eval.scaling.resampling import Resamples, resample
 from slm_eval.scaling.solver import Surface
-from slm_eval.scaling.surface import LossSurface
+from slm_eval.scaling.surface import LOSS, LossSurface
 
 RESAMPLES = 1_000
 LEVEL = 0.95
@@ -90,9 +91,16 @@ def bootstrap_loss_law(
     Args:
         N, D, loss, gamma, weights, options: as of ``fit_loss_law``.
         unit: "point", "budget" or "seed", see ``resampling.resample``.
-        fit: of these runs, where it has been made already.
+        fit: of these runs, where it has been made already; its gamma and options are then those of the resamples.
+
+    Raises:
+        UsageError: as ``fit_loss_law`` and ``resampling.resample``; or a fit of other runs.
     """
-    fit = fit_loss_law(N, D, loss, gamma, weights=weights, **options) if fit is None else fit
+    if fit is None:
+        fit = fit_loss_law(N, D, loss, gamma, weights=weights, **options)
+    else:
+        _check_same_runs(fit.points, gather(N, D, loss, weights))
+    gamma = fit.gamma if fit.free < LOSS else None
     drawn = resample(fit.points, unit, _at_least_2(n), fit.free, np.random.default_rng(seed))
     surface = LossSurface(fit.points, gamma, drawn.values)
     starts = surface.starts(drawn.weights, GRID_STARTS)
@@ -118,8 +126,14 @@ def bootstrap_metric_law(
     Args:
         N, D, metric, loss_fit, weights, options: as of ``fit_metric_law``.
         unit, fit: as of ``bootstrap_loss_law``.
+
+    Raises:
+        UsageError: as ``fit_metric_law`` and ``resampling.resample``; or a fit of other runs, or one that is tied.
     """
-    fit = fit_metric_law(N, D, metric, loss_fit, weights=weights, **options) if fit is None else fit
+    if fit is None:
+        fit = fit_metric_law(N, D, metric, loss_fit, weights=weights, **options)
+    else:
+        _check_same_runs(fit.points, gather(N, D, metric, weights, what="metric"))
     if fit.tied:
         raise UsageError("a law tied to the loss is not resampled; bootstrap one without tie")
     drawn = resample(fit.points, unit, _at_least_2(n), fit.free, np.random.default_rng(seed))
@@ -158,6 +172,16 @@ def _bootstrap(
     if drawn.redrawn > MANY * len(laws):
         warnings.append(f"{drawn.redrawn} resamples had too few points and were drawn again: intervals are too narrow")
     return Bootstrap(fit, tuple(laws), unit, seed, converged, shares, drawn.redrawn, tuple(warnings))
+
+
+def _check_same_runs(of_fit: Points, given: Points) -> None:
+    same = of_fit.n == given.n and all(
+        np.allclose(getattr(of_fit, name), getattr(given, name), rtol=1e-9, atol=0) for name in ("N", "D", "value")
+    )
+    if not same:
+        raise UsageError(
+            f"the fit is of other runs: it has {of_fit.n} points, and {given.n} came or their values differ"
+        )
 
 
 def _at_least_2(n: int) -> int:

@@ -20,7 +20,7 @@ from slm_eval.scaling.points import Points, gather
 from slm_eval.scaling.quality import constant_error, mean_relative_error, power_of_compute_error
 from slm_eval.scaling.solver import Found, Solver, bounds_hit, doubts
 from slm_eval.scaling.support import check_design, warn_of_fit
-from slm_eval.scaling.surface import GAMMA, LossSurface
+from slm_eval.scaling.surface import GAMMA, LOSS, LossSurface
 
 DELTA = 1e-3
 STARTS = 32
@@ -99,7 +99,7 @@ def fit_loss_law(
     if gamma is not None and not GAMMA[0] <= gamma <= GAMMA[1]:
         raise UsageError(f"gamma has to lie within {GAMMA[0]} and {GAMMA[1]}, and is {gamma}")
     points = gather(N, D, loss, weights)
-    free = 6 if gamma is None else 5
+    free = LOSS if gamma is None else LOSS - 1
     notes = check_design(points, free)
     surface = LossSurface(points, gamma)
     found = solver.solve(surface, surface.starts(points.weights[None], starts)[0], points.weights)

@@ -23,6 +23,9 @@ Floats = npt.NDArray[np.float64]
 # C = 6 N D: two operations per weight forward, four backward (section 4).
 FLOPS_PER_TOKEN = 6.0
 
+# Of numbers whose squares floats can hold.
+LARGEST_LOG = 350.0
+
 
 @dataclass(frozen=True)
 class Exponents:
@@ -108,8 +111,15 @@ class _Surface:
 
     @property
     def G(self) -> float:
-        """(alpha A / (beta B))^(1 / (alpha + beta)): N* of the budget C = k."""
-        return math.exp((math.log(self.alpha / self.beta) + math.log(self.A) - math.log(self.B)) / self._s)
+        """(alpha A / (beta B))^(1 / (alpha + beta)): N* of the budget C = k.
+
+        Raises:
+            UsageError: it is no number, as of a law of runs without an optimum, in which A or B vanish.
+        """
+        log = (math.log(self.alpha / self.beta) + math.log(self.A) - math.log(self.B)) / self._s
+        if abs(log) > LARGEST_LOG:
+            raise UsageError(f"this law has no optimum: N* would be e^{log:.0f} times a power of C")
+        return math.exp(log)
 
     @property
     def exponents(self) -> Exponents:
@@ -219,7 +229,7 @@ class Sigmoid:
 
     def __call__(self, loss: npt.ArrayLike) -> Floats:
         """Metric of models of this loss."""
-        return self.low + (self.high - self.low) * _expit(self.k * (np.asarray(loss, dtype=np.float64) - self.L0))
+        return self.low + (self.high - self.low) * expit(self.k * (np.asarray(loss, dtype=np.float64) - self.L0))
 
 
 @dataclass(frozen=True)
@@ -301,13 +311,14 @@ class MetricLaw(_Surface):
         return float(flops_per_token * (inner / self._best_inner() ** self.gamma) ** (1 / self.exponents.excess))
 
     def _squash(self, inner: Floats) -> Floats:
-        return self.low + (self.high - self.low) * _expit(self.c + inner)
+        return self.low + (self.high - self.low) * expit(self.c + inner)
 
 
-def _expit(x: Floats) -> Floats:
-    from scipy.special import expit
+def expit(x: Floats) -> Floats:
+    """1 / (1 + exp(-x)). Of scipy, which is loaded when it is first needed."""
+    from scipy.special import expit as of_scipy
 
-    return expit(x)
+    return of_scipy(x)
 
 
 def _positive(what: str, values: npt.ArrayLike) -> Floats:

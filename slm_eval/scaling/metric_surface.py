@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from slm_eval.scaling.law import MetricLaw
+from slm_eval.scaling.law import MetricLaw, expit
 from slm_eval.scaling.levenberg import Floats, Which
 from slm_eval.scaling.points import Points
 from slm_eval.scaling.surface import EXPONENTS, GAMMA, GRID_EXPONENTS, of_problems
@@ -73,7 +73,7 @@ class MetricSurface:
         share = np.exp(N_term - log_x)
         slope = np.exp(log_slope)
         bend, by_gamma = box_cox(log_x, gamma)
-        s = sigmoid(centre + slope * bend)
+        s = expit(centre + slope * bend)
         jacobian = np.empty((len(theta), 8, self.n.size))
         metric = of_problems(self.metric, which)
         jacobian[:, 0] = (1 - s) / metric
@@ -81,7 +81,7 @@ class MetricSurface:
         jacobian[:, 2] = (high - low) * s * jacobian[:, 0]
         jacobian[:, 3] = jacobian[:, 2] * slope * bend
         by_log_x = jacobian[:, 2] * slope * np.exp(gamma * log_x)
-        jacobian[:, 4] = by_log_x * (share - sigmoid(omega))
+        jacobian[:, 4] = by_log_x * (share - expit(omega))
         jacobian[:, 5] = -by_log_x * share * self.n
         jacobian[:, 6] = -by_log_x * (1 - share) * self.d
         jacobian[:, 7] = jacobian[:, 2] * slope * by_gamma
@@ -128,7 +128,7 @@ class MetricSurface:
         log_x = np.logaddexp(
             -np.logaddexp(0, -omega) - alpha * self.n, -np.logaddexp(0, omega) - beta * self.d
         )  # fmt: skip
-        s = sigmoid(centre + slope * np.expm1(bend * log_x) / bend).reshape(-1, self.n.size)
+        s = expit(centre + slope * np.expm1(bend * log_x) / bend).reshape(-1, self.n.size)
 
         inverse = (weights / self.metric**2).T
         one, one_y, y_y = inverse.sum(axis=0), (self.metric.T * inverse).sum(axis=0), weights.sum(axis=1)
@@ -164,12 +164,6 @@ class MetricSurface:
         """(omega, alpha, beta) of a law with these coefficients: the sizes that it holds equal."""
         omega = math.log(A) - alpha * self.middle[0] - math.log(B) + beta * self.middle[1]
         return np.array([omega, alpha, beta])
-
-
-def sigmoid(x: Floats) -> Floats:
-    from scipy.special import expit
-
-    return expit(x)
 
 
 def box_cox(log_x: Floats, gamma: Floats) -> tuple[Floats, Floats]:

@@ -19,6 +19,9 @@ from slm_eval.scaling.law import LossLaw
 from slm_eval.scaling.levenberg import Floats, Which
 from slm_eval.scaling.points import Points
 
+# How many parameters the law has.
+LOSS = 6
+
 # Exponents outside of these are not found for models that learn. E below a millionth of the loss is no floor at all.
 EXPONENTS = (0.01, 2.0)
 GAMMA = (0.05, 5.0)

@@ -13,9 +13,7 @@ from slm_eval.scaling.law import LossLaw
 from slm_eval.scaling.levenberg import Floats, Which
 from slm_eval.scaling.metric_surface import MetricSurface
 from slm_eval.scaling.points import Points
-from slm_eval.scaling.surface import LossSurface
-
-LOSS = 6  # parameters of the loss; the metric's four follow
+from slm_eval.scaling.surface import LOSS, LossSurface
 
 
 class TiedSurface:

@@ -84,6 +84,8 @@ def test_gamma_stays_fixed() -> None:
     boot = bootstrap_loss_law(N, D, LOSS, 1, n=10)
     assert set(boot.sample("gamma")) == {1.0}
     assert boot.bounds_hit == {}
+    given = bootstrap_loss_law(N, D, LOSS, n=10, fit=fit_loss_law(N, D, LOSS, 1))
+    assert given.laws == boot.laws
 
 
 # ---- what is drawn ----
@@ -136,6 +138,8 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         bootstrap_loss_law(N[:14], D[:14], LOSS[:14], n=5, unit="budget")
     with pytest.raises(UsageError, match="at least 2 resamples"):
         bootstrap_loss_law(N, D, LOSS, n=1)
+    with pytest.raises(UsageError, match="the fit is of other runs: it has 70 points, and 63 came"):
+        bootstrap_loss_law(N[7:], D[7:], LOSS[7:], n=5, fit=fit_loss_law(N, D, LOSS))
     with pytest.raises(UsageError, match="level of an interval"):
         of_points().interval("alpha", level=95)
 

@@ -312,6 +312,8 @@ def test_questions_without_an_answer_are_refused() -> None:
         PUBLISHED.optimal([1e20, -1])
     with pytest.raises(UsageError, match="N has to be a finite number above 0, and is nan"):
         PUBLISHED(math.nan, 1e9)
+    with pytest.raises(UsageError, match=r"this law has no optimum: N\* would be e\^-576 times a power of C"):
+        LossLaw(E=1, A=1e-250, B=1, alpha=0.5, beta=0.5, gamma=1).optimal(1e20)
     with pytest.raises(UsageError, match="not in order"):
         METRIC.reaches((0.3, 0.2))
     with pytest.raises(UsageError, match="k of a sigmoid is 0"):
