@@ -9,7 +9,8 @@ that, may differ between sizes by a factor of 2 at most, from step 3 on: before 
 The method is that of Tensor Programs V (arXiv 2203.03466, appendix D).
 
 Beside it, what decides about Adam's epsilon: how the root of the second moment grows with width and depth, for each row
-of the table, and how far it stays above epsilon. One thread of a CPU: about 10 minutes.
+of the table, how far it stays above epsilon, and what the deepest network does with other epsilons. One thread of a
+CPU: about 10 minutes.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ NAMES = {"activation": "mean |x|", "change": "mean |change of x|"}
 FROM = 3  # the first step that counts
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 BETAS = (0.9, 0.95)
+EPSILONS = (1e-16, 1e-12, 1e-10, 1e-8)  # of the base size; the last is torch's
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,16 @@ def power(sizes: Sequence[int], courses: Sequence[Course], row: str) -> float:
     return float(np.polyfit(np.log(sizes), np.log(medians), 1)[0])
 
 
+def by_epsilon(training: Training, seeds: int) -> list[dict[str, Any]]:
+    """What the deepest network changed in the last step's answers, with each epsilon."""
+    deepest = LADDERS["depth"][-1]
+    rows = []
+    for epsilon in EPSILONS:
+        course = averaged([follow(deepest, replace(training, epsilon=epsilon), seed) for seed in range(seeds)])
+        rows.append({"epsilon": epsilon, "change": {name: each[-1] for name, each in course.change.items()}})
+    return rows
+
+
 @click.command()
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder.")
@@ -207,7 +219,7 @@ def main(seeds: int, output: Path) -> None:
             click.echo(json.dumps(_rounded(found)))
     result = {
         "training": asdict(training), "seeds": seeds, "from_step": FROM, "quantiles": QUANTILES,
-        "spread_and_power": summary, "rows": rows, **stamp(),
+        "spread_and_power": summary, "rows": rows, "by_epsilon": by_epsilon(training, seeds), **stamp(),
     }  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     (output / "coordinate-check.json").write_text(json.dumps(_rounded(result), indent=1) + "\n")

@@ -230,7 +230,7 @@ def test_activations_and_changes_keep_their_size(axis: str) -> None:
 def test_the_best_learning_rate_does_not_move_between_1_2_and_4_layers() -> None:
     import learning_rate_transfer as transfer
 
-    task = transfer.Task(unit=32, head_dim=16, steps=60, validation=256)
+    task = transfer.Task(validation=256)
     rates = tuple(5e-4 * 2**i for i in range(5))
     losses = {
         (layers, kind): np.array([transfer.final_loss(task, layers, kind, rate, seed=0) for rate in rates])
