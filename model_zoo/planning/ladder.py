@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from model_zoo.cdslm.config import FRAME_RATE, ModelConfig
+from model_zoo.cdslm.config import ModelConfig
 from model_zoo.cdslm.flops import Tokens, parameter_count
 from model_zoo.planning.gpus import GB, activations
 from model_zoo.training.config import TrainConfig
@@ -48,7 +48,12 @@ def duration(model: ModelConfig, tokens: float, batch: int) -> Duration:
     """
     a_step = batch * Tokens.of(model).all
     steps = max(1, round(tokens / a_step))
-    return Duration(steps * a_step, steps, steps * a_step * model.patch / FRAME_RATE / 3600)
+    return Duration(steps * a_step, steps, steps * batch * (model.context_seconds + model.target_seconds) / 3600)
+
+
+def warmup(steps: int, usual: int) -> int:
+    """Steps of the linear rise: as usual, but not more than a tenth of the run."""
+    return min(usual, steps // 10)
 
 
 def rung(layers: int) -> dict[str, Any]:
@@ -57,8 +62,9 @@ def rung(layers: int) -> dict[str, Any]:
     model = ModelConfig(layers=layers)
     steps = duration(model, best_frames(parameter_count(model)), usual.batch).steps
     values: dict[str, Any] = {"model": {"layers": layers}, "steps": steps}
-    if steps < 10 * usual.optimizer.warmup_steps:
-        values["optimizer"] = {"warmup_steps": steps // 10}
+    rise = warmup(steps, usual.optimizer.warmup_steps)
+    if rise < usual.optimizer.warmup_steps:
+        values["optimizer"] = {"warmup_steps": rise}
     at_once = usual.batch
     while at_once > 1 and at_once * activations(model, layers >= CHECKPOINTED_FROM) > ACTIVATIONS:
         at_once //= 2

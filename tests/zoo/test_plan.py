@@ -91,8 +91,8 @@ def test_how_long_a_size_is_trained_is_where_the_law_has_its_optimum() -> None:
         frames = best_frames(parameters)
         assert float(PUBLISHED.optimal(6 * parameters * frames).N) == pytest.approx(parameters)
     assert duration(ModelConfig(), 512_000 * 3600 * 80, 256) == (256 * 3200 * 180_000, 180_000, 512_000)
-    # Patches of 3 leave 2 of 800 frames of context out, so that an hour is a little more than an hour of windows.
-    assert duration(ModelConfig(patch=3), 256 * 1066, 256) == (256 * 1066, 1, 256 * 3198 / 80 / 3600)
+    # Patches of 3 leave 2 of 800 frames of context out.
+    assert duration(ModelConfig(patch=3), 256 * 1066, 256) == (256 * 1066, 1, 256 * 40 / 3600)
 
 
 @pytest.mark.parametrize(("layers", "count"), [(27, 11_542_362_704), (30, 15_842_142_800)])

@@ -1,0 +1,78 @@
+"""A trained model is made to speak at each guidance scale and compared with what was really said.
+
+FOLDER/guidance-2/speech/     continuations of all contexts, as by ``slm-zoo sample``
+FOLDER/guidance-2/run/        what ``slm-eval run`` found
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from model_zoo.cut import CONTEXTS, REAL
+from model_zoo.sweeping.spec import Scoring
+from slm_eval.corpus import Corpus, load_corpus
+from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.finished import is_run
+from slm_eval.report.files import write_run
+from slm_eval.runner import RunOptions, evaluate
+
+
+class Scorer:
+    """Scores models of one sweep; recognisers and predictors are loaded once.
+
+    Args:
+        device: auto, cpu or cuda:0.
+
+    Raises:
+        UsageError: the speech is not what ``slm-zoo cut`` wrote, or a metric is not known.
+    """
+
+    def __init__(self, scoring: Scoring, device: str = "auto") -> None:
+        from slm_eval.presets import choose_metrics
+
+        self.scoring, self.device = scoring, device
+        if scoring.guidance:
+            self.contexts, self.real = (_part(scoring, side) for side in (CONTEXTS, REAL))
+            self.metrics = choose_metrics(
+                scoring.metrics, None, recognizer=scoring.recognizer, lang=None, n=scoring.ngrams, log_base="e", seed=0
+            )
+
+    def __call__(self, checkpoint: Path, folder: Path) -> dict[str, float]:
+        """Values by ``key@guidance``; what could not be computed is left out. What is there already is kept.
+
+        Raises:
+            SlmEvalError: a context cannot be read, nothing can be scored, or the folder cannot be written.
+        """
+        found: dict[str, float] = {}
+        for guidance in self.scoring.guidance:
+            below = folder / f"guidance-{guidance:g}"
+            if not is_run(below / "run"):
+                self._speak(checkpoint, below / "speech", guidance)
+                self._evaluate(below)
+            metrics = json.loads((below / "run" / "summary.json").read_text(encoding="utf-8"))["metrics"]
+            found |= {f"{key}@{guidance:g}": float(each["value"]) for key, each in metrics.items()}
+        return found
+
+    def _speak(self, checkpoint: Path, output: Path, guidance: float) -> None:
+        from model_zoo.cdslm.sampler import SamplerOptions
+        from model_zoo.generate import GenerateOptions, generate
+
+        options = SamplerOptions(steps=self.scoring.steps, solver=self.scoring.solver, guidance=guidance)
+        how = GenerateOptions(options, vocoder=self.scoring.vocoder, batch=self.scoring.batch, device=self.device)
+        done = generate(checkpoint, self.contexts, output, how)
+        for clip_id, why in done.failed.items():
+            raise SlmEvalError(f"the context {clip_id} cannot be continued: {why}")
+
+    def _evaluate(self, below: Path) -> None:
+        how = RunOptions(device=self.device, workers=self.scoring.workers)
+        evaluation = evaluate(below / "speech", self.real, self.metrics, how)
+        write_run(evaluation, below / "run")
+
+
+def _part(scoring: Scoring, side: str) -> Corpus:
+    if scoring.speech is None:
+        raise UsageError("scoring needs speech to continue: --speech DIR, made by slm-zoo cut; or guidance: []")
+    if not (scoring.speech / side).is_dir():
+        raise UsageError(f"{scoring.speech} has no folder {side}; give one that slm-zoo cut wrote")
+    return load_corpus(scoring.speech / side).limit(scoring.clips)
