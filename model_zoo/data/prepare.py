@@ -249,10 +249,12 @@ def _shards(
         bar.update(sum(seconds[each.id] for each in todo if each.id not in waiting) / 3600)
         try:
             for shard in plan:
-                while any(each.id in waiting for each in shard):
+                missing = waiting.intersection(each.id for each in shard)
+                while missing:
                     answer = next(answers)
                     waiting.discard(answer.id)
-                    bar.update(seconds[answer.id] / 3600)
+                    missing.discard(answer.id)
+                    bar.update(min(seconds[answer.id] / 3600, bar.total - bar.n))  # never past its end
                     _account(answer, failures, bar)
                 good = [each for each in shard if each.id not in failures]
                 yield good, {each.id: failures[each.id] for each in shard if each.id in failures}
