@@ -24,6 +24,7 @@ from slm_eval.scaling.points import Points, gather
 from slm_eval.scaling.resampling import Resamples, resample
 from slm_eval.scaling.solver import Surface
 from slm_eval.scaling.surface import LOSS, LossSurface
+from slm_eval.scaling.tied_surface import TiedSurface
 
 RESAMPLES = 1_000
 LEVEL = 0.95
@@ -121,26 +122,47 @@ def bootstrap_metric_law(
     weights: npt.ArrayLike | None = None,
     **options: Any,
 ) -> Bootstrap[MetricLaw]:
-    """Metric laws of ``n`` resamples of the runs; not of a fit that is tied to the loss.
+    """Metric laws of ``n`` resamples of the runs.
 
     Args:
-        N, D, metric, loss_fit, weights, options: as of ``fit_metric_law``.
+        N, D, metric, loss_fit, weights, options: as of ``fit_metric_law``. Of a law tied to the loss, the points of
+            ``loss_fit`` are drawn, and those of the metric with them.
         unit, fit: as of ``bootstrap_loss_law``.
 
     Raises:
-        UsageError: as ``fit_metric_law`` and ``resampling.resample``; or a fit of other runs, or one that is tied.
+        UsageError: as ``fit_metric_law`` and ``resampling.resample``; or a fit of other runs; or, of a
+            tied law, no ``loss_fit``, a metric at points without a loss, or seeds as unit.
     """
     if fit is None:
         fit = fit_metric_law(N, D, metric, loss_fit, weights=weights, **options)
     else:
         _check_same_runs(fit.points, gather(N, D, metric, weights, what="metric"))
     if fit.tied:
-        raise UsageError("a law tied to the loss is not resampled; bootstrap one without tie")
+        return _bootstrap_tied(fit, loss_fit, n, unit, seed)
     drawn = resample(fit.points, unit, _at_least_2(n), fit.free, np.random.default_rng(seed))
     surface = MetricSurface(fit.points, fit.limits, fit.delta, values=drawn.values)
     starts = surface.starts(drawn.weights, GRID_STARTS, surface.level_sets(fit.A, fit.B, fit.alpha, fit.beta))
     minima = _refit(surface, starts, surface.theta(fit), drawn, fit.delta, surface.project)
     return _bootstrap(fit.law, [surface.law(theta) for theta in minima.theta], minima, surface, drawn, unit, seed)
+
+
+def _bootstrap_tied(fit: MetricFit, loss_fit: LossFit | None, n: int, unit: str, seed: int) -> Bootstrap[MetricLaw]:
+    if loss_fit is None or fit.loss_law is None:
+        raise UsageError("the bootstrap of a law tied to the loss needs loss_fit, the fit that it was tied to")
+    if unit == "seed":
+        raise UsageError("a law tied to the loss has no bootstrap of seeds: resample points or budgets")
+    places = {size: place for place, size in enumerate(zip(loss_fit.points.N, loss_fit.points.D, strict=True))}
+    sizes = list(zip(fit.points.N, fit.points.D, strict=True))
+    if alone := sum(size not in places for size in sizes):
+        raise UsageError(f"the metric has {alone} points (N, D) without a loss: they cannot be drawn with it")
+    drawn = resample(loss_fit.points, unit, _at_least_2(n), LOSS, np.random.default_rng(seed))
+    times = drawn.weights / loss_fit.points.weights
+    of_metric = times[:, [places[size] for size in sizes]] * fit.points.weights
+    both = Resamples(np.concatenate([drawn.weights, of_metric], axis=1), drawn.values, drawn.redrawn)
+    surface = TiedSurface(loss_fit.points, fit.points, fit.limits, loss_fit.delta, fit.delta)
+    begin = surface.theta(fit.loss_law, fit)
+    minima = _refit(surface, np.empty((n, 0, begin.size)), begin, both, loss_fit.delta, surface.project)
+    return _bootstrap(fit.law, [surface.law(theta) for theta in minima.theta], minima, surface, both, unit, seed)
 
 
 def _refit(

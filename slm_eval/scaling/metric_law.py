@@ -121,7 +121,7 @@ def fit_metric_law(
     tied = TiedSurface(loss_fit.points, points, limits, loss_fit.delta, delta)
     together = Solver(method, loss_fit.delta, starts, iterations, seed)
     found = together.solve(tied, tied.starts(loss_fit.law, starts), tied.weights, project=tied.project)
-    law = tied.metric.law(tied.of_metric(found.theta[None])[0])
+    law = tied.law(found.theta)
     loss_law = tied.loss.law(tied.of_loss(found.theta[None])[0])
     ten = law.to_sigmoid(loss_law.E, loss_law.A)
     return _describe(tied, points, found, law, ten, notes, solver, limits, tied=True)

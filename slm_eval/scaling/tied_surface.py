@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from slm_eval.scaling.law import LossLaw
+from slm_eval.scaling.law import LossLaw, MetricLaw
 from slm_eval.scaling.levenberg import Floats, Which
 from slm_eval.scaling.metric_surface import MetricSurface
 from slm_eval.scaling.points import Points
@@ -63,3 +63,11 @@ class TiedSurface:
         sets = self.metric.level_sets(law.A, law.B, law.alpha, law.beta)
         shapes = self.metric.starts(self.weights[None, self._n_loss :], count, sets, law.gamma)[0]
         return np.concatenate([np.tile(self.loss.theta(law), (count, 1)), shapes[:, :4]], axis=1)
+
+    def theta(self, loss: LossLaw, metric: MetricLaw) -> Floats:
+        """The parameters (10,) of two laws with one alpha, beta and gamma."""
+        return np.concatenate([self.loss.theta(loss), self.metric.theta(metric)[:4]])
+
+    def law(self, theta: Floats) -> MetricLaw:
+        """The metric's law of one theta (10,)."""
+        return self.metric.law(self.of_metric(theta[None])[0])

@@ -167,7 +167,37 @@ def test_every_resample_of_a_metric_is_the_fit_of_its_weights() -> None:
         assert boot.laws[k](N, D) == pytest.approx(alone(N, D), rel=0.01)
 
 
-def test_a_tied_law_is_not_resampled() -> None:
+def test_a_tied_law_is_resampled_with_the_loss() -> None:
+    metric = METRIC(N, D) * noise(N.size, 4)
+    some = np.arange(N.size) % 2 == 0
     loss = fit_loss_law(N, D, LOSS)
-    with pytest.raises(UsageError, match="tied to the loss"):
-        bootstrap_metric_law(N, D, METRIC(N, D) * noise(N.size, 4), loss, n=5, tie="loss")
+    boot = bootstrap_metric_law(N[some], D[some], metric[some], loss, n=40, tie="loss")
+    assert boot.converged > 0.9
+    for of in ("limit", lambda law: law.exponents.N):
+        low, high = boot.interval(of)
+        assert low < (METRIC.limit if of == "limit" else of(METRIC)) < high
+    # The resample's weights are those of the loss, and the metric's points follow.
+    draws = resample(loss.points, "point", 40, 6, np.random.default_rng(0))
+    for k in (3, 20):
+        of_draw = fit_loss_law(N, D, LOSS, weights=draws.weights[k])
+        drawn = draws.weights[k][some] > 0
+        alone = fit_metric_law(
+            N[some][drawn],
+            D[some][drawn],
+            metric[some][drawn],
+            of_draw,
+            tie="loss",
+            weights=draws.weights[k][some][drawn],
+        )
+        assert boot.laws[k](N, D) == pytest.approx(alone(N, D), rel=0.01)
+
+
+def test_a_tied_law_cannot_be_resampled_without_its_loss() -> None:
+    metric, loss = METRIC(N, D) * noise(N.size, 4), fit_loss_law(N, D, LOSS)
+    fit = fit_metric_law(N, D, metric, loss, tie="loss")
+    with pytest.raises(UsageError, match="needs loss_fit"):
+        bootstrap_metric_law(N, D, metric, n=5, fit=fit)
+    with pytest.raises(UsageError, match="no bootstrap of seeds"):
+        bootstrap_metric_law(N, D, metric, loss, n=5, fit=fit, unit="seed")
+    with pytest.raises(UsageError, match=r"7 points .* without a loss"):
+        bootstrap_metric_law(N, D, metric, fit_loss_law(N[7:], D[7:], LOSS[7:]), n=5, fit=fit)
