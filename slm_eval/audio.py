@@ -73,7 +73,7 @@ def read_audio(path: Path, start: float | None = None, end: float | None = None)
             head = raw.read(4096)
         if not head:
             raise AudioError("empty", f"{path.name} is an empty file (0 bytes)")
-        _refuse_truncated_wav(path, head)
+        refuse_truncated_wav(path, head)
         with soundfile.SoundFile(path) as file:
             rate, channels = file.samplerate, file.channels
             first = 0 if start is None else round(start * rate)
@@ -197,10 +197,16 @@ def _read_mono(file: object, frames: int) -> np.ndarray:
     return mono[:done]
 
 
-def _refuse_truncated_wav(path: Path, head: bytes) -> None:
+def refuse_truncated_wav(path: Path, head: bytes) -> None:
     """libsndfile reads a WAV that was cut off as if it were whole. Its header knows better.
 
     Writers that stream cannot know the length and leave 0 or a value near the 4 GiB limit; those are taken as they are.
+
+    Args:
+        head: the first bytes of the file.
+
+    Raises:
+        AudioError: it is shorter than its header says.
     """
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return

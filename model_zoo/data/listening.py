@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from model_zoo.features import FeatureSpec, log_mel
-from slm_eval.audio import AudioError, _refuse_truncated_wav, why_unreadable
+from slm_eval.audio import AudioError, refuse_truncated_wav, why_unreadable
 
 _DECODED = 1 << 20  # frames of the file decoded at once
 _BLOCK = 256  # frames: what log_mel multiplies at once on a CPU, so pieces begin at multiples of it
@@ -73,7 +73,7 @@ class Recording:
                 head = raw.read(4096)
             if not head:
                 raise AudioError("empty", f"{self.path.name} is an empty file (0 bytes)")
-            _refuse_truncated_wav(self.path, head)
+            refuse_truncated_wav(self.path, head)
             with soundfile.SoundFile(self.path) as file:
                 yield from _resampled(self._decoded(file), file.samplerate, rate)
         except PermissionError as error:

@@ -11,13 +11,13 @@ result.json         the last line of the log, the configuration and the costs, w
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from model_zoo.training.config import TrainConfig, from_dict, to_dict
 from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.report.files import dump, write_whole
 
 
 def claim(folder: Path, config: TrainConfig, shards: str) -> None:
@@ -37,7 +37,7 @@ def claim(folder: Path, config: TrainConfig, shards: str) -> None:
                 f"{folder} holds a run with {key} = {theirs!r}, not {mine!r}; take another folder, or the same values"
             )
     write_json(folder / "run.json", {"digest": config.digest(shards), "identity": identity})
-    _write(folder / "config.yaml", _yaml(to_dict(config)))
+    write_whole(folder / "config.yaml", [_yaml(to_dict(config))])
 
 
 def config_of(folder: Path) -> TrainConfig:
@@ -70,17 +70,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Whole, or not at all."""
-    _write(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise SlmEvalError(f"cannot write {path}: {error}; free space there or take another folder") from error
+    write_whole(path, [dump(values, indent=1), "\n"])
 
 
 def _yaml(values: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ older one first drops the records after the step that it continues from, so that
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 from model_zoo.training.config import TrainConfig, to_dict
 from slm_eval.errors import SlmEvalError
+from slm_eval.report.files import write_whole
 
 Record = Mapping[str, Any]
 
@@ -86,9 +86,7 @@ class JsonLines:
                         kept.append(line)
                 except (ValueError, KeyError, TypeError):
                     continue  # the last line of a run that was killed while it wrote
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, [f"{line}\n" for line in kept])
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, record: Record) -> None:

@@ -58,7 +58,7 @@ def write_whole(path: Path, parts: Iterable[str]) -> None:
         raise SlmEvalError(f"cannot write {path}: {error.strerror}; choose another place with --output") from error
     finally:
         if partial is not None:
-            os.unlink(partial)
+            Path(partial).unlink(missing_ok=True)  # gone where Ctrl-C came just after the file got its name
 
 
 def new_file_mode() -> int:
