@@ -33,7 +33,9 @@ _FORCE = click.option("--force", is_flag=True, help="Replace the results of anot
 @click.argument("runs", type=click.Path(path_type=Path), metavar="RUNS.csv")
 @_OUTPUT
 @click.option("--gamma", default="free", show_default=True, metavar="FLOAT|free", help="The outer power of the law.")
-@click.option("--method", default="fast", show_default=True, type=click.Choice(["fast", "paper"]), help="Optimiser.")
+@click.option(
+    "--method", default="fast", show_default=True, type=click.Choice(["fast", "paper"]), help="Of the loss law."
+)
 @click.option(
     "--hold-out", default=0, show_default=True, type=click.IntRange(min=0), help="Largest budgets to test on."
 )

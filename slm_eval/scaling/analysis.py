@@ -29,6 +29,7 @@ from slm_eval.scaling.estimates import (
     one,
     optima,
     plain,
+    relative_range,
     rows,
     scalars,
     with_optima,
@@ -54,7 +55,7 @@ class Options:
 
     Attributes:
         gamma: fixes the outer exponent; None fits it.
-        method: "fast", or "paper" for basin hopping.
+        method: of the loss law: "fast", or "paper" for basin hopping. Metrics are always fitted fast.
         hold_out: how many of the largest budgets are kept from the fit, to test it.
         bootstrap: fits behind the intervals; 0 for none.
         unit: what is drawn: "point", "budget" or "seed".
@@ -177,9 +178,7 @@ def _loss(
     at_budgets = estimates(law, draws, lambda each: optima(each, runs.budgets, epsilon, options.frame_rate))
     along = estimates(law, draws, lambda each: optima(each, grid, epsilon, options.frame_rate))
     grown = estimates(law, draws, lambda each: growth(each, grid, epsilon, first))
-    relative = estimates(
-        law, draws, lambda each: {"decades": each.range(first, options.relative_epsilon, True).decades}
-    )
+    relative = estimates(law, draws, lambda each: relative_range(each, options.relative_epsilon))
     shown = ("N", "D", "r", "loss", "excess")
     held_out = ~train[means.budget]
     return {
@@ -202,7 +201,10 @@ def _loss(
             "free": fit.free,
         },
         "budgets": rows(at_budgets),
-        "relative_range": {"epsilon": options.relative_epsilon, "decades": one(*relative["decades"])},
+        "relative_range": {
+            "epsilon": options.relative_epsilon,
+            **{name: one(*each) for name, each in relative.items()},
+        },
         "behaviour": behaviour(runs, means.loss, lower_is_better=True),
         "ratio": _ratio(law, draws, options),
         "isoflop": minima_of(runs, means.loss, lower_is_better=True),

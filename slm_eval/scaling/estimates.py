@@ -83,6 +83,12 @@ def optima(law: LossLaw, compute: Floats, epsilon: float, frame_rate: float) -> 
     }
 
 
+def relative_range(law: LossLaw, epsilon: float) -> dict[str, Floats]:
+    """Sizes, as multiples of N*, whose loss exceeds L* by a share of L* - E; the same at every budget."""
+    within = law.range(FLOPS_PER_TOKEN, epsilon, relative=True)
+    return {"from": np.exp(within.t_lo), "to": np.exp(within.t_hi), "decades": within.decades}
+
+
 def growth(law: LossLaw, compute: Floats, epsilon: float, first: float) -> dict[str, Floats]:
     """How curvatures and widths of budgets relate to those of the first."""
     at, before = optima(law, compute, epsilon, 1.0), optima(law, np.array(first), epsilon, 1.0)

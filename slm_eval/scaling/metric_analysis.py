@@ -117,9 +117,8 @@ def _fit(name: str, context: Context, fitted: Fitted) -> None:
     column, real = runs.columns[name], of_column(context.real, name)
     tie = "loss" if options.tie else None
     fit = fit_metric_law(
-        runs.N[used], runs.D[used], runs.metrics[name][used], context.loss_fit, tie=tie, limits=column.limits,
-        method=options.method, seed=options.seed,
-    )  # fmt: skip
+        runs.N[used], runs.D[used], runs.metrics[name][used], context.loss_fit, tie=tie, limits=column.limits
+    )
     if not has_optima(fit, context.grid):
         raise UsageError("; ".join(fit.warnings) or "its law has no optimum")
     law, (draws, doubts) = fit.law, _bootstrap(fit, context)

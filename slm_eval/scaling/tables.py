@@ -100,18 +100,20 @@ def optima(report: Report, *, brief: bool = False) -> Table:
 def flatness(report: Report) -> Table:
     """Curvature at the optimum on each axis, and the range of sizes that is as good as the optimum."""
     epsilon = report["options"]["epsilon"]
-    header = ["C", "linear_N", "linear_D", "log", "N from", "to", "D from", "to", "decades", "decades, relative"]
-    names = ("curvature_linear_N", "curvature_linear_D", "curvature_log", "N_lo", "N_hi", "D_lo", "D_hi", "decades")
+    header = ["C", "linear_N", "linear_D", "log", "N from", "to", "D from", "to", "decades", "95 %"]
+    names = ("curvature_linear_N", "curvature_linear_D", "curvature_log", "N_lo", "N_hi", "D_lo", "D_hi")
     rows = [
-        [f"{budget['C']:.3g}", *(number(best[name]["value"], 3) for name in names),
-         number(report["loss"]["relative_range"]["decades"]["value"], 3)]
+        [f"{budget['C']:.3g}", *(number(best[name]["value"], 3) for name in names), *_both(best["decades"])]
         for budget, best in zip(report["budgets"], report["loss"]["budgets"], strict=True)
-    ]  # fmt: skip
-    share = report["loss"]["relative_range"]["epsilon"]
+    ]
+    relative = report["loss"]["relative_range"]
+    ends = " to ".join(number(relative[end]["value"], 3) for end in ("from", "to"))
+    around = "" if relative["decades"]["ci95"] is None else f", 95 % {interval(relative['decades']['ci95'])}"
     notes = [
         "Curvature is d2L/dN2 (linear_N), d2L/dD2 (linear_D), and d2L/d(ln N)2 (log), which is the same in ln D.",
-        f"From and to: sizes whose loss is at most L* + {epsilon:g}. "
-        f"Relative: at most L* + {share:g} (L* - E), as wide at every budget.",
+        f"From and to: sizes whose loss is at most L* + {epsilon:g}. The range widens as L* - E shrinks.",
+        f"At most {relative['epsilon']:g} (L* - E) above L*: {ends} times N*, at every budget; "
+        f"{number(relative['decades']['value'], 3)} decades{around}.",
     ]
     return Table("How flat the isoFLOPs are", header, rows, notes)
 

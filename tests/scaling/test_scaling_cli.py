@@ -64,6 +64,10 @@ class TestThePapersNumbers:
         }  # fmt: skip
         largest = exact[1]["loss"]["budgets"][-1]
         assert {name: largest[name]["value"] for name in golden} == pytest.approx(golden, rel=1e-4)
+        relative = exact[1]["loss"]["relative_range"]  # 0.1 (L* - E): ln(N/N*) from -1.1547 to 1.0870
+        found = {name: relative[name]["value"] for name in ("from", "to", "decades")}
+        expected = {"from": np.exp(-1.1546677372057649), "to": np.exp(1.0869601040606476), "decades": 0.97352660194}
+        assert found == pytest.approx(expected, rel=1e-4)
         assert exact[1]["loss"]["ratio"]["C"]["value"] == pytest.approx(5.7325837218810346e19, rel=1e-4)
 
     def test_predict(self, exact: tuple[Path, dict[str, Any]]) -> None:
@@ -251,7 +255,7 @@ class TestExitStatus:
         assert "all runs have the same N (1e+08)" in result.output
 
     def test_losses_that_follow_no_law(self, tmp_path: Path) -> None:
-        """Scatter of 5 % and nothing else. Some such fits have optima at sizes that are no numbers: these are errors."""
+        """Scatter of 5 % and nothing else. Where the optimum is at no size that is a number, it is an error."""
         for seed, status in ((3, 0), (4, 1)):
             rng = np.random.default_rng(seed)
             rows = [{**row, "loss": float(np.exp(0.05 * rng.normal()))} for row in sweep(FOUR)]
