@@ -107,7 +107,7 @@ def test_limits_hold() -> None:
     assert held.high == pytest.approx(math.log(2))
     assert held.bounds_hit == ("high",)
     assert held.objective >= free.objective
-    assert any("high ended on its bound" in warning for warning in held.warnings)
+    assert any("high ended on its limit" in warning for warning in held.warnings)
 
 
 def test_the_papers_ten_parameters_in_the_gauge_of_the_loss_fit() -> None:
