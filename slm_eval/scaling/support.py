@@ -21,7 +21,7 @@ LARGE_ERROR = 0.05
 
 ON_A_BOUND = {
     "E": "E ended on its bound: these runs show no floor of the loss",
-    "low": "low ended on its limit: these runs do not show where the metric goes, so its value at endless compute is open",
+    "low": "low ended on its limit: these runs do not show where the metric goes, so M at endless C is open",
     "high": "high ended on its limit: these runs do not show where the metric starts",
     "centre": "these runs show one end of the sigmoid only: read low, high and the limit as extrapolations",
 }
