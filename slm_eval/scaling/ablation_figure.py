@@ -59,7 +59,7 @@ def figure6(studies: Sequence[Ablation], real: dict[str, Real]) -> Figure:
                 mark = _MARKS[guidances.index(column.guidance) % len(_MARKS)] if column.guidance else _MARKS[0]
                 _strip(panel, study, column.name, place + shift, _COLOURS[place % len(_COLOURS)], mark)
         arrow = "\N{UPWARDS ARROW}" if own[0].higher_is_better else "\N{DOWNWARDS ARROW}"
-        panel.set(title=f"({chr(97 + at)}) {key} {arrow}".replace("$", r"\$"), ylabel=key.replace("$", r"\$"))
+        panel.set(title=f"{style.letter(at)} {key} {arrow}".replace("$", r"\$"), ylabel=key.replace("$", r"\$"))
         panel.set_xticks(range(len(studies)), [_wrapped(study.name) for study in studies])
         panel.set_xlim(-0.6, len(studies) - 0.4)
         panel.margins(y=0.13)  # for the names of settings

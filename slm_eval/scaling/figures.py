@@ -8,6 +8,7 @@ drawn again without fitting.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ def figure3(report: Report, guidance: str | None) -> Figure:
             real_band(panel, report["columns"][name]["real"])
         isoflop(panel, report, name)
         heading = "Validation loss" if name == "loss" else _title(report["columns"][name])
-        panel.set(title=f"({chr(97 + at)}) {heading}", xlabel=FRAMES, ylabel="loss" if name == "loss" else _key(name))
+        panel.set(title=f"{style.letter(at)} {heading}", xlabel=FRAMES, ylabel="loss" if name == "loss" else _key(name))
     budget_key(axes[min(_COLUMNS, len(axes)) - 1], report, marks=False, also=axes)
     _say_guidance(figure, guidance)
     return figure
@@ -112,15 +113,15 @@ def figure4(report: Report) -> Figure:
     panel, curve, ratio = axes[0, 0], report["loss"]["curve"], report["loss"]["ratio"]
     shown = of_curve(report, beyond=10.0)
     reach_of_data(panel, report)
-    band(panel, report, curve["r"], shown, style.BLUE, "law, 95 % interval")
+    band(panel, report, curve["r"], shown, style.BLUE, "law" + _interval(curve["r"]))
     minima = [each for each in report["loss"]["isoflop"] if each["N"] is not None and not each["edge"]]
     if minima:
         r = [each["D"] / each["N"] for each in minima]
         panel.plot([each["C"] for each in minima], r, "o", color=style.INK, mfc="none", label="minima of parabolas")
     style.log_axis(panel)
-    low, high = panel.get_ylim()
     panel.set_yscale("log")
-    if 0.2 * max(low, 1e-9) < ratio["ratio"] < 5 * high:
+    low, high = panel.get_ylim()
+    if 0.2 * low < ratio["ratio"] < 5 * high:
         panel.axhline(ratio["ratio"], color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)))
         panel.set_ylim(min(low, ratio["ratio"] / 1.3), max(high, ratio["ratio"] * 1.3))
         text = f"$r={ratio['ratio']:g}$, {ratio['text']:g} text tokens per parameter"
@@ -154,9 +155,11 @@ def figure5(report: Report, guidance: str | None) -> Figure:
         above, below = axes[2 * row, column], axes[2 * row + 1, column]
         metric = report["metrics"][name]
         _surface(above, report, name, MetricLaw(**metric["law"]), metric["curve"])
-        above.set(title=f"({chr(97 + 2 * at)}) {_title(metric)}{_errors(metric)}", xlabel=FRAMES, ylabel=_key(name))
+        above.set(title=f"{style.letter(2 * at)} {_title(metric)}{_errors(metric)}", xlabel=FRAMES, ylabel=_key(name))
         _optimal(below, report, metric)
-        below.set(title=f"({chr(98 + 2 * at)}) At the optimum", xlabel=COMPUTE, ylabel=f"{_key(name)}, $M^{{*}}(C)$")
+        below.set(
+            title=f"{style.letter(2 * at + 1)} At the optimum", xlabel=COMPUTE, ylabel=f"{_key(name)}, $M^{{*}}(C)$"
+        )
     for spare in range(len(names), axes.size // 2):
         row, column = divmod(spare, columns)
         axes[2 * row, column].remove()
@@ -204,11 +207,17 @@ def _optimal(panel: Axes, report: Report, metric: dict[str, Any]) -> None:
     """M*(C) with its interval, its limit, and real speech."""
     reach_of_data(panel, report)
     real_band(panel, metric["real"])
-    band(panel, report, metric["curve"], of_curve(report, beyond=1e3), style.BLUE, r"$M^{*}$, 95 % interval")
+    band(
+        panel, report, metric["curve"], of_curve(report, beyond=1e3), style.BLUE, "$M^{*}$" + _interval(metric["curve"])
+    )
     panel.axhline(metric["limit"]["value"], color=style.VERMILION, linewidth=0.8, linestyle=(0, (1, 1.5)),
                   label=r"limit $M_\infty$")  # fmt: skip
     style.log_axis(panel)
     style.grid(panel)
+
+
+def _interval(curve: dict[str, Any]) -> str:
+    return "" if curve["lo"] is None else ", 95 % interval"
 
 
 def _grid(n: int) -> tuple[Figure, list[Any]]:
@@ -226,7 +235,7 @@ def _guidances(columns: dict[str, Any]) -> list[str | None]:
 
 
 def _name(figure: str, guidance: str | None) -> str:
-    return figure if guidance is None else f"{figure}-guidance-{guidance}"
+    return figure if guidance is None else f"{figure}-guidance-" + re.sub(r"[^\w.+-]", "-", guidance)
 
 
 def _title(metric: dict[str, Any]) -> str:

@@ -162,6 +162,12 @@ def log_ticks(axis: Axis, low: float, high: float) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
+def letter(panel: int) -> str:
+    """(a) to (z), then (aa) and so on, of panels counted from 0."""
+    more, last = divmod(panel, 26)
+    return f"({chr(96 + more) if more else ''}{chr(97 + last)})"
+
+
 def short(value: float) -> str:
     """A tick's number: plain where that is short, else as a power of ten."""
     return f"{value:g}" if 1e-3 <= abs(value) < 1e5 else scientific(value)

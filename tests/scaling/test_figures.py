@@ -168,6 +168,12 @@ def test_loss_alone_has_figures_without_metrics(tmp_path: Path) -> None:
     assert [path.stem for path in written] == ["figure1", "figure3", "figure4"]
 
 
+def test_a_guidance_is_no_path(report: dict[str, Any], tmp_path: Path) -> None:
+    odd = {**report, "metrics": {}, "columns": {"pjsd.5@2": {**report["columns"]["pjsd.5@2"], "guidance": "a/../b"}}}
+    names = {path.relative_to(tmp_path).as_posix() for path in figures.draw(odd, tmp_path, ("png",))}
+    assert names == {"figure1.png", "figure3-guidance-a-..-b.png", "figure4.png"}
+
+
 def test_colours_of_budgets_go_from_dark_to_light() -> None:
     """So that they are told apart in grey: relative luminance, as of the WCAG."""
     for n in (2, 5, 10):
@@ -183,6 +189,11 @@ def test_colours_of_budgets_go_from_dark_to_light() -> None:
 )
 def test_powers_of_ten_are_written_as_mathematics(value: float, text: str) -> None:
     assert style.scientific(value) == text
+
+
+@pytest.mark.parametrize(("panel", "name"), [(0, "(a)"), (25, "(z)"), (26, "(aa)"), (51, "(az)"), (52, "(ba)")])
+def test_letters_of_panels(panel: int, name: str) -> None:
+    assert style.letter(panel) == name
 
 
 def test_figure6_has_a_dot_for_each_setting_and_names_the_extremes(tmp_path: Path) -> None:
