@@ -167,7 +167,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
                 panel.axvline(row["best"], color=colour, lw=0.8, ls=":")
                 panel.plot([row["best"]], [min(row["losses"])], color=colour, marker="o", ms=7, mfc="none")
         panel.set_xscale("log", base=2)
-        panel.set_xticks(result["rates"], [f"{rate:.2g}" for rate in result["rates"]])
+        panel.set_xticks(result["rates"], [f"{rate:.2g}" for rate in result["rates"]], fontsize=8)
         panel.set_xlabel("learning rate at the base size")
         panel.set_title(title, loc="left", fontsize=10)
         panel.spines[["top", "right"]].set_visible(False)
