@@ -27,8 +27,10 @@ Projection = Callable[[Floats, Which, Floats], Floats]
 # where its residuals are rounding. The promise is the same in any parametrisation.
 PROMISE = 1e-13
 ROUNDING = 1e-13
-# With so much damping a step that does not help is rounding: no step will.
+# With so much damping a step that does not help never will. Where no more than this share was promised, that is
+# rounding, and the problem as good as solved.
 HOPELESS = 1e12
+AS_GOOD = 1e-9
 MAX_ITERATIONS = 1_000
 
 
@@ -95,6 +97,7 @@ def minimise(
         _hold_at_bounds(hessian, gradient, now, lower, upper)
         promise = (_solve(hessian, gradient, 1e-12) * gradient).sum(axis=1) / 2
         solved = promise <= PROMISE * value + ROUNDING**2 * w.sum(axis=1)
+        solved |= (damping > HOPELESS) & (promise <= AS_GOOD * value)
         ended = solved | (damping > HOPELESS)
         if ended.any():
             theta[place[ended]], objective[place[ended]], converged[place[ended]] = (
