@@ -1,0 +1,252 @@
+"""What measures training measures the trainer: ways to carry out a step differ in nothing but what their names say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import ROOT
+from torch import Tensor
+from torch.distributed.run import get_args_parser
+from training_runs import TINY, configured, waves
+
+from model_zoo.cdslm.flops import training_flops
+from model_zoo.cdslm.model import MMDiT
+from model_zoo.cli import train as train_command
+from model_zoo.train import Run
+from model_zoo.training.ranks import Ranks
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import itertools
+
+from training import _alone, _turns, main, told
+from training_variants import Trial, Variant, attention_kernels, ladder
+
+CPU = torch.device("cpu")
+SLURM = ROOT / "examples" / "slurm" / "train.sh"
+SMALL = [f"model.{key}={value}" for key, value in TINY["model"].items() if key != "layers"]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    waves(folder)
+    return folder
+
+
+@pytest.fixture
+def _traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are traced by torch.compile, but no C++ is made of them: that takes a minute."""
+    compiled = MMDiT.compile_blocks
+    monkeypatch.setattr(MMDiT, "compile_blocks", lambda self: compiled(self, backend="eager"))
+
+
+class Waited(Exception):
+    """A step asked the device for a number."""
+
+
+# ---- the step ----
+
+
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_a_step_never_waits_for_the_device(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro_batch: int | None
+) -> None:
+    config = configured(shards, micro_batch=micro_batch, precision="bfloat16")
+    run = Run(config, tmp_path / "run", Ranks(0, 1, CPU))
+    with run.feed(0) as feed:
+        run.step(next(feed))
+
+        def waits(*_: Any, **__: Any) -> Any:
+            raise Waited
+
+        batch = next(feed)
+        with monkeypatch.context() as patch:
+            for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__", "nonzero"):
+                patch.setattr(Tensor, name, waits)
+            run.step(batch)
+            with pytest.raises(Waited):  # the check itself: reading what was measured does wait
+                run.meter.read()
+    assert run.measured(2)["loss"] > 0
+
+
+# ---- ways of doing it ----
+
+
+def test_the_ladder_changes_one_thing_at_a_time_and_ends_with_the_trainer() -> None:
+    steps = ladder()
+    for before, after in itertools.pairwise(steps):
+        fields = ("attention", "fused", "collected", "ahead")
+        options = {key for key in after.config if before.config[key] != after.config[key]}
+        assert len(options) + sum(getattr(before, name) != getattr(after, name) for name in fields) == 1, after.name
+    last = steps[-1]
+    assert (last.attention, last.fused, last.collected, last.ahead) == (None, True, False, True)
+    assert last.config == {"precision": "bfloat16", "compile": True}
+
+
+@pytest.mark.usefixtures("_traced_only")
+def test_ways_that_only_change_the_speed_give_the_same_weights(shards: Path, tmp_path: Path) -> None:
+    config = configured(shards, precision="float32", compile=False)
+    found = []
+    for number, variant in enumerate(
+        [Variant("as it is"), Variant("slow", {"compile": True}, ("math",), fused=False, collected=True, ahead=False)]
+    ):
+        trial = Trial(variant, config, tmp_path / str(number), CPU)
+        trial.steps(3)
+        found.append([each.detach().clone() for each in trial.run.model.parameters()])
+        trial.close()
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_the_kernel_that_ran_is_the_one_asked_for(shards: Path, tmp_path: Path) -> None:
+    config = configured(shards)
+    by_name = {each.attention: each for each in attention_kernels()}
+    for name in ("flash", "math"):
+        trial = Trial(by_name[name,], config, tmp_path / name, CPU)
+        assert trial.attention == {name: config.model.layers}
+        trial.close()
+    with pytest.raises(RuntimeError, match="No viable backend"):
+        Trial(by_name["cudnn",], config, tmp_path / "cudnn", CPU)
+
+
+def test_parts_take_batches_that_can_be_compared(shards: Path) -> None:
+    config = configured(shards, batch=8, micro_batch=4)
+    assert all(each.config["batch"] == each.config["micro_batch"] == 4 for each in _turns("ladder", config)[0])
+    sizes = [each.config["micro_batch"] for (each,) in _turns("memory", config)]
+    assert sizes == [4, 1, 2, 4, 8]
+    assert _turns("trained", config) == [[Variant("as trained")]]
+    assert _alone(Variant("x", {"batch": 2}), 4).config == {"batch": 2, "micro_batch": 4}
+
+
+def test_speed_writes_a_row_for_each_and_says_what_could_not_be(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MMDiT, "compile_blocks", lambda self: self)  # compiling takes minutes
+    file = tmp_path / "speed.json"
+    options = ["--layers", "2", "--shards", str(shards), "--rounds", "2", "--seconds", "0.01", "--output", str(file)]
+    parts = ["--part", "ladder", "--part", "attention"]
+    done = CliRunner().invoke(main, ["speed", *options, *parts, *SMALL, "batch=4", "micro_batch=2"])
+    assert done.exit_code == 0, done.output
+    rows = {row["name"]: row for row in json.loads(file.read_text())["rows"]}
+    assert [name for name in rows if not name.startswith("attention")] == [each.name for each in ladder()]
+    row = rows["feed ahead"]
+    model = configured(shards, model={"layers": 2}).model
+    tokens = (16 + 32) // 4
+    assert row["tokens_per_sample"] == tokens
+    assert row["samples_per_second"] == pytest.approx(2 / row["seconds_per_step"])
+    assert row["tokens_per_second"] == pytest.approx(tokens * row["samples_per_second"])
+    assert row["times_real_time"] == pytest.approx(0.6 * row["samples_per_second"])
+    true = training_flops(model, Run(configured(shards), tmp_path / "run", Ranks(0, 1, CPU)).tokens)
+    assert row["flops_per_second"] == pytest.approx(true * row["samples_per_second"])
+    assert row["mfu"] is None
+    assert row["mfu_accepted"] == 0.12
+    assert row["times_first"] > 0
+    assert "times_first" not in rows["eager float32"]
+    assert "No viable backend" in rows["attention: cudnn"]["failed"]
+
+    done = CliRunner().invoke(main, ["speed", *options, "--part", "trained", "--minutes", "0", *SMALL])
+    assert json.loads(file.read_text())["rows"][0]["left_out"] == "no time was left"
+    assert "no time was left" in done.output
+
+
+def test_a_row_is_told_beside_its_target() -> None:
+    row = {"layers": 8, "part": "trained", "name": "as trained", "samples_per_second": 140.0, "times_real_time": 5600.0,
+           "mfu": 0.406, "mfu_accepted": 0.4, "peak_gib": 40.0, "host_share": 0.1, "feed_share": 0.01}  # fmt: skip
+    assert "MFU  40.6% (accepted: 40%)  40.0 GiB" in told(row)
+
+
+def test_profile_writes_what_a_step_is_made_of(shards: Path, tmp_path: Path) -> None:
+    options = ["--layers", "2", "--shards", str(shards), "--steps", "2", "--output", str(tmp_path / "profile.txt")]
+    done = CliRunner().invoke(main, ["profile", *options, *SMALL, "batch=2", "compile=false"])
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "profile.txt").read_text()
+    assert "2 layers, a batch of 2 in parts of 2, attention {'flash': 2}" in text
+    assert "of it the host waited for the feed" in text
+    assert "aten::mm" in text
+
+
+# ---- on a cluster ----
+
+STUBS = {
+    "scontrol": 'if [ "$1" = show ]; then echo node-1; echo node-2; else echo "$@" >>"$LOG"; fi',
+    "srun": 'echo $$ >"$LOG.pid"; shift; exec "$@"',
+    "scancel": 'kill -s "${1#--signal=}" "$(cat "$LOG.pid")"',
+    # Ends its processes at SIGTERM, as torchrun does; a process saves and ends, and one that is left alone finishes.
+    "torchrun": """
+        echo "$@" >>"$LOG"
+        trap 'echo killed >>"$LOG"; exit 1' TERM
+        ( trap 'echo saved >>"$LOG"; exit 0' TERM
+          echo begun >>"$LOG"
+          for turn in $(seq "$TURNS"); do sleep 0.1; done
+          echo finished >>"$LOG"; touch "$RUN/result.json" ) &
+        wait $!""",
+}
+
+
+def job(folder: Path, turns: int) -> tuple[subprocess.Popen[bytes], Path]:
+    """The script as a job of two nodes, of which one is here, and where all that it calls tells of itself."""
+    programs, log = folder / "bin", folder / "log"
+    programs.mkdir()
+    (folder / "run").mkdir()
+    for name, body in STUBS.items():
+        (programs / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (programs / name).chmod(0o755)
+    slurm = {
+        "SLURM_JOB_ID": "12345",
+        "SLURM_JOB_NODELIST": "node-[1-2]",
+        "SLURM_NNODES": "2",
+        "SLURM_GPUS_ON_NODE": "8",
+    }
+    told = {"LOG": str(log), "RUN": str(folder / "run"), "TURNS": str(turns)}
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", str(SLURM), "L16.yaml", str(folder / "run"), "data.shards=shards"]
+    return subprocess.Popen(command, env=os.environ | slurm | told | {"PATH": path}), log
+
+
+def until(log: Path, word: str) -> None:
+    give_up = time.monotonic() + 20
+    while word not in (log.read_text() if log.exists() else ""):
+        assert time.monotonic() < give_up, f"no {word}"
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(shutil.which("pkill") is None, reason="the script ends processes by pkill")
+def test_a_job_near_its_limit_saves_and_is_queued_again(tmp_path: Path) -> None:
+    process, log = job(tmp_path, turns=300)
+    until(log, "begun")
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(20) == 0
+    options, *happened = log.read_text().splitlines()
+    assert happened == ["begun", "saved", "requeue 12345"]
+    asked = get_args_parser().parse_args(options.split())
+    assert (asked.nnodes, asked.nproc_per_node, asked.rdzv_backend) == ("2", "8", "c10d")
+    assert (asked.rdzv_endpoint, asked.rdzv_id) == ("node-1:22345", "12345")
+    assert (asked.module, asked.training_script) == (True, "model_zoo")
+    command, *rest = asked.training_script_args
+    given = train_command.make_context(command, rest).params
+    assert (given["config"], given["output"]) == (Path("L16.yaml"), tmp_path / "run")
+    assert given["overrides"] == ("data.shards=shards",)
+
+
+def test_a_job_that_finished_is_not_queued_again(tmp_path: Path) -> None:
+    process, log = job(tmp_path, turns=1)
+    assert process.wait(20) == 0
+    assert log.read_text().splitlines()[1:] == ["begun", "finished"]
+
+
+def test_signals_come_early_enough_and_the_log_is_kept() -> None:
+    text = SLURM.read_text()
+    for line in ("--signal=B:USR1@300", "--requeue", "--open-mode=append", "--ntasks-per-node=1"):
+        assert re.search(rf"^#SBATCH {line}$", text, re.MULTILINE)
