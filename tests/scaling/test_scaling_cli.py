@@ -70,6 +70,13 @@ class TestThePapersNumbers:
         assert found == pytest.approx(expected, rel=1e-4)
         assert exact[1]["loss"]["ratio"]["C"]["value"] == pytest.approx(5.7325837218810346e19, rel=1e-4)
 
+    def test_tables(self, exact: tuple[Path, dict[str, Any]]) -> None:
+        """N*, D*, r*, text tokens per parameter (r*/20) and hours (D*/288000) of 1e21, as above."""
+        row = "| 1e+21 | 8.24e+08 | - | 2.02e+11 | - | 245 | - | 12.3 | 7.02e+05 | 0.006145 | - |"
+        assert row in (exact[0] / "fit" / "table.md").read_text()
+        assert row.strip("| ").replace("|", "&") in (exact[0] / "fit" / "table.tex").read_text()
+        assert exact[1]["loss"]["budgets"][-1]["hours"]["value"] == pytest.approx(202183750415.21208 / 288000, rel=1e-4)
+
     def test_predict(self, exact: tuple[Path, dict[str, Any]]) -> None:
         result = invoke("predict", exact[0] / "fit", "--compute", "1e21", "--json")
         (found,) = json.loads(result.output)["predictions"]
@@ -289,6 +296,34 @@ class TestExitStatus:
         result = invoke("predict", tmp_path, "-c", 1e20)
         assert result.exit_code == 2
         assert "fit.json" in result.output
+
+
+def test_the_surface(noisy: tuple[Path, dict[str, Any]]) -> None:
+    """What other software relies on: options of the commands and keys of fit.json."""
+    commands = main.commands["scaling"].commands  # type: ignore[attr-defined]
+    options = {
+        name: {each for parameter in command.params for each in parameter.opts} for name, command in commands.items()
+    }
+    assert options["fit"] >= {
+        "--output", "--gamma", "--method", "--hold-out", "--bootstrap", "--unit", "--metrics", "--tie", "--real",
+        "--epsilon", "--seed", "--json", "--force", "--formats", "--no-figures",
+    }  # fmt: skip
+    assert options["predict"] >= {"--compute", "--n", "--d", "--json"}
+    assert options["ablations"] >= {"--output", "--metrics", "--real", "--json"}
+    report = noisy[1]
+    assert report["schema"] == 1
+    assert set(report) == {
+        "schema", "version", "environment", "source", "options", "budgets", "columns", "points", "loss", "metrics",
+        "not_fitted", "warnings", "conclusions", "draws",
+    }  # fmt: skip
+    assert set(report["loss"]) == {
+        "law", "coefficients", "quality", "budgets", "relative_range", "behaviour", "ratio", "isoflop", "curve",
+        "growth",
+    }  # fmt: skip
+    assert set(report["metrics"]["pjsd.5@2"]) >= {
+        "key", "guidance", "higher_is_better", "real", "law", "coefficients", "limit", "quality", "budgets", "reaches",
+        "paper", "warnings",
+    }  # fmt: skip
 
 
 def test_json_is_what_is_written(tmp_path: Path) -> None:
