@@ -32,7 +32,6 @@ _SOLD = {
 # targets, not measurements. None is set for one layer; half of that for two is assumed.
 MFU_TARGETS = {1: 0.06, 2: 0.12, 4: 0.28, 6: 0.28, 8: 0.40}
 RESERVED = 0.05  # [choice] share of the memory for CUDA itself, communication and what the allocator cannot use
-_IN_FLIGHT = 2  # blocks that are whole at once: the one that works and the one fetched ahead
 _BYTES = {"float32": 4, "bfloat16": 2}
 _STATES = 20  # bytes: float32 weight, gradient, two moments of AdamW, average
 # Values of a channel of a token that checkpointing keeps for each layer, and once while a block is gone through again
@@ -96,7 +95,7 @@ class Footprint:
     micro_batch: int
     checkpointing: bool
     states: int  # its share of float32 weights, gradients, two moments and averages
-    in_flight: int  # blocks whose weights and gradients are whole for the moment
+    in_flight: int  # whole for the moment: a block at work, one fetched ahead, gradients of one, and those being added
     copies: int  # of weights in bfloat16, by autocast
     activations: int
 
@@ -121,8 +120,9 @@ def footprint(
 
     Args:
         micro_batch: samples at once on it.
-        communication: type in which weights are gathered. Gathered as float32, they are copied to bfloat16 by autocast,
-            and without checkpointing the copies of all blocks live until the way back: they are not sharded.
+        communication: type in which weights are gathered; gradients are added in float32. Weights gathered in float32
+            are copied to bfloat16 by autocast, and without checkpointing the copies of all blocks live until the way
+            back: they are not sharded.
 
     Raises:
         UsageError: fewer than one GPU or sample.
@@ -130,14 +130,15 @@ def footprint(
     if min(gpus, micro_batch) < 1:
         raise UsageError(f"GPUs and samples at once are at least 1, got {gpus} and {micro_batch}")
     count, block = parameter_count(config), _block_parameters(config)
-    shards_copies = gpus > 1 and (checkpointing or communication == "bfloat16")
+    size = _BYTES[communication]
+    copied = count if gpus == 1 or not checkpointing else block
     return Footprint(
         gpus,
         micro_batch,
         checkpointing,
         states=-(-_STATES * count // gpus),
-        in_flight=0 if gpus == 1 else 2 * _IN_FLIGHT * block * _BYTES[communication],
-        copies=2 * (_IN_FLIGHT * block if shards_copies else count),
+        in_flight=0 if gpus == 1 else block * (3 * size + _BYTES["float32"]),
+        copies=0 if gpus > 1 and communication == "bfloat16" else _BYTES["bfloat16"] * copied,
         activations=micro_batch * activations(config, checkpointing),
     )
 
