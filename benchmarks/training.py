@@ -6,7 +6,8 @@
 ``speed``: the configurations of the ladder, 10 s of context and 30 s of target, on random log-mels or on --shards.
 
     ladder     eager float32, then one after the other bfloat16, compiled blocks, cuDNN attention, fused AdamW, no
-               garbage collection, feed ahead, which is the trainer as it is; a batch is one micro batch
+               garbage collection, feed ahead, which is the trainer as it is; a batch is half a micro batch, as float32
+               takes twice the memory
     attention  each kernel alone; the profiler says which one ran
     memory     activation checkpointing, and several micro batches
     trained    the trainer as it is, at the batch of its configuration
@@ -22,7 +23,6 @@ calls make the host wait. Any key=value of the configuration may follow.
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import random
@@ -121,7 +121,9 @@ def _turns(part: str, config: TrainConfig) -> list[list[Variant]]:
     if part == "memory":
         sizes = sorted({max(1, at_once * factor // 4) for factor in (1, 2, 4, 8)})
         return [[_alone(each, at_once)] for each in memory_savers(sizes)]
-    return [[_alone(each, at_once) for each in (ladder() if part == "ladder" else attention_kernels())]]
+    if part == "ladder":
+        return [[_alone(each, max(1, at_once // 2)) for each in ladder()]]
+    return [[_alone(each, at_once) for each in attention_kernels()]]
 
 
 def _alone(variant: Variant, size: int) -> Variant:
@@ -154,16 +156,20 @@ def measure(
         try:
             trials.append(Trial(variant, config, folder / f"{variant.name}-{number}", device))
         except RuntimeError as error:  # memory, or a kernel or compiler that refuses: the others are measured
-            rows[variant.name]["failed"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        _free(device)
+            rows[variant.name]["failed"] = _line(error)
     times: dict[str, list[Times]] = {each.variant.name: [] for each in trials}
     count = {each.variant.name: max(2, math.ceil(clock.seconds / each.pace)) for each in trials}
     for turn in range(clock.rounds):
         if turn and clock.over:
             break
         for trial in random.Random(turn).sample(trials, len(trials)):
-            trial.steps(2)  # the feed filled up while others had their turn
-            times[trial.variant.name].append(trial.steps(count[trial.variant.name]))
+            try:
+                trial.steps(2)  # the feed filled up while others had their turn
+                times[trial.variant.name].append(trial.steps(count[trial.variant.name]))
+            except RuntimeError as error:  # memory, as others have come to life since
+                rows[trial.variant.name]["failed"] = _line(error)
+                trials.remove(trial)
+                trial.close()
     before: str | None = None
     for trial in trials:
         name = trial.variant.name
@@ -173,10 +179,12 @@ def measure(
                 rows[name][key] = _ratio(times[other], count[other], times[name], count[name])
         before = name
         trial.close()
-    trials.clear()
     torch._dynamo.reset()  # guards of graphs that are not needed any more would be asked at every call
-    _free(device)
     return list(rows.values())
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _ratio(theirs: list[Times], their_steps: int, ours: list[Times], our_steps: int) -> float:
@@ -258,7 +266,6 @@ def profile(
             trial = Trial(one_part, config, Path(folder, str(count)), torch.device(device))
             texts.append(f"{json.dumps(stamp(device))}\n\n{count} layers, {anatomy(trial, steps, rows)}")
             trial.close()
-            _free(trial.device)
             _write("\n\n".join(texts), output)
             click.echo(texts[-1])
 
@@ -292,12 +299,6 @@ def anatomy(trial: Trial, steps: int, rows: int) -> str:
         lines.append(f"{busy / (times.all / steps):.1%} of it kernels ran (with the profiler, over without)")
         lines.append(f"calls of a step that make the host wait: {', '.join(waits) or 'none'}")
     return "\n".join([*lines, "", averages.table(sort_by=order, row_limit=rows, max_name_column_width=90)])
-
-
-def _free(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _write(text: str, output: Path | None) -> None:

@@ -168,6 +168,7 @@ class Trial:
         """End the feed and give the memory back."""
         self.feed.close()
         del self.run, self.feed
+        _free(self.device)
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -181,6 +182,12 @@ class Trial:
             return torch.cuda.max_memory_allocated(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         return torch.cuda.memory_allocated(self.device)
+
+
+def _free(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -59,15 +59,20 @@ class Stages:
         """
         if self.done(name):
             return
+        if time.monotonic() > self.deadline:
+            raise OutOfTime(name)
         words = [sys.executable, "-m", *map(str, command)]
         click.echo(f"\n{name}: {shlex.join(words[1:])}", err=True)
         start = time.monotonic()
         process = subprocess.Popen(words)
         try:
-            process.wait(max(0.0, self.deadline - start))
+            process.wait(self.deadline - start)
         except subprocess.TimeoutExpired:
             process.terminate()
-            process.wait(_TO_STOP)
+            try:
+                process.wait(_TO_STOP)
+            except subprocess.TimeoutExpired:
+                process.kill()
             raise OutOfTime(name) from None
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, words)
