@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from slm_eval._version import __version__
 from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.scaling.behaviour import behaviour, minima_of
+from slm_eval.scaling.behaviour import behaviour, minima_of, scattered
 from slm_eval.scaling.bootstrap import bootstrap_loss_law
 from slm_eval.scaling.conclusions import conclusions
 from slm_eval.scaling.estimates import (
     FEWEST_DRAWS,
+    LEVEL,
     columns_of,
     curve,
     estimates,
@@ -35,6 +36,7 @@ from slm_eval.scaling.estimates import (
     with_optima,
 )
 from slm_eval.scaling.fit import LossFit, fit_loss_law
+from slm_eval.scaling.isoflop import LEAST_SIZES
 from slm_eval.scaling.law import LossLaw
 from slm_eval.scaling.metric_analysis import Context, analyse_metrics
 from slm_eval.scaling.quality import mean_relative_error
@@ -121,7 +123,7 @@ def analyse(
         "loss": _loss(runs, means, train, fit, draws, grid, options),
         "metrics": fitted.reports,
         "not_fitted": fitted.not_fitted,
-        "warnings": [*runs.warnings, *fit.warnings, *doubts],
+        "warnings": [*runs.warnings, *_scattered(runs, means), *fit.warnings, *doubts],
     }
     report["conclusions"] = conclusions(report)
     report["draws"] = {"loss": columns_of(draws), "metrics": fitted.draws}
@@ -220,16 +222,23 @@ def _error(law: LossLaw, means: Means, of: npt.NDArray[np.bool_]) -> float | Non
 def _ratio(law: LossLaw, draws: Sequence[LossLaw], options: Options) -> Report:
     """The compute at which r* is the ratio asked for; none where r* hardly changes and that is beyond all numbers."""
     asked = {"ratio": options.ratio, "text": options.ratio / options.frames_per_text_token}
+    # Where many draws rise and others fall, the middle of their crossings is no interval of anything.
+    alike = [each for each in draws if each.exponents.r * law.exponents.r > 0]
+    alike = alike if len(alike) >= (1 - LEVEL[0]) * len(draws) else []
     with np.errstate(over="ignore", under="ignore"):
-        found = estimates(law, draws, lambda each: {"C": _crossing(each, options.ratio)})["C"]
-    known = np.isfinite(found[0]) and found[0] > 0
-    # Where some draws rise and others fall, the middle of their crossings is no interval of anything.
-    signs = {np.sign(each.exponents.r) for each in draws}
-    return {**asked, "C": one(found[0], found[1] if len(signs) == 1 else None) if known else None}
+        value, ends = estimates(law, alike, lambda each: {"C": _crossing(each, options.ratio)})["C"]
+    return {**asked, "C": one(value, ends) if np.isfinite(value) and value > 0 else None}
 
 
 def _crossing(law: LossLaw, ratio: float) -> Floats:
     return np.asarray(np.inf if law.alpha == law.beta else law.compute_at_ratio(ratio))
+
+
+def _scattered(runs: Runs, means: Means) -> list[str]:
+    """A sentence where compute hardly comes in budgets."""
+    if not scattered(np.bincount(means.budget).tolist()):
+        return []
+    return [f"most of the {runs.budgets.size} budgets have fewer than {LEAST_SIZES} sizes: their isoFLOPs say little"]
 
 
 def _source(runs: Runs, means: Means) -> Report:

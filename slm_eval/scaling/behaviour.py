@@ -5,13 +5,14 @@ Nothing here knows of a law: it is what the runs show by themselves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.scaling.isoflop import IsoflopMinimum, isoflop_minima
+from slm_eval.scaling.isoflop import LEAST_SIZES, IsoflopMinimum, isoflop_minima
 from slm_eval.scaling.runs import Runs
 
 Floats = npt.NDArray[np.float64]
@@ -44,6 +45,11 @@ def behaviour(runs: Runs, values: Floats, *, lower_is_better: bool) -> Report:
         "steps": len(best) - 1 if best else 0,
         "improved": int((np.diff(best) < 0).sum()),
     }
+
+
+def scattered(sizes: Sequence[int]) -> bool:
+    """Whether compute hardly comes in budgets, by the number of sizes of each: most have no room for an optimum."""
+    return sum(each < LEAST_SIZES for each in sizes) > len(sizes) / 2
 
 
 def _minima(runs: Runs, values: Floats, *, lower_is_better: bool) -> tuple[IsoflopMinimum, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from slm_eval.scaling.behaviour import scattered
 from slm_eval.scaling.support import LEAST_SKILL
 
 Report = dict[str, Any]
@@ -43,6 +44,8 @@ def _ratio(report: Report) -> str:
 
 def _outside(report: Report) -> list[str]:
     """Budgets whose optimum lies outside of the sizes that were trained at them."""
+    if scattered([budget["n_points"] for budget in report["budgets"]]):
+        return []
     low, high = [], []
     for at, (budget, best) in enumerate(zip(report["budgets"], report["loss"]["budgets"], strict=True)):
         sizes = [each["N"] for each in report["points"] if each["budget"] == at]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from slm_eval.scaling import style
 from slm_eval.scaling.law import FLOPS_PER_TOKEN, LossLaw, MetricLaw
+from slm_eval.scaling.tables import spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 Report = dict[str, Any]
 _DASHED = (0, (3, 2))
 _MARGIN = 1.5  # of a curve beyond the first and last point of its budget, as a factor of D
+_MOST_NAMED = 10  # budgets in a legend
 _FAR = 20.0  # how much farther it runs, dashed, to reach its optimum
 
 
@@ -128,7 +130,9 @@ def budget_key(panel: Axes, report: Report, *, marks: bool = True, also: Iterabl
     from matplotlib.lines import Line2D
 
     handles: list[Any] = []
-    for colour, (budget, _) in zip(_colours(report), _budgets(report), strict=True):
+    colours, budgets = _colours(report), report["budgets"]
+    for at in spread(len(budgets), _MOST_NAMED):
+        colour, budget = colours[at], budgets[at]
         mark = "x" if budget["held_out"] and marks else "o"
         handles.append(Line2D([], [], color=colour, marker=mark, label=style.scientific(budget["C"])))
     handles.reverse()  # as the curves of a loss lie

@@ -9,6 +9,7 @@ from slm_eval.report.tables import Table, in_markdown, one_line
 
 Report = dict[str, Any]
 _NONE = "-"
+_MOST_BUDGETS = 12  # on a terminal; the files have all
 _LAW = "L = E + (A/N^alpha + B/D^beta)^gamma"
 
 
@@ -77,7 +78,8 @@ def optima(report: Report, *, brief: bool = False) -> Table:
     sizes = ["N*", "D*"] if brief else ["N*", "95 %", "D*", "95 %"]
     header = ["C", *sizes, "r* = D*/N*", "95 %", "text tokens", "hours", "L*", "95 %"]
     rows = []
-    for budget, best in zip(report["budgets"], report["loss"]["budgets"], strict=True):
+    shown = spread(len(report["budgets"]), _MOST_BUDGETS if brief else len(report["budgets"]))
+    for budget, best in ((report["budgets"][at], report["loss"]["budgets"][at]) for at in shown):
         text = best["r"]["value"] / report["options"]["frames_per_text_token"]
         cells = [cell for name in ("N", "D") for cell in _both(best[name])[: 1 if brief else 2]]
         hours = number(best["hours"]["value"], 3)
@@ -188,6 +190,11 @@ def _reached(found: Report | None) -> str:
     if found["C"] is None:
         return "never"
     return "any" if found["C"] == 0 else number(found["C"], 3)
+
+
+def spread(n: int, most: int) -> list[int]:
+    """At most that many of n, evenly spread, with the first and the last."""
+    return list(range(n)) if n <= most else [round(at * (n - 1) / (most - 1)) for at in range(most)]
 
 
 def number(value: float | None, digits: int) -> str:

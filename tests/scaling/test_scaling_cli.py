@@ -338,6 +338,17 @@ def test_optima_outside_of_the_sizes_trained_are_told(tmp_path: Path) -> None:
     assert any("N* is below every size trained at C = 1e+18, 1e+19, 1e+20, 1e+21" in line for line in conclusions)
 
 
+def test_runs_that_are_in_no_budgets_have_a_law(tmp_path: Path) -> None:
+    """Sizes and data drawn at random: nothing but isoFLOPs is missing."""
+    rng = np.random.default_rng(0)
+    sizes = np.stack([10 ** rng.uniform(6.5, 9.5, 60), 10 ** rng.uniform(9.5, 12.5, 60)], axis=1)
+    rows = [{"N": n, "D": d, "loss": float(PUBLISHED(n, d))} for n, d in sizes]
+    report = fit(rows, tmp_path, "--bootstrap", 0, "--no-figures")  # type: ignore[arg-type]
+    assert report["loss"]["law"] == pytest.approx(vars(PUBLISHED), rel=1e-3)
+    assert any("have fewer than 3 sizes" in line for line in report["warnings"])
+    assert not any("every size trained" in line for line in report["conclusions"])
+
+
 def test_an_extrapolation_says_how_far(noisy: tuple[Path, dict[str, Any]]) -> None:
     """The largest fitted budget is 1e20."""
     text = invoke("predict", noisy[0] / "fit", "-c", 1e20, "-c", 1e22).output
