@@ -282,7 +282,9 @@ def anatomy(trial: Trial, steps: int, rows: int) -> str:
         if cuda:
             torch.cuda.set_sync_debug_mode("default")
     waits = sorted({f"{each.filename}:{each.lineno}" for each in said if "synchroniz" in str(each.message)})
-    with profiler(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as seen:
+    with profiler(
+        activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])], acc_events=True
+    ) as seen:
         trial.steps(1)
     averages = seen.key_averages()
     order = "self_cuda_time_total" if cuda else "self_cpu_time_total"
