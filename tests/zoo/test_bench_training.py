@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -21,15 +22,16 @@ from torch import Tensor
 from torch.distributed.run import get_args_parser
 from training_runs import TINY, configured, waves
 
-from model_zoo.cdslm.flops import training_flops
+from model_zoo.cdslm.flops import parameter_count, training_flops
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.cli import train as train_command
 from model_zoo.train import Run
+from model_zoo.training.config import load_config
 from model_zoo.training.ranks import Ranks
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-import itertools
-
+import sampling
+from reference_run import run as reference_run
 from training import _alone, _turns, main, told
 from training_variants import Trial, Variant, attention_kernels, ladder
 
@@ -176,6 +178,69 @@ def test_profile_writes_what_a_step_is_made_of(shards: Path, tmp_path: Path) -> 
     assert "2 layers, a batch of 2 in parts of 2, attention {'flash': 2}" in text
     assert "of it the host waited for the feed" in text
     assert "aten::mm" in text
+
+
+# ---- the reference run, and all of it ----
+
+
+def test_stages_are_done_once_and_one_that_is_ended_goes_on(tmp_path: Path) -> None:
+    stages = reference_run.Stages(tmp_path, time.monotonic() + 60)
+    script = f"open({str(tmp_path / 'done')!r}, 'a').write('x')"
+    for _ in range(2):
+        stages.do("a", "timeit", "-n1", "-r1", script)
+    assert (tmp_path / "done").read_text() == "x"
+    with pytest.raises(subprocess.CalledProcessError):
+        stages.do("b", "timeit", "--no-such-option")
+    hurried = reference_run.Stages(tmp_path, time.monotonic() + 0.3)
+    with pytest.raises(reference_run.OutOfTime):
+        hurried.do("b", "timeit", "-n1", "-r1", "import time; time.sleep(60)")
+    with pytest.raises(reference_run.OutOfTime):  # nothing is begun any more
+        hurried.do("c", "timeit", "-n1", "-r1", script)
+    hurried.do("a", "no.such.module")  # was done
+    assert not stages.done("b")
+    assert not stages.done("c")
+    assert (tmp_path / "done").read_text() == "x"
+
+
+def test_the_reference_run_is_of_36_million_parameters() -> None:
+    model = load_config(ROOT / "benchmarks" / "reference_run" / "L4.yaml").model
+    assert parameter_count(model) == 36_492_368
+    assert (model.context_frames, model.target_frames) == (800, 2400)
+
+
+def test_the_table_of_the_reference_run() -> None:
+    plain = {"value": 2.5, "ci95": [2.25, 2.75], "real": {"value": 3.5}}
+    scores = {"guidance-2": {"dnsmos.p808": plain, "pjsd.2": {"value": 0.5, "ci95": None, "floor": 0.125}},
+              "vocoded": {"dnsmos.p808": plain}}  # fmt: skip
+    done = {"parameters": 36_492_368, "steps": 9000, "hours_seen": 6400.0, "seconds": 600.0, "loss": 0.25}
+    lines = reference_run.table(scores, done).splitlines()
+    assert "| dnsmos.p808 | 2.500 [2.250, 2.750] | 2.500 [2.250, 2.750] | 3.500 |" in lines
+    assert "| pjsd.2 | 0.500 | - | 0.125 |" in lines
+    assert lines[0].startswith("36,492,368 parameters, 9000 steps, 6,400 h heard in 10.0 minutes")
+
+
+@pytest.mark.parametrize("part", ["1", "2", "3", "more"])
+def test_what_is_asked_of_a_gpu_exists(tmp_path: Path, part: str) -> None:
+    python, log = tmp_path / "python", tmp_path / "log"
+    python.write_text(
+        f'#!/usr/bin/env bash\nif [ "$1" = -c ]; then exec "{sys.executable}" "$@"; fi\necho "$*" >>{log}\n'
+    )
+    python.chmod(0o755)
+    where = {"OUT": str(tmp_path / "out"), "WORK": str(tmp_path / "work"), "PYTHON": str(python)}
+    command = ["bash", str(ROOT / "benchmarks" / "gpu_all.sh"), part]
+    subprocess.run(command, env=os.environ | where, check=True, capture_output=True)
+    groups = {"benchmarks/training.py": main, "benchmarks/sampling.py": sampling.main}
+    for line in log.read_text().splitlines():
+        script, *arguments = line.split()
+        if script in groups:
+            command_name, *arguments = arguments
+            given = groups[script].commands[command_name].make_context(command_name, arguments).params
+            assert given["device"] == "cuda:0"
+        elif script == "benchmarks/reference_run/run.py":
+            assert reference_run.main.make_context(script, arguments).params["minutes"] == 10
+        else:
+            assert script == "-m" or (ROOT / script).is_file()
+    assert (tmp_path / "out" / f"results-{part}.tar.gz").is_file()
 
 
 # ---- on a cluster ----
