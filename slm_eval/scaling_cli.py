@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import click
 @click.group()
 def scaling() -> None:
     """Scaling laws from a table of runs: section 4 of the paper, and its figures."""
+    # Read when numpy is loaded, which is later. All matrices are small, and on a busy machine OpenBLAS's threads wait
+    # for each other: 2,000 steps of basin hopping took more than 500 s with two threads and 9 s with one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
