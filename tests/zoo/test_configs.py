@@ -51,5 +51,11 @@ def test_a_rung_of_the_ladder(layers: int) -> None:
         assert fewest_gpus(config.model, Gpu.of("H100"), at_once, config.activation_checkpointing) == 1
 
 
+def test_the_small_one_is_its_own_base() -> None:
+    config = load_config(CONFIGS / "small.yaml")
+    assert config.model.width_multiplier == config.model.depth_multiplier == 1
+    assert (config.precision, config.compile) == ("float32", False)  # runs on any CPU
+
+
 def test_the_ladder_has_no_other_files() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {f"L{layers}.yaml" for layers in range(1, 31)}
