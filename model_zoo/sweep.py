@@ -149,10 +149,12 @@ def _alone(output: Path) -> AbstractContextManager[None]:
 
 
 def _commit() -> str:
-    """Of the software, where it is a repository; else its version."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    """Of the software, where it lies in its own repository; else its version."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
     try:
-        done = subprocess.run(git, capture_output=True, text=True, check=False)
+        ours = subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=False)
+        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     except OSError:
         return __version__
-    return done.stdout.strip() if done.returncode == 0 else __version__
+    return head.stdout.strip() if ours.returncode == head.returncode == 0 else __version__

@@ -37,7 +37,7 @@ from model_zoo.training.folder import claim, read_json, write_json
 from model_zoo.training.logs import open_log
 from model_zoo.training.meter import Clock, Meter
 from model_zoo.training.parallel import build, synchronise_gradients, whole
-from model_zoo.training.ranks import Ranks, ranks
+from model_zoo.training.ranks import Ranks, ranks, reading_threads
 from model_zoo.training.scores import Scores
 from model_zoo.training.stopping import stopping
 from slm_eval.errors import SlmEvalError
@@ -157,7 +157,7 @@ class Run:
         """Batches of this rank from a step on."""
         config = self.config
         share, where = (self.first, self.count), self.ranks.device
-        steps, threads = config.diffusion.steps, config.data.threads
+        steps, threads = config.diffusion.steps, config.data.threads or reading_threads()
         return Feed(self.windows, steps, config.batch, *share, config.seed, where, start, threads)
 
     def step(self, batch: Batch) -> None:
@@ -251,7 +251,8 @@ class Run:
         rounds = math.ceil(len(self.clips) / world)
         mine = [self.clips[(rank + turn * world) % len(self.clips)] for turn in range(rounds)]
         self.model.eval()
-        part = validate(self.model, mine, self.loss, batch_size=_VALIDATION_BATCH)
+        with torch.compiler.set_stance("force_eager"):  # two more graphs would take longer than they save
+            part = validate(self.model, mine, self.loss, batch_size=_VALIDATION_BATCH)
         self.model.train()
         return joined(self.ranks.gather(part), [clip.id for clip in self.clips], self.loss)
 

@@ -138,8 +138,9 @@ class MMDiT(nn.Module):
         for block in self.blocks:
             if self.activation_checkpointing and torch.is_grad_enabled():
                 hidden, generation = checkpoint(
-                    block, hidden, generation, rotations, condition=condition, use_reentrant=False
-                )
+                    block, hidden, generation, rotations, condition=condition,
+                    use_reentrant=False, preserve_rng_state=False,  # nothing in a block is random
+                )  # fmt: skip
             else:
                 hidden, generation = block(hidden, generation, rotations, condition=condition)
         return self._velocity(generation, self.final_adaln(condition))

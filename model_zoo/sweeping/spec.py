@@ -33,6 +33,7 @@ from typing import Any, Literal
 from model_zoo.cdslm.flops import Tokens, parameter_count
 from model_zoo.planning.ladder import LAYERS, duration, warmup
 from model_zoo.sweeping.table import COLUMNS
+from model_zoo.sweeping.values import count, known_keys, listed, mapping, number, positive
 from model_zoo.training.config import TrainConfig, load_config
 from slm_eval.errors import UsageError, unknown_name
 from slm_eval.scaling.law import FLOPS_PER_TOKEN
@@ -135,7 +136,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), speech: Path | None = 
         UsageError: it is no YAML, a key is not known, or a value makes no run; the message names the place.
     """
     told = _read(path)
-    _known(told, _KEYS, f"{path}: key")
+    known_keys(told, _KEYS, f"{path}: key")
     if ("budgets" in told) == ("settings" in told):
         raise UsageError(f"{path}: give budgets (an isoFLOP grid) or varied and settings (an ablation)")
     if ("varied" in told) != ("settings" in told):
@@ -175,31 +176,31 @@ class _Source:
 
 def _grid(told: dict[str, Any], source: _Source) -> Iterator[PlannedRun]:
     """Runs of an isoFLOP grid."""
-    sizes = {name: values or {} for name, values in _mapping(told.get("sizes") or {}, f"{source.path}: sizes").items()}
-    for at, budget in enumerate(_list(told["budgets"], f"{source.path}: budgets"), start=1):
+    sizes = {name: values or {} for name, values in mapping(told.get("sizes") or {}, f"{source.path}: sizes").items()}
+    for at, budget in enumerate(listed(told["budgets"], f"{source.path}: budgets"), start=1):
         where = f"{source.path}: budget {at}"
-        _known(_mapping(budget, where), _BUDGET_KEYS, f"{where}: key")
-        flops = _number(budget.get("flops"), f"{where}: flops")
+        known_keys(mapping(budget, where), _BUDGET_KEYS, f"{where}: key")
+        flops = positive(budget.get("flops"), f"{where}: flops")
         for name in _names(budget.get("sizes"), flops, f"{where}: sizes"):
             config = source.config_of(
                 list(_assignments(_size(name, sizes, where), f"{where}: {name}")), f"{where}: {name}"
             )
             wanted = flops / (FLOPS_PER_TOKEN * parameter_count(config.model))
             config = _lasting(config, duration(config.model, wanted, config.batch).steps)
-            for seed in range(_count(budget.get("seeds", told.get("seeds", 1)), f"{where}: seeds")):
+            for seed in range(count(budget.get("seeds", told.get("seeds", 1)), f"{where}: seeds")):
                 yield PlannedRun(f"{_short(flops)}-{name}-seed{seed}", replace(config, seed=seed), flops)
 
 
 def _settings(told: dict[str, Any], source: _Source) -> Iterator[PlannedRun]:
     """Runs of an ablation."""
-    seeds = _count(told.get("seeds", 1), f"{source.path}: seeds")
-    for setting, values in _mapping(told["settings"], f"{source.path}: settings").items():
+    seeds = count(told.get("seeds", 1), f"{source.path}: seeds")
+    for setting, values in mapping(told["settings"], f"{source.path}: settings").items():
         where = f"{source.path}: setting {setting}"
-        own = dict(_mapping(values or {}, where))
+        own = dict(mapping(values or {}, where))
         hours = own.pop("hours", told.get("hours"))
         config = source.config_of(list(_assignments(own, where)), where)
         if hours is not None:
-            seconds = _number(hours, f"{where}: hours") * 3600
+            seconds = positive(hours, f"{where}: hours") * 3600
             samples = seconds / (config.model.context_seconds + config.model.target_seconds)
             config = _lasting(config, max(1, round(samples / config.batch)))
         for seed in range(seeds):
@@ -226,31 +227,31 @@ def _names(sizes: Any, flops: float, where: str) -> list[str]:
         if not 1 <= sizes <= len(LAYERS):
             raise UsageError(f"{where}: 1 to {len(LAYERS)} rungs, got {sizes}")
         return [f"L{layers}" for layers in iso_flop_layers(flops, sizes)]
-    return [str(name) for name in _list(sizes, where)]
+    return [str(name) for name in listed(sizes, where)]
 
 
 def _size(name: str, sizes: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """The values of a size by its name."""
     if name in sizes:
-        return _mapping(sizes[name], f"{where}: {name}")
+        return mapping(sizes[name], f"{where}: {name}")
     if re.fullmatch(r"L\d+", name) and int(name[1:]) in LAYERS:
         return {"model.layers": int(name[1:])}
     raise unknown_name(f"size in {where}", name, [*sizes, *(f"L{layers}" for layers in LAYERS)])
 
 
 def _scoring(told: Any, path: Path, speech: Path | None) -> Scoring:
-    values = dict(_mapping(told, f"{path}: score"))
-    _known(values, [each.name for each in fields(Scoring)], f"{path}: key of score")
+    values = dict(mapping(told, f"{path}: score"))
+    known_keys(values, [each.name for each in fields(Scoring)], f"{path}: key of score")
     if "guidance" in values:
         listed = values["guidance"] if isinstance(values["guidance"], list) else [values["guidance"]]
-        values["guidance"] = tuple(_any_number(each, f"{path}: score.guidance") for each in listed)
+        values["guidance"] = tuple(number(each, f"{path}: score.guidance") for each in listed)
     if values.get("speech") is not None:
         values["speech"] = path.parent / str(values["speech"])
     for name in ("clips", "steps", "batch"):
         if values.get(name) is not None:
-            values[name] = _count(values[name], f"{path}: score.{name}")
+            values[name] = count(values[name], f"{path}: score.{name}")
     if values.get("workers") is not None:
-        values["workers"] = int(_any_number(values["workers"], f"{path}: score.workers"))
+        values["workers"] = int(number(values["workers"], f"{path}: score.workers"))
     for name in ("solver", "vocoder", "metrics", "recognizer", "ngrams"):
         if values.get(name) is not None:
             values[name] = str(values[name])
@@ -266,7 +267,7 @@ def _varied(told: dict[str, Any], path: Path) -> str:
 
 def _assignments(values: Any, where: str, prefix: str = "") -> Iterator[str]:
     """``key=value`` for ``load_config``, of nested keys or keys with dots."""
-    for key, value in _mapping(values, where).items():
+    for key, value in mapping(values, where).items():
         if isinstance(value, dict):
             yield from _assignments(value, where, f"{prefix}{key}.")
         else:
@@ -300,44 +301,4 @@ def _read(path: Path) -> dict[str, Any]:
         told = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return dict(_mapping(told, str(path)))
-
-
-def _known(told: Mapping[str, Any], known: Sequence[str], what: str) -> None:
-    for key in told:
-        if key not in known:
-            raise unknown_name(what, str(key), known)
-
-
-def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
-    if not isinstance(value, dict):
-        raise UsageError(f"{where}: expected keys and values, got {value!r}")
-    return value
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list) or not value:
-        raise UsageError(f"{where}: expected a list, got {value!r}")
-    return value
-
-
-def _any_number(value: Any, where: str) -> float:
-    """YAML reads 1e18 as a text, which is a number."""
-    try:
-        return float(value) if not isinstance(value, bool) else float("nan")
-    except (TypeError, ValueError):
-        raise UsageError(f"{where}: expected a number, got {value!r}") from None
-
-
-def _number(value: Any, where: str) -> float:
-    number = _any_number(value, where)
-    if not 0 < number < float("inf"):
-        raise UsageError(f"{where}: expected a number above 0, got {value!r}")
-    return number
-
-
-def _count(value: Any, where: str) -> int:
-    number = _number(value, where)
-    if number != int(number):
-        raise UsageError(f"{where}: expected a whole number, got {value!r}")
-    return int(number)
+    return dict(mapping(told, str(path)))

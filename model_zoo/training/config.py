@@ -28,10 +28,10 @@ class DataConfig:
     shards: str = ""
     short: Literal["join", "pad", "skip"] = "join"  # recordings shorter than a window
     validation_clips: int = 64  # of the fixed protocol
-    threads: int = 4  # that read windows and draw noise ahead
+    threads: int | None = None  # that read windows and draw noise ahead; None: the share of the cores, at most 16
 
     def __post_init__(self) -> None:
-        if min(self.validation_clips, self.threads) < 1:
+        if self.validation_clips < 1 or (self.threads is not None and self.threads < 1):
             raise UsageError(f"validation_clips and threads are at least 1, got {self}")
 
 

@@ -86,6 +86,11 @@ class Ranks:
             self.any(False)
 
 
+def reading_threads() -> int:
+    """Threads that read and draw noise for one process: its share of the node's cores, at most 16."""
+    return max(1, min(16, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
 @contextmanager
 def ranks(device: str = "auto") -> Iterator[Ranks]:
     """The processes of this run, as torchrun's environment variables tell; without them there is one.
