@@ -243,8 +243,8 @@ def _scoring(told: Any, path: Path, speech: Path | None) -> Scoring:
     values = dict(mapping(told, f"{path}: score"))
     known_keys(values, [each.name for each in fields(Scoring)], f"{path}: key of score")
     if "guidance" in values:
-        listed = values["guidance"] if isinstance(values["guidance"], list) else [values["guidance"]]
-        values["guidance"] = tuple(number(each, f"{path}: score.guidance") for each in listed)
+        scales = values["guidance"] if isinstance(values["guidance"], list) else [values["guidance"]]
+        values["guidance"] = tuple(number(each, f"{path}: score.guidance") for each in scales)
     if values.get("speech") is not None:
         values["speech"] = path.parent / str(values["speech"])
     for name in ("clips", "steps", "batch"):
