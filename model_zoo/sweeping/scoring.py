@@ -52,6 +52,7 @@ class Scorer:
                 self._evaluate(below)
             metrics = json.loads((below / "run" / "summary.json").read_text(encoding="utf-8"))["metrics"]
             found |= {f"{key}@{guidance:g}": float(each["value"]) for key, each in metrics.items()}
+        _release()
         return found
 
     def _speak(self, checkpoint: Path, output: Path, guidance: float) -> None:
@@ -68,6 +69,14 @@ class Scorer:
         how = RunOptions(device=self.device, workers=self.scoring.workers)
         evaluation = evaluate(below / "speech", self.real, self.metrics, how)
         write_run(evaluation, below / "run")
+
+
+def _release() -> None:
+    """Give a GPU's memory that is not in use back: the next training is another process."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _part(scoring: Scoring, side: str) -> Corpus:
