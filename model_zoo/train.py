@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,12 @@ from model_zoo.training.ema import Average
 from model_zoo.training.folder import claim, read_json, write_json
 from model_zoo.training.logs import open_log
 from model_zoo.training.meter import Clock, Meter
-from model_zoo.training.parallel import build, synchronise_gradients, whole
+from model_zoo.training.parallel import build, whole
 from model_zoo.training.ranks import Ranks, ranks, reading_threads
 from model_zoo.training.scores import Scores
 from model_zoo.training.stopping import stopping
-from slm_eval.errors import SlmEvalError
+from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.fetching.filelock import exclusive
 
 _VALIDATION_BATCH = 8  # pairs of clip and noise level at once, on each rank
 
@@ -64,6 +65,7 @@ def train(config: TrainConfig, output: Path, device: str = "auto") -> dict[str, 
         here = stack.enter_context(ranks(device))
         stop = stack.enter_context(stopping())
         stack.enter_context(_deterministic(config.deterministic))
+        stack.enter_context(_alone(output, here))
         run = Run(config, output, here)
         start = run.resume()
         if start == config.steps and (output / "result.json").is_file():
@@ -173,12 +175,14 @@ class Run:
         self.meter.add(batch.step, loss, norm, levels)
 
     def _gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of the mean loss over this rank's share, in parts that fit in memory: the loss, and errors by noise level."""
+        """Of the mean loss over this rank's share, in parts that fit in memory: the loss, and errors by noise level.
+
+        FSDP adds up gradients over ranks after each part: later would be less traffic, but whole gradients in memory.
+        """
         size = self.config.micro_batch or self.count
         losses, levels = [], []
         for begin in range(0, self.count, size):
             part = slice(begin, begin + size)
-            synchronise_gradients(self.model, begin + size >= self.count)
             t = batch.t[part]
             noisy, target = self.loss.noised(batch.target[part], batch.noise[part], t)
             with torch.autocast(t.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
@@ -310,6 +314,21 @@ def _told(prefix: str, found: Validation) -> dict[str, Any]:
         "protocol": found.protocol,
         "clips": len(found.ids),
     }
+
+
+@contextmanager
+def _alone(output: Path, here: Ranks) -> Iterator[None]:
+    """No other training writes to this folder.
+
+    Raises:
+        UsageError: one does.
+    """
+
+    def refuse() -> None:
+        raise UsageError(f"another training is at work in {output}; wait for it, or take another folder")
+
+    with exclusive(output / ".lock", refuse) if here.first else nullcontext():
+        yield
 
 
 @contextmanager

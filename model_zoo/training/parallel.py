@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch import Tensor
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from model_zoo.cdslm.init import initialize
@@ -42,12 +42,6 @@ def build(config: TrainConfig, mels: int, ranks: Ranks) -> MMDiT:
     model.to_empty(device=ranks.device)
     initialize(model, config.seed)
     return model.train()
-
-
-def synchronise_gradients(model: nn.Module, wanted: bool) -> None:
-    """Whether the next backward pass adds up over ranks: only the last part of an accumulated batch does."""
-    if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(wanted)
 
 
 def whole(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from model_zoo.training.checkpoints import Checkpoints, damage, load, quiet
 from model_zoo.training.export import export
 from model_zoo.training.ranks import Ranks
 from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.fetching.filelock import exclusive
 
 HERE = Path(__file__).parent
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -274,6 +275,11 @@ def test_costs_are_counted(shards: Path, whole: Path) -> None:
 
 
 # ---- what goes wrong ----
+
+
+def test_two_trainings_do_not_share_a_folder(shards: Path, tmp_path: Path) -> None:
+    with exclusive(tmp_path / ".lock", lambda: None), pytest.raises(UsageError, match="another training is at work in"):
+        train(configured(shards), tmp_path, "cpu")
 
 
 def test_nan_names_the_step_the_windows_and_the_last_good_checkpoint(
