@@ -24,7 +24,8 @@ run=$2
 
 # One task a node: torchrun starts a process for each of its GPUs. All nodes meet at the first one; the port comes from
 # the job, so that two jobs on a node do not share one.
-RDZV=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):$((20000 + SLURM_JOB_ID % 10000))
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+RDZV=${nodes[0]}:$((20000 + SLURM_JOB_ID % 10000))
 export RDZV
 export OMP_NUM_THREADS=1 # reading has threads of its own: data.threads
 
