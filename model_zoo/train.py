@@ -30,6 +30,7 @@ from model_zoo.cdslm.validation import Validation, joined, validate
 from model_zoo.data.feed import Batch, Feed
 from model_zoo.data.shards import MelShards
 from model_zoo.data.windows import Windows
+from model_zoo.features import FeatureSpec
 from model_zoo.training.checkpoints import Checkpoints, optimizer_state, quiet
 from model_zoo.training.config import TrainConfig, to_dict
 from model_zoo.training.ema import Average
@@ -114,7 +115,7 @@ class Run:
         self.config, self.output, self.ranks = config, output, here
         self.first, self.count = here.share(config.batch)
         self.tokens = Tokens.of(config.model)
-        self.shards = MelShards.open(config.data.shards)
+        self.shards = MelShards.open(config.data.shards, FeatureSpec(mel_floor=config.data.mel_floor))
         lengths = config.model.context_frames, config.model.target_frames
         self.windows = Windows(self.shards, "train", *lengths, config.seed, config.data.short)
         held_out = Windows(self.shards, "validation", *lengths, short=config.data.short)

@@ -265,7 +265,7 @@ def _require(folder: Path, found: FeatureSpec, expected: FeatureSpec) -> None:
     differing = ", ".join(f"{key} {there[key]} instead of {wanted[key]}" for key in there if there[key] != wanted[key])
     raise SlmEvalError(
         f"{folder} holds log-mels of features {found.digest}, expected are {expected.digest} ({differing}); prepare "
-        "the speech again for these, or train a model of those"
+        "the speech again for these, or train a model of those (data.mel_floor)"
     )
 
 

@@ -26,6 +26,7 @@ class DataConfig:
     """What is read. ``shards`` is a folder of ``slm-zoo prepare``."""
 
     shards: str = ""
+    mel_floor: float | None = -5.0  # [choice] that of the shards, null: none; shards of other features are refused
     short: Literal["join", "pad", "skip"] = "join"  # recordings shorter than a window
     validation_clips: int = 64  # of the fixed protocol
     threads: int | None = None  # that read windows and draw noise ahead; None: the share of the cores, at most 16

@@ -277,6 +277,15 @@ def test_costs_are_counted(shards: Path, whole: Path) -> None:
 # ---- what goes wrong ----
 
 
+def test_shards_of_other_features_are_refused(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(SlmEvalError, match=r"holds log-mels of features 32c101c4b0de2e75, expected .*mel_floor -5.0"):
+        train(configured(shards, data={"mel_floor": -4}), tmp_path, "cpu")
+    with pytest.raises(SlmEvalError, match="holds no shards; make some: slm-zoo prepare"):
+        train(configured(tmp_path), tmp_path / "run", "cpu")
+    with pytest.raises(UsageError, match=r"window"):
+        train(configured(shards, model={"context_seconds": 4, "target_seconds": 8}), tmp_path / "long", "cpu")
+
+
 def test_two_trainings_do_not_share_a_folder(shards: Path, tmp_path: Path) -> None:
     with exclusive(tmp_path / ".lock", lambda: None), pytest.raises(UsageError, match="another training is at work in"):
         train(configured(shards), tmp_path, "cpu")
