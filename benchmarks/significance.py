@@ -13,9 +13,9 @@ Real speech: 251 clips, phones by pocketsphinx. Each split shuffles them.
 - 10 % reversed, two systems: one half as it is and the same with a tenth of its clips played backwards, in pairs,
   against the other half.
 
-Simulated speech: chains of ``coverage.py``, 60 clips a system and 60 of real speech, 40 to 199 phones each. The share w
-of the second chain is 0.1 in real speech and in both systems, or larger in the second one. "speakers": clips of one
-speaker share w and are relabelled together. Pairs are clips of one speaker.
+Simulated speech: chains of ``interval_coverage.py``, 60 clips a system and 60 of real speech, 40 to 199 phones each.
+The share w of the second chain is 0.1 in real speech and in both systems, or larger in the second one. "speakers": clips
+of one speaker share w and are relabelled together. Pairs are clips of one speaker.
 
 A result is the number of tests with p at most 5 %, per n, and of comparisons in which any n has, after Holm.
 """
@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from coverage import utterances
+from interval_coverage import utterances
 from machine import stamp
 
 from slm_eval.compare import LEVEL, against_real, compare
