@@ -114,6 +114,8 @@ def read(path: Path) -> Checkpoint:
     Raises:
         SlmEvalError: a file or tensor is missing, damaged, of a wrong shape, not finite, or holds code.
     """
+    import torch
+
     file = _main_file(path)
     content = weights.load_tensors(file)
     if file.suffix == ".safetensors":
@@ -131,7 +133,8 @@ def read(path: Path) -> Checkpoint:
     _check_config(file, config)
     _check_tensors(file, config, tensors)
     return Checkpoint(
-        {name: tensor.float() for name, tensor in tensors.items()},
+        # Copied: products of matrices round differently where a file's layout leaves its tensors at odd addresses.
+        {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()},
         bool(config["normalize_embed"]),
         _scale(file, transform),
     )
