@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,22 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """No test reads or writes the user's cache, or reaches for the network."""
     monkeypatch.setenv("SLM_EVAL_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("SLM_EVAL_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread_in_the_zoo(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Networks of tests are so small that threads only wait for each other, for long where the cores are busy."""
+    if "zoo" not in request.path.parts:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # of programs that are started
+        yield
+    torch.set_num_threads(before)
 
 
 def noise(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:
