@@ -14,8 +14,8 @@ Real speech: 251 clips, phones by pocketsphinx. Each split shuffles them.
   against the other half.
 
 Simulated speech: chains of ``interval_coverage.py``, 60 clips a system and 60 of real speech, 40 to 199 phones each.
-The share w of the second chain is 0.1 in real speech and in both systems, or larger in the second one. "speakers": clips
-of one speaker share w and are relabelled together. Pairs are clips of one speaker.
+The share w of the second chain is 0.1 in real speech and in both systems, or larger in the second one. "speakers":
+clips of one speaker share w and are relabelled together. Pairs are clips of one speaker.
 
 A result is the number of tests with p at most 5 %, per n, and of comparisons in which any n has, after Holm.
 """
