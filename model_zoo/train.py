@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -71,6 +72,8 @@ def train(config: TrainConfig, output: Path, device: str = "auto") -> dict[str, 
         start = run.resume()
         if start == config.steps and (output / "result.json").is_file():
             return read_json(output / "result.json")
+        if here.first:
+            print(run.about(start), file=sys.stderr, flush=True)
         log = stack.enter_context(open_log(output, config, start, here.first))
         scores = stack.enter_context(Scores(config.score, output / "scores", log, here))
         feed = stack.enter_context(run.feed(start))
@@ -135,6 +138,23 @@ class Run:
         self.best = torch.tensor([math.inf, 0.0], dtype=torch.float64)  # lowest validation loss, and its step
         self.latest: dict[str, Any] = {}  # validation
         self.checkpoints = Checkpoints(output / "checkpoints", here, config.keep)
+
+    def about(self, start: int) -> str:
+        """What is trained, on what, for people; a line or more."""
+        model, seconds = self.config.model, self.windows.frames / self.shards.spec.frame_rate
+        parts = [
+            f"{parameter_count(model, self.shards.spec.n_mels):,} parameters, {model.layers} layers of {model.d}",
+            f"{self.shards.hours('train'):,.2f} h of speech, {len(self.clips)} windows to validate",
+            f"{self.config.steps} steps of {self.config.batch} windows of {seconds:g} s",
+            f"{self.ranks.device} of {self.ranks.world} process(es)",
+        ]
+        lines = ["; ".join(parts)]
+        if self.windows.left_out:
+            short = f"{len(self.windows.left_out)} recordings are shorter than a window and left out"
+            lines.append(f"{short}; data.short=pad takes them")
+        if start:
+            lines.append(f"going on from step {start}")
+        return "\n".join(lines)
 
     def state(self) -> dict[str, Any]:
         """All that a run goes on from. Windows, noise and noise levels are not in it: they follow from the step."""

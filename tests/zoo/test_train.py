@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from training_runs import configured, log, saved, waves, written
 
 from model_zoo.cdslm.checkpoint import load as load_model
+from model_zoo.cdslm.flops import parameter_count
 from model_zoo.cdslm.validation import validate
 from model_zoo.train import Run, train
 from model_zoo.training.checkpoints import Checkpoints, damage, load, quiet
@@ -263,6 +264,16 @@ def test_the_exported_model_gives_the_validation_that_was_logged(shards: Path, w
     assert loaded.facts["step"] == 10
 
 
+def test_what_is_trained_is_said(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = configured(shards, steps=3)
+    train(config, tmp_path, "cpu")
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first == (
+        f"{parameter_count(config.model):,} parameters, 2 layers of 32; 0.01 h of speech, 4 windows to validate; "
+        "3 steps of 4 windows of 0.6 s; cpu of 1 process(es)"
+    )
+
+
 def test_costs_are_counted(shards: Path, whole: Path) -> None:
     result = json.loads((whole / "result.json").read_text())
     # 10 steps of 4 windows of 16 + 32 frames, 4 frames a token, 80 frames a second
@@ -326,7 +337,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(shards: Path, tmp_path: Path) -
     command = [sys.executable, "-c", code, "train", str(file), "-o", str(tmp_path / "run"), "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    (line,) = [each for each in done.stderr.splitlines() if not each.startswith("step")]
+    line = done.stderr.splitlines()[-1]
     assert "the checkpoint of step 5 cannot be written" in line
     assert "there is none before it" in line
     assert Checkpoints(tmp_path / "run" / "checkpoints", ALONE, 2).steps() == []
