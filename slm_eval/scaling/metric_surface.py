@@ -20,6 +20,7 @@ import math
 
 import numpy as np
 
+from slm_eval.errors import UsageError
 from slm_eval.scaling.law import MetricLaw, expit
 from slm_eval.scaling.levenberg import Floats, Which
 from slm_eval.scaling.points import Points
@@ -146,11 +147,20 @@ class MetricSurface:
         return np.stack([*sigmoids, *np.moveaxis(sets[which], -1, 0), bend[0, :, 0][shape]], axis=-1)
 
     def law(self, theta: Floats) -> MetricLaw:
-        """The canonical law of one theta (8,)."""
+        """The canonical law of one theta (8,).
+
+        Raises:
+            UsageError: one of the terms is too small for a number: the metric does not change with that size.
+        """
         low, high, centre, log_slope, omega, alpha, beta, gamma = (float(each) for each in theta)
         log_scale = (log_slope - math.log(gamma)) / gamma  # ln X0
         A = math.exp(log_scale - np.logaddexp(0, -omega) + alpha * self.middle[0])
         B = math.exp(log_scale - np.logaddexp(0, omega) + beta * self.middle[1])
+        for size, factor in (("N", A), ("D", B)):
+            if factor == 0:
+                raise UsageError(
+                    f"in these runs it does not change with {size}: a law of N and D has nothing to hold on to"
+                )
         return MetricLaw(low, high, centre - math.exp(log_slope) / gamma, A, B, alpha, beta, gamma)
 
     def theta(self, law: MetricLaw) -> Floats:

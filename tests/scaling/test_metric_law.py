@@ -12,6 +12,8 @@ from scipy.optimize import least_squares
 
 from slm_eval.errors import UsageError
 from slm_eval.scaling import PUBLISHED, LossFit, fit_loss_law, fit_metric_law
+from slm_eval.scaling.metric_surface import MetricSurface
+from slm_eval.scaling.points import gather
 
 N, D, C = grid()
 TRAIN = C < 4e20
@@ -185,3 +187,13 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         fit_metric_law(N, D, metric, limits=(1, 0))
     with pytest.raises(UsageError, match=r"metric\[0\] is -"):
         fit_metric_law(N, D, -metric)
+
+
+@pytest.mark.parametrize(("omega", "size"), [(-3000.0, "N"), (3000.0, "D")])
+def test_a_metric_of_one_size_alone_is_no_law_of_both(omega: float, size: str) -> None:
+    """The share of the other size becomes too small for a number: said in words, not in coefficients."""
+    surface = MetricSurface(gather(N, D, noisy(0), None, what="metric"), PJSD, 1e-2)
+    theta = surface.theta(METRIC)
+    theta[4] = omega
+    with pytest.raises(UsageError, match=f"in these runs it does not change with {size}: a law of N and D"):
+        surface.law(theta)
