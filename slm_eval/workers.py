@@ -100,7 +100,7 @@ class _Pool:
         self._jobs = iter(jobs)
         self._observers = list(observers)
         self._ahead_seconds = ahead_seconds
-        self._in_flight = 0.0
+        self._in_flight: list[float] = []  # seconds of the jobs that are begun and not yet taken
         self._stopped = False
         self._changed = threading.Condition()
         self._ready: queue.SimpleQueue[tuple[Job, Decoded | AudioError] | SlmEvalError] = queue.SimpleQueue()
@@ -115,7 +115,7 @@ class _Pool:
         if isinstance(item, SlmEvalError):
             raise item
         with self._changed:
-            self._in_flight -= item[0].seconds
+            self._in_flight.remove(item[0].seconds)
             self._changed.notify_all()
         return item
 
@@ -153,9 +153,10 @@ class _Pool:
             job = next(self._jobs, None)
             if job is None:
                 return None
-            while not self._stopped and self._in_flight > 0 and self._in_flight + job.seconds > self._ahead_seconds:
+            # Asked of the list: a running sum is left a little above 0 by rounding, and nothing would ever be alone.
+            while not self._stopped and self._in_flight and sum(self._in_flight) + job.seconds > self._ahead_seconds:
                 self._changed.wait()
-            self._in_flight += job.seconds
+            self._in_flight.append(job.seconds)
             return None if self._stopped else job
 
     def _start(self) -> _Worker:
