@@ -19,4 +19,4 @@ export OMP_NUM_THREADS=1 # so small models are slower with two
 # A token is 4 frames of 80 a second; what real speech scores is in the summary of every run.
 real=$(find "$output/sweep/runs" -path '*/guidance-2/run/summary.json' | sort | tail -n 1)
 "$python" -m slm_eval scaling fit "$output/sweep/RUNS.csv" -o "$output/laws" --frame-rate 20 \
-  --frames-per-text-token 5 --hold-out 1 --real "$real"
+  --frames-per-text-token 5 --real "$real"
