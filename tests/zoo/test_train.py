@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,26 @@ def test_nan_names_the_step_the_windows_and_the_last_good_checkpoint(
     run = Run(config, tmp_path, ALONE)
     assert names == run.windows.names(6, 0, 4)
     assert Checkpoints(tmp_path / "checkpoints", ALONE, 2).steps() == [5]
+
+
+def test_no_memory_says_what_to_lower(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU is here: its error and its size are stood in for."""
+
+    def full(self: Run, batch: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate ...\nlong\ntext")
+
+    monkeypatch.setattr(Run, "step", full)
+    size = types.SimpleNamespace(total_memory=2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: size)
+    for changes, said in (
+        ({"batch": 64}, "does not hold 64 samples at once; try micro_batch=32;"),
+        ({"batch": 64, "micro_batch": 16}, "does not hold 16 samples at once; try micro_batch=8;"),
+        ({"batch": 1}, "does not hold 1 samples at once; try activation_checkpointing=true or more GPUs;"),
+    ):
+        with pytest.raises(SlmEvalError, match=r"the GPU's memory \(1 GiB\)") as caught:
+            train(configured(shards, **changes), tmp_path / str(changes), "cpu")
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(shards: Path, tmp_path: Path) -> None:
