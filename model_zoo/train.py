@@ -62,6 +62,8 @@ def train(config: TrainConfig, output: Path, device: str = "auto") -> dict[str, 
         UsageError: the folder holds another run, the batch cannot be shared equally, or there is too little data.
         SlmEvalError: the loss became NaN, memory or disk ran out, or all checkpoints are damaged.
     """
+    if not config.data.shards:
+        raise UsageError("there is nothing to train on: give data.shards=DIR, a folder of slm-zoo prepare")
     with ExitStack() as stack:
         stack.enter_context(quiet())
         here = stack.enter_context(ranks(device))
