@@ -292,7 +292,7 @@ def test_costs_are_counted(shards: Path, whole: Path) -> None:
 def test_shards_of_other_features_are_refused(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(SlmEvalError, match=r"holds log-mels of features 32c101c4b0de2e75, expected .*mel_floor -5.0"):
         train(configured(shards, data={"mel_floor": -4}), tmp_path, "cpu")
-    with pytest.raises(UsageError, match="there is nothing to train on: give data.shards=DIR"):
+    with pytest.raises(UsageError, match=r"there is nothing to train on: give data\.shards=DIR"):
         train(configured(Path(), data={"shards": ""}), tmp_path, "cpu")
     with pytest.raises(SlmEvalError, match="holds no shards; make some: slm-zoo prepare"):
         train(configured(tmp_path), tmp_path / "run", "cpu")
