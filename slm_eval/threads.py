@@ -10,8 +10,8 @@ def spin_briefly() -> None:
 
     OpenMP (libgomp) reads this once, when torch is first imported. By default threads spin for milliseconds, and where
     there are more of them than free cores most of the time goes into that. Measured on 4 cores (AMD EPYC), idle and
-    beside a process with two busy threads, by turns of the loop: a clip of 30 s by DNSMOS with two threads, seconds; and
-    a training of a small network with four, thousand tokens a second.
+    beside a process with two busy threads, by turns of the loop: a clip of 30 s by DNSMOS with two threads, in seconds,
+    and a training of a small network with four, in thousand tokens a second.
 
         turns       DNSMOS idle   beside others   training idle   beside others
         0           .22-.23       .36-.40         22              19-22
