@@ -218,11 +218,13 @@ def test_the_command_killed_with_its_worker_and_run_again(speech: Path, tmp_path
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    # It may have heard them all by then: then there is nothing left to show the progress of.
+    left = not any(out.glob("shards/*.json")) and len(list(out.glob("parts/*.part"))) < len(list(speech.rglob("*.*")))
     done = command(speech, out, "--validation", "0.5", "--workers", "1")
     stdout, stderr = done.communicate()
     assert done.returncode == 0, stderr
     assert re.fullmatch(rf"{out}: \d for train, .* h; \d for validation, .* added, 0 failed; features \w+\n", stdout)
-    assert "100%" in stderr
+    assert ("100%" in stderr) == left
     assert content(out) == content(tmp_path / "whole")
 
 
