@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from slm_eval.scaling.law import FLOPS_PER_TOKEN, LossLaw, MetricLaw
+
+if TYPE_CHECKING:
+    from slm_eval.scaling.fit import LossFit
+    from slm_eval.scaling.metric_law import MetricFit
 
 Floats = npt.NDArray[np.float64]
 Law = TypeVar("Law", LossLaw, MetricLaw)
@@ -129,6 +133,29 @@ def curve(value: Floats, ends: Any) -> dict[str, Any]:
     known = ends is not None and bool(np.isfinite(ends).all())
     low, high = (ends[0].tolist(), ends[1].tolist()) if known else (None, None)
     return {"value": value.tolist(), "lo": low, "hi": high}
+
+
+def quality(fit: LossFit | MetricFit, held_out: float | None) -> dict[str, Any]:
+    """How well a fit went, for JSON.
+
+    Args:
+        held_out: mean relative error on runs that it has not seen.
+    """
+    return {
+        "n": fit.n,
+        "runs": fit.runs,
+        "mre_train": fit.mre,
+        "mre_held_out": held_out,
+        "skill_constant": plain(fit.skill),
+        "skill_compute": plain(fit.skill_compute),
+        "objective": fit.objective,
+        "converged": fit.converged,
+        "agreement": fit.agreement,
+        "bounds_hit": list(fit.bounds_hit),
+        "method": fit.method,
+        "delta": fit.delta,
+        "free": fit.free,
+    }
 
 
 def plain(value: float | Floats | None) -> float | None:

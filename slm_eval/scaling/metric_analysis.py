@@ -14,7 +14,17 @@ import numpy.typing as npt
 
 from slm_eval.errors import UsageError, unknown_name
 from slm_eval.scaling.bootstrap import bootstrap_metric_law
-from slm_eval.scaling.estimates import columns_of, curve, estimates, has_optima, one, plain, rows, scalars, with_optima
+from slm_eval.scaling.estimates import (
+    columns_of,
+    curve,
+    estimates,
+    has_optima,
+    one,
+    quality,
+    rows,
+    scalars,
+    with_optima,
+)
 from slm_eval.scaling.law import MetricLaw
 from slm_eval.scaling.metric_law import MetricFit, fit_metric_law
 from slm_eval.scaling.quality import mean_relative_error
@@ -177,22 +187,7 @@ def _quality(fit: MetricFit, name: str, context: Context) -> Report:
     error = (
         mean_relative_error(fit.law(means.N[held_out], means.D[held_out]), values[held_out]) if held_out.any() else None
     )
-    return {
-        "n": fit.n,
-        "runs": fit.runs,
-        "mre_train": fit.mre,
-        "mre_held_out": error,
-        "skill_constant": plain(fit.skill),
-        "skill_compute": plain(fit.skill_compute),
-        "objective": fit.objective,
-        "converged": fit.converged,
-        "agreement": fit.agreement,
-        "bounds_hit": list(fit.bounds_hit),
-        "method": fit.method,
-        "delta": fit.delta,
-        "free": fit.free,
-        "tied": fit.tied,
-    }
+    return {**quality(fit, error), "tied": fit.tied}
 
 
 def reaches(law: MetricLaw, draws: Sequence[MetricLaw], real: Real | None) -> Report | None:
