@@ -98,7 +98,7 @@ class MMDiT(nn.Module):
 
     Attributes:
         activation_checkpointing: keep only what comes into each block for the backward pass, which computes the rest
-            anew: memory of one block instead of all, for about a third more time.
+            anew: memory of one block instead of all, for about a third more operations.
     """
 
     def __init__(self, config: ModelConfig, mels: int = 80, seed: int = 0) -> None:

@@ -41,12 +41,10 @@ class Checkpoints:
     Args:
         folder: of the run's checkpoints; made when the first is saved.
         keep: how many of the last stay, beside one that is protected.
-        say: where a line goes that the user should read.
     """
 
-    def __init__(self, folder: Path, ranks: Ranks, keep: int, say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, folder: Path, ranks: Ranks, keep: int) -> None:
         self.folder, self.keep, self._ranks = folder, keep, ranks
-        self._say = say or (lambda line: print(line, file=sys.stderr))
         self._writing: _Writing | None = None
         # What the writing threads say to each other must not get between what the training ranks say.
         self._group = dist.new_group(backend="gloo") if ranks.world > 1 else None
@@ -121,7 +119,7 @@ class Checkpoints:
             raise SlmEvalError(f"{'; '.join(problems)}; no other is in {self.folder}: take another output folder")
         if self._ranks.first:
             for problem in problems:
-                self._say(f"{problem}; going back to step {chosen}")
+                print(f"{problem}; going back to step {chosen}", file=sys.stderr, flush=True)
         if chosen is not None:
             load(self.path(chosen), state)
         return chosen

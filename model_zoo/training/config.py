@@ -109,7 +109,7 @@ class TrainConfig:
     precision: Literal["bfloat16", "float32"] = "bfloat16"  # of the products; weights are float32 always
     communication: Literal["float32", "bfloat16"] = "float32"  # of weights between ranks; float32 validates exactly
     compile: bool = True  # the blocks
-    activation_checkpointing: bool = False  # less memory, a third more time; worth it from about 16 layers on
+    activation_checkpointing: bool = False  # less memory, a third more operations; worth it from about 16 layers on
     deterministic: bool = False  # the same bits on CUDA again, slower; a CPU always gives the same
     log_every: int = 50
     validate_every: int = 1000
