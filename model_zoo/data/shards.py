@@ -24,7 +24,7 @@ import numpy as np
 from model_zoo.data.moments import Moments
 from model_zoo.features import FeatureSpec, Normalizer
 from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.report.files import dump, write_whole
+from slm_eval.report.files import dump, read_object, write_whole
 
 VERSION = 1  # of the layout
 INDEX = "index.json"
@@ -110,7 +110,7 @@ def read_table(folder: Path, number: int) -> dict[str, Any]:
         SlmEvalError: it is missing or damaged.
     """
     path = shard_path(folder, number).with_suffix(".json")
-    table = _read_json(path)
+    table = read_object(path, f"copy it again, or {_AGAIN}")
     try:
         if not all(isinstance(table[key], kind) for key, kind in _TABLE.items()):
             raise TypeError("values of other types")
@@ -246,7 +246,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
             if unfinished
             else f"{folder} holds no shards; make some: slm-zoo prepare SPEECH -o {folder}"
         )
-    index = _read_json(path)
+    index = read_object(path, f"copy it again, or {_AGAIN}")
     if index.get("version") != VERSION:
         raise SlmEvalError(
             f"{path} is of version {index.get('version')}, this slm-zoo reads version {VERSION}; use the slm-zoo that "
@@ -289,15 +289,3 @@ def _tensors(values: Mapping[str, list[float]]) -> dict[str, Any]:
     import torch
 
     return {name: torch.tensor(value) for name, value in values.items()}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SlmEvalError(f"cannot read {path}: {error.strerror}; copy it again, or {_AGAIN}") from error
-    except ValueError as error:
-        raise SlmEvalError(f"{path} is damaged ({error}); copy it again, or {_AGAIN}") from error
-    if not isinstance(value, dict):
-        raise SlmEvalError(f"{path} holds no JSON object: it is damaged; copy it again, or {_AGAIN}")
-    return value

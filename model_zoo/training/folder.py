@@ -10,14 +10,13 @@ result.json         the last line of the log, the configuration and the costs, w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from model_zoo.training.config import TrainConfig, from_dict, to_dict
 from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.report.files import dump, write_whole
+from slm_eval.report.files import dump, read_object, write_whole
 
 
 def claim(folder: Path, config: TrainConfig, shards: str) -> None:
@@ -29,7 +28,9 @@ def claim(folder: Path, config: TrainConfig, shards: str) -> None:
     """
     identity = config.identity(shards)
     if (folder / "run.json").is_file():
-        found = read_json(folder / "run.json")["identity"]
+        found = read_json(folder / "run.json").get("identity")
+        if not isinstance(found, dict):
+            raise SlmEvalError(f"{folder / 'run.json'} does not say what is trained there; take another folder")
         different = _difference(found, identity)
         if different is not None:
             key, theirs, mine = different
@@ -59,13 +60,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         SlmEvalError: it is missing or damaged.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SlmEvalError(f"{path} cannot be read ({error}); take another output folder") from error
-    if not isinstance(values, dict):
-        raise SlmEvalError(f"{path} holds no object; take another output folder")
-    return values
+    return read_object(path, "take another output folder")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -167,6 +167,13 @@ def test_another_run_in_the_folder_is_refused(whole: Path, shards: Path) -> None
         train(configured(shards, batch=8), whole, "cpu")
 
 
+@pytest.mark.parametrize(("text", "said"), [("{}", "does not say what is trained there"), ("{", "is damaged")])
+def test_a_folder_whose_run_json_was_edited_is_refused(shards: Path, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(SlmEvalError, match=said):
+        train(configured(shards), tmp_path, "cpu")
+
+
 def test_the_last_and_the_best_checkpoints_stay(shards: Path, tmp_path: Path) -> None:
     # A rate so high that the loss only rises after the first validation.
     rising = {"learning_rate": 0.3, "clip": 0.0, "decay": "none", "warmup_steps": 0}
