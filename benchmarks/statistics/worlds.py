@@ -1,0 +1,204 @@
+"""Worlds as uneven as real speech, whose true divergence is known by enumeration.
+
+Phones come from a Markov chain of order 1 to 3. After each context one of a few successors follows, as phonotactics have
+it, so all n-grams that can occur can be listed, and the true distribution of any n is a sum over paths. Accents share
+what can follow and differ in how often it does; a speaker has one accent. A system that differs from real speech by a
+shift s takes a share s of each probability from another chain. Clip lengths are lognormal, speakers have geometrically
+many clips, corpora grow by whole speakers until they have the phones asked for.
+
+Letters: K phones, C contexts (the last phones that the next one depends on), D successors of a context, A accents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class World:
+    """A source of phones; equal worlds are equal sources.
+
+    Attributes:
+        order: phones that the next one depends on.
+        length, length_cv: mean and coefficient of variation of the phones of a clip (LibriSpeech: 0.31).
+        speaker_clips: mean clips of a speaker; 1: every clip has a speaker of its own.
+        accents: their shares among speakers.
+        accent_strength: share of an accent's probabilities that is its own.
+        longwinded: how many times as long the clips of the last accent are.
+        phones: K.
+        successors: D.
+        seed: of the chains.
+    """
+
+    order: int = 2
+    length: float = 70.0
+    length_cv: float = 0.6
+    speaker_clips: float = 1.0
+    accents: tuple[float, ...] = (1.0,)
+    accent_strength: float = 0.3
+    longwinded: float = 1.0
+    phones: int = 40
+    successors: int = 12
+    seed: int = 0
+
+    # ---- drawing ----
+
+    def draw(self, n_phones: int, rng: np.random.Generator, shift: float = 0.0) -> tuple[list[list[int]], list[int]]:
+        """Clips with ``n_phones`` phones in all, the last one cut, and the speaker of each."""
+        lengths, speakers, accents = self._sizes(n_phones, rng)
+        chain = self._chain(shift)
+        cumulative = chain.probabilities.cumsum(axis=2)
+        starts = self._stationary(shift).cumsum(axis=1)
+        draws = rng.random(accents.size)
+        contexts = np.array(
+            [np.searchsorted(starts[a], u * starts[a, -1]) for a, u in zip(accents, draws, strict=True)]
+        )
+        contexts = np.minimum(contexts, chain.following.shape[0] - 1)
+        spoken = np.empty((lengths.max() + self.order, lengths.size), dtype=np.uint8)
+        spoken[: self.order] = chain.contexts[contexts].T
+        alive = np.arange(lengths.size)
+        for position in range(self.order, spoken.shape[0]):
+            alive = alive[lengths[alive] > position]
+            if not alive.size:
+                break
+            at = contexts[alive]
+            which = (cumulative[accents[alive], at] < rng.random(alive.size)[:, None]).sum(axis=1)
+            which = np.minimum(which, self.successors - 1)
+            spoken[position, alive] = chain.successors[at, which]
+            contexts[alive] = chain.following[at, which]
+        clips = [spoken[:length, at].tolist() for at, length in enumerate(lengths.tolist())]
+        return clips, speakers.tolist()
+
+    def _sizes(self, n_phones: int, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
+        """Length, speaker and accent of each clip."""
+        sigma = np.sqrt(np.log1p(self.length_cv**2))
+        scales = np.ones(len(self.accents))
+        scales[-1] = self.longwinded
+        means = self.length * scales / np.dot(self.accents, scales)
+        lengths, speakers, accents = [], [], []
+        total = speaker = 0
+        while total < n_phones:
+            accent = int(rng.choice(len(self.accents), p=self.accents))
+            for _ in range(int(rng.geometric(1 / self.speaker_clips))):
+                length = round(float(means[accent] * np.exp(sigma * rng.normal() - sigma**2 / 2)))
+                length = min(max(length, self.order), n_phones - total)
+                if length <= 0:
+                    break
+                total += length
+                lengths.append(length)
+                speakers.append(speaker)
+                accents.append(accent)
+            speaker += 1
+        return np.array(lengths), np.array(speakers), np.array(accents)
+
+    # ---- the truth ----
+
+    def truth(self, n: int, shift: float) -> float:
+        """True pJSD-n, in nats, between this source and itself with a shift."""
+        p, q = self.distribution(n), self.distribution(n, shift)
+        middle = (p + q) / 2
+        return float(sum((each[each > 0] * np.log(each[each > 0] / middle[each > 0])).sum() for each in (p, q)) / 2)
+
+    def distribution(self, n: int, shift: float = 0.0) -> Floats:
+        """Probability of each n-gram that can occur, in one order for all shifts."""
+        chain = self._chain(shift)
+        weights = np.asarray(self.accents).copy()
+        weights[-1] *= self.longwinded
+        weights /= weights.sum()
+        mass = self._stationary(shift)  # (A, C)
+        key = chain.contexts.astype(np.int64) @ (self.phones ** np.arange(self.order - 1, -1, -1, dtype=np.int64))
+        context = np.arange(key.size)
+        for _ in range(n - self.order):
+            mass = (mass[:, :, None] * chain.probabilities[:, context]).reshape(len(self.accents), -1)
+            key = (key[:, None] * self.phones + chain.successors[context]).ravel()
+            context = chain.following[context].ravel()
+        if n < self.order:
+            key = key // self.phones ** (self.order - n)
+        rows = np.unique(key, return_inverse=True)[1]
+        return np.bincount(rows, weights=weights @ mass)
+
+    # ---- the chain ----
+
+    def _chain(self, shift: float) -> _Chain:
+        """What follows what, and how often in each accent."""
+        own, other = self._probabilities
+        return _Chain(self._contexts, self._successors, self._following, (1 - shift) * own + shift * other)
+
+    @cached_property
+    def _successors_of_phone(self) -> Ints:
+        """Phones that can follow each phone: shape (K, D)."""
+        rng = np.random.default_rng((self.seed, 0))
+        usual = 1 / np.arange(1, self.phones + 1) ** 0.7  # some phones are much more frequent than others
+        return np.array(
+            [rng.choice(self.phones, self.successors, False, usual / usual.sum()) for _ in range(self.phones)]
+        )
+
+    @cached_property
+    def _contexts(self) -> Ints:
+        """Shape (C, order), the last phone last."""
+        contexts = np.arange(self.phones)[:, None]
+        for _ in range(self.order - 1):
+            following = self._successors_of_phone[contexts[:, -1]]
+            contexts = np.concatenate((np.repeat(contexts, self.successors, axis=0), following.reshape(-1, 1)), axis=1)
+        return contexts
+
+    @cached_property
+    def _successors(self) -> Ints:
+        """Shape (C, D)."""
+        return self._successors_of_phone[self._contexts[:, -1]]
+
+    @cached_property
+    def _following(self) -> Ints:
+        """The context that each successor leads to: shape (C, D)."""
+        place = self.phones ** np.arange(self.order - 1, -1, -1)
+        number = np.full(self.phones**self.order, -1)
+        number[self._contexts @ place] = np.arange(self._contexts.shape[0])
+        following = (self._contexts @ place)[:, None] * self.phones % self.phones**self.order + self._successors
+        return number[following]
+
+    @cached_property
+    def _probabilities(self) -> tuple[Floats, Floats]:
+        """Of real speech and of what a shift moves to: shape (A, C, D)."""
+        shape = self._successors.shape
+        common, other = (
+            np.random.default_rng((self.seed, at)).dirichlet(np.full(shape[1], 0.5), shape[0]) for at in (1, 2)
+        )
+        accents = []
+        for accent in range(len(self.accents)):
+            own = np.random.default_rng((self.seed, 3, accent)).dirichlet(np.full(shape[1], 0.5), shape[0])
+            accents.append((1 - self.accent_strength) * common + self.accent_strength * own if accent else common)
+        return np.array(accents), np.broadcast_to(other, (len(accents), *shape))
+
+    def _stationary(self, shift: float) -> Floats:
+        """How often each context occurs in each accent: shape (A, C)."""
+        known = self.__dict__.setdefault("_known_stationary", {})
+        if shift not in known:
+            chain = self._chain(shift)
+            known[shift] = np.array([_stationary(chain.following, each) for each in chain.probabilities])
+        return known[shift]
+
+
+@dataclass(frozen=True, eq=False)
+class _Chain:
+    contexts: Ints
+    successors: Ints
+    following: Ints
+    probabilities: Floats
+
+
+def _stationary(following: Ints, probabilities: Floats) -> Floats:
+    mass = np.full(following.shape[0], 1 / following.shape[0])
+    for _ in range(2000):
+        moved = np.bincount(following.ravel(), weights=(mass[:, None] * probabilities).ravel(), minlength=mass.size)
+        moved = (moved + mass) / 2  # a chain that alternates would never settle
+        if np.abs(moved - mass).sum() < 1e-13:
+            return moved
+        mass = moved
+    return mass
