@@ -1,10 +1,10 @@
 """Worlds as uneven as real speech, whose true divergence is known by enumeration.
 
-Phones come from a Markov chain of order 1 to 3. After each context one of a few successors follows, as phonotactics have
-it, so all n-grams that can occur can be listed, and the true distribution of any n is a sum over paths. Accents share
-what can follow and differ in how often it does; a speaker has one accent. A system that differs from real speech by a
-shift s takes a share s of each probability from another chain. Clip lengths are lognormal, speakers have geometrically
-many clips, corpora grow by whole speakers until they have the phones asked for.
+Phones come from a Markov chain of order 1 to 3. After each context one of a few successors follows, as phonotactics
+have it, so all n-grams that can occur can be listed, and the true distribution of any n is a sum over paths. Accents
+share what can follow and differ in how often it does; a speaker has one accent. A system that differs from real speech
+by a shift s takes a share s of each probability from another chain. Clip lengths are lognormal, speakers have
+geometrically many clips, and a corpus grows speaker by speaker until it has the phones asked for.
 
 Letters: K phones, C contexts (the last phones that the next one depends on), D successors of a context, A accents.
 """
