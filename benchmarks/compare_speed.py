@@ -13,7 +13,6 @@ import argparse
 import json
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,8 +22,10 @@ import numpy as np
 from machine import stamp
 from report_speed import chain
 
+from slm_eval import launching
+
 RESULTS = Path(__file__).parent / "results" / "compare_speed.json"
-COMMAND = [sys.executable, "-c", "from slm_eval.cli import main; main()", "compare"]
+COMMAND = launching.python("slm_eval.cli", "compare")
 ORDERS = range(1, 6)
 
 

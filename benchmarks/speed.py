@@ -31,12 +31,13 @@ import speed_dnsmos
 import speed_ngrams
 from machine import stamp
 
+from slm_eval import launching
 from slm_eval.audio import read_audio
 from slm_eval.observer import Signal
 from slm_eval.registry import make_metric, make_recognizer
 
 Row = dict[str, object]
-COMMAND = [sys.executable, "-c", "from slm_eval.cli import main; main()"]
+COMMAND = launching.python("slm_eval.cli")
 
 
 def startup(audio: Path | None) -> list[Row]:

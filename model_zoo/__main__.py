@@ -1,5 +1,9 @@
-"""``python -m model_zoo`` is ``slm-zoo``, for torchrun and for processes that are started from here."""
+"""``python -m model_zoo`` is ``slm-zoo``."""
 
-from model_zoo.cli import main
+from slm_eval.launching import leave_current_folder
+
+leave_current_folder()  # which -m put before everything else
+
+from model_zoo.cli import main  # noqa: E402
 
 main(prog_name="slm-zoo")

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from slm_eval import launching
 from slm_eval.audio import AudioError, AudioFacts, read_audio, resample
 from slm_eval.errors import SlmEvalError
 from slm_eval.observer import Observation, Observer, Refusal, Signal
@@ -180,11 +181,11 @@ class _Worker:
     def __init__(self, observers: list[Observer]) -> None:
         self._observers = observers
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from slm_eval.workers import main; main()"],
+            launching.python("slm_eval.workers"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # The worker finds what this process finds, also where the package is not installed.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=launching.environment(),
             # Ctrl-C at a terminal reaches every process of the group: this process decides what it means.
             start_new_session=True,
         )
@@ -242,7 +243,16 @@ def _work(source: BinaryIO, sink: BinaryIO) -> None:
         pickle.dump(message, sink, protocol=pickle.HIGHEST_PROTOCOL)
         sink.flush()
 
-    observers: list[Observer] = pickle.load(source)
+    try:
+        observers: list[Observer] = pickle.load(source)
+    except (ImportError, AttributeError) as error:
+        send(
+            SlmEvalError(
+                f"a decoding process cannot import an observer ({error}); install its module, or name the module's "
+                "folder in full in PYTHONPATH; --workers 0 decodes in the main process"
+            )
+        )
+        return
     for observer in observers:
         try:
             observer.ready("cpu")

@@ -29,6 +29,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from machine import stamp  # noqa: E402 - beside this folder
 
+from slm_eval import launching  # noqa: E402
+
 GUIDANCE = (2.0, 4.0)
 _LOGGED, _VALIDATED, _SAVED = 200, 10, 5  # times in a run
 _TIMED = 20  # steps, after those that warm up
@@ -61,10 +63,11 @@ class Stages:
             return
         if time.monotonic() > self.deadline:
             raise OutOfTime(name)
-        words = [sys.executable, "-m", *map(str, command)]
-        click.echo(f"\n{name}: {shlex.join(words[1:])}", err=True)
+        module, *arguments = map(str, command)
+        words = launching.python(f"{module}.cli", *arguments)
+        click.echo(f"\n{name}: {shlex.join([module, *arguments])}", err=True)
         start = time.monotonic()
-        process = subprocess.Popen(words)
+        process = subprocess.Popen(words, env=launching.environment())
         try:
             process.wait(self.deadline - start)
         except subprocess.TimeoutExpired:

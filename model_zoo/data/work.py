@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from slm_eval import launching
 from slm_eval.errors import SlmEvalError
 
 
@@ -148,13 +149,13 @@ class _Pool:
 
     def _start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from model_zoo.data.work import main; main()"],
+            launching.python("model_zoo.data.work"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
             # The worker finds what this process finds, and computes on one core.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
+            env={**launching.environment(), "OMP_NUM_THREADS": "1"},
             start_new_session=True,
         )
         with self._lock:

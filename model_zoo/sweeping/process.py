@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from slm_eval import launching
 from slm_eval.errors import SlmEvalError
 
 _PATIENCE = 300.0  # seconds in which a training that is asked to stop has saved what it reached
@@ -23,9 +23,12 @@ def train_command(config: Path, output: Path, processes: int = 1, device: str = 
     Args:
         processes: GPUs of this machine that share it, by torchrun where there are several.
     """
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     chosen = [] if device == "auto" else ["--device", device]
-    return [sys.executable, *launcher, "-m", "model_zoo", "train", str(config), "-o", str(output), *chosen]
+    train = ["model_zoo.cli", "train", str(config), "-o", str(output), *chosen]
+    if processes == 1:
+        return launching.python(*train)
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return launching.python(*launcher, *launching.script(*train))
 
 
 def run(command: Sequence[str], log: Path) -> None:
@@ -37,7 +40,9 @@ def run(command: Sequence[str], log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as said:
         begin = said.tell()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=launching.environment()
+        )
         try:
             status = process.wait()
         finally:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from model_zoo.training.config import ScoreConfig
 from model_zoo.training.logs import Log
 from model_zoo.training.ranks import Ranks
+from slm_eval import launching
 
 Export = Callable[[Path, int], None]  # writes the model of a step; all ranks take part
 
@@ -78,20 +78,24 @@ class Scores:
         config = self._config
         told = {"guidance": guidance, "steps": config.steps, "vocoder": config.vocoder, "limit": config.clips}
         options = [part for name, value in told.items() for part in (f"--{name}", str(value))]
-        command = ["model_zoo", "sample", str(folder / "model.safetensors"), config.contexts, *options]
+        command = ["model_zoo.cli", "sample", str(folder / "model.safetensors"), config.contexts, *options]
         return [*command, "--device", config.device, "-o", str(below / "continuations")]
 
     def _evaluate(self, below: Path) -> list[str]:
         config = self._config
-        command = ["slm_eval", "run", "--generated", str(below / "continuations"), "--real", config.real]
+        command = ["slm_eval.cli", "run", "--generated", str(below / "continuations"), "--real", config.real]
         return [*command, "--metrics", config.metrics, "--device", config.device, "--output", str(below / "run")]
 
     def _run(self, command: list[str]) -> str | None:
-        """Run a module in a process of its own; the last line of what it complained of, or None."""
+        """Run a command in a process of its own; the last line of what it complained of, or None."""
         if self._ended:
             return "the training ended"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            launching.python(*command),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=launching.environment(),
         )
         _, errors = self._process.communicate()
         if self._process.returncode == 0:

@@ -37,6 +37,7 @@ from model_zoo.sweeping.spec import PlannedRun, Scoring, Sweep, read_sweep
 from model_zoo.sweeping.table import RunTable
 from model_zoo.sweeping.times import Throughput, affordable, true_flops
 from model_zoo.training.config import TrainConfig, load_config, to_dict
+from slm_eval import launching
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.scaling.ablations import read_ablation
 from slm_eval.scaling.runs import read_runs
@@ -349,10 +350,11 @@ def test_the_dry_run(write: Callable[..., Path], tmp_path: Path) -> None:
 
 
 def test_the_command_of_a_training_and_its_end(tmp_path: Path) -> None:
+    start = launching.script("model_zoo.cli")[0]
     command = train_command(Path("c.yaml"), Path("out"), 4, "cuda:0")
     assert command[1:] == [
-        *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"),
-        *("-m", "model_zoo", "train", "c.yaml", "-o", "out", "--device", "cuda:0"),
+        *(start, "torch.distributed.run", "--standalone", "--nproc-per-node=4"),
+        *(start, "model_zoo.cli", "train", "c.yaml", "-o", "out", "--device", "cuda:0"),
     ]
     run_process([sys.executable, "-c", "print('fine')"], tmp_path / "log")
     with pytest.raises(SlmEvalError, match=r"^no luck \(all of it: .*log\)$"):
