@@ -32,7 +32,7 @@ from model_zoo.data.feed import Batch, Feed
 from model_zoo.data.shards import MelShards
 from model_zoo.data.windows import Windows
 from model_zoo.features import FeatureSpec
-from model_zoo.training.checkpoints import Checkpoints, optimizer_state, quiet
+from model_zoo.training.checkpoints import Checkpoints, optimizer_state
 from model_zoo.training.config import TrainConfig, to_dict
 from model_zoo.training.ema import Average
 from model_zoo.training.folder import claim, read_json, write_json
@@ -65,7 +65,6 @@ def train(config: TrainConfig, output: Path, device: str = "auto") -> dict[str, 
     if not config.data.shards:
         raise UsageError("there is nothing to train on: give data.shards=DIR, a folder of slm-zoo prepare")
     with ExitStack() as stack:
-        stack.enter_context(quiet())
         here = stack.enter_context(ranks(device))
         stop = stack.enter_context(stopping())
         stack.enter_context(_deterministic(config.deterministic))

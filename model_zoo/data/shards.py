@@ -24,7 +24,8 @@ import numpy as np
 from model_zoo.data.moments import Moments
 from model_zoo.features import FeatureSpec, Normalizer
 from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.report.files import dump, read_object, write_whole
+from slm_eval.report.files import dump, write_whole
+from slm_eval.strict_json import read_object
 
 VERSION = 1  # of the layout
 INDEX = "index.json"

@@ -1,38 +1,30 @@
 """Checkpoints of a running training: everything in one, written in the background, whole or not at all.
 
-torch's distributed checkpoints (DCP): every rank writes the parts that it holds, and any number of ranks reads them
-again. A step's folder is written under another name, gets a list of digests, and is only then given its name; so what
-is called ``step-N`` is complete. Reading runs no code: all content is tensors, and the table of contents, which DCP
-pickles, is read by an unpickler that knows nothing but DCP's own records.
+Every rank writes the rows that it holds, and any number of ranks reads them again: see ``sharded``. A step's folder is
+written under another name, gets a list of digests, and is only then given its name; so what is called ``step-N`` is
+complete. No file of it can make code run.
 """
 
 from __future__ import annotations
 
-import json
-import pickle
 import re
 import shutil
 import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 
 from model_zoo.training.ranks import Ranks
+from model_zoo.training.sharded import HeldRows, State, read_into
 from slm_eval.errors import SlmEvalError
 from slm_eval.fetching.ledger import file_digest
+from slm_eval.report.files import dump, write_whole
+from slm_eval.strict_json import read_object
 
-State = Mapping[str, Any]  # nested dictionaries of tensors
 _DIGESTS = "digests.json"
-_STEP = re.compile(r"step-(\d+)")
+_STEP = re.compile(r"step-([0-9]{1,15})")
 
 
 class Checkpoints:
@@ -45,17 +37,18 @@ class Checkpoints:
 
     def __init__(self, folder: Path, ranks: Ranks, keep: int) -> None:
         self.folder, self.keep, self._ranks = folder, keep, ranks
-        self._writing: _Writing | None = None
         # What the writing threads say to each other must not get between what the training ranks say.
-        self._group = dist.new_group(backend="gloo") if ranks.world > 1 else None
+        self._writers = ranks.beside()
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: tuple[int, Future[str | None]] | None = None
 
     def steps(self) -> list[int]:
-        """Those that are complete, ascending."""
-        names = [_STEP.fullmatch(each.name) for each in self.folder.iterdir()] if self.folder.is_dir() else []
+        """Return those that are complete, ascending."""
+        names = [_STEP.fullmatch(path.name) for path in self.folder.iterdir()] if self.folder.is_dir() else []
         return sorted(int(name[1]) for name in names if name)
 
     def path(self, step: int) -> Path:
-        """Where the checkpoint of a step is."""
+        """Return where the checkpoint of a step is."""
         return self.folder / f"step-{step}"
 
     def save(self, step: int, state: State, protected: int | None = None) -> None:
@@ -74,12 +67,11 @@ class Checkpoints:
         if self._ranks.first:
             self._make_room(partial)
         self._ranks.barrier()
-        future = dcp.async_save(dict(state), storage_writer=dcp.FileSystemWriter(partial), process_group=self._group)
-        finish = (lambda: self._finish(partial, step, protected)) if self._ranks.first else None
-        self._writing = _Writing(step, future, finish)
+        held = HeldRows.copy(state, self._ranks.first)
+        self._writing = step, self._thread.submit(self._write, held, partial, step, protected)
 
     def wait(self) -> None:
-        """Until what is being written has its name.
+        """Wait until what is being written has its name.
 
         Raises:
             SlmEvalError: it could not be written; the ones before are still there.
@@ -87,13 +79,13 @@ class Checkpoints:
         writing, self._writing = self._writing, None
         if writing is None:
             return
-        problem = writing.problem()
-        self._ranks.barrier()
+        step, future = writing
+        problem = future.result()
         if problem is not None:
             last = self.steps()[-1:]
             kept = f"that of step {last[0]} is kept" if last else "there is none before it"
             raise SlmEvalError(
-                f"the checkpoint of step {writing.step} cannot be written to {self.folder} ({problem}); {kept}; "
+                f"the checkpoint of step {step} cannot be written to {self.folder} ({problem}); {kept}; "
                 "free space there, the same command continues"
             )
 
@@ -106,6 +98,7 @@ class Checkpoints:
         problems: list[str] = []
         chosen = None
         if self._ranks.first:
+            self._tidy()
             for step in reversed(self.steps()):
                 problem = damage(self.path(step))
                 if problem is None:
@@ -113,7 +106,9 @@ class Checkpoints:
                     break
                 problems.append(f"the checkpoint of step {step} is damaged: {problem}")
                 # Set aside, so that it does not count as one of those that are kept.
-                self.path(step).rename(self.folder / f"damaged-step-{step}")
+                aside = self.folder / f"damaged-step-{step}"
+                shutil.rmtree(aside, ignore_errors=True)  # the same step, damaged before
+                self.path(step).rename(aside)
         problems, chosen = self._ranks.from_first((problems, chosen))
         if problems and chosen is None:
             raise SlmEvalError(f"{'; '.join(problems)}; no other is in {self.folder}: take another output folder")
@@ -121,18 +116,41 @@ class Checkpoints:
             for problem in problems:
                 print(f"{problem}; going back to step {chosen}", file=sys.stderr, flush=True)
         if chosen is not None:
-            load(self.path(chosen), state)
+            read_into(checked(self.path(chosen)), state)
         return chosen
+
+    def _tidy(self) -> None:
+        """Remove what a run that was killed had begun to write."""
+        for partial in self.folder.glob(".step-*.partial"):
+            shutil.rmtree(partial, ignore_errors=True)
 
     def _make_room(self, partial: Path) -> None:
         try:
-            shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed while it wrote
+            shutil.rmtree(partial, ignore_errors=True)  # of the same run, which could not write it before
             partial.mkdir(parents=True)
         except OSError as error:
             raise SlmEvalError(f"cannot write checkpoints to {self.folder}: {error}") from error
 
-    def _finish(self, partial: Path, step: int, protected: int | None) -> None:
-        (partial / _DIGESTS).write_text(json.dumps(_digests(partial), indent=1))
+    def _write(self, held: HeldRows, partial: Path, step: int, protected: int | None) -> str | None:
+        """Write on all ranks, in threads of their own; why it failed, the same on all, or None."""
+        name = f"rank-{self._ranks.rank}-of-{self._ranks.world}.safetensors"
+        problem, digest = None, ""
+        try:
+            held.write(partial / name)
+            digest = file_digest(partial / name)
+        except SlmEvalError as error:
+            problem = str(error)
+        written = self._writers.gather((name, digest, problem))
+        problem = next((problem for *_, problem in written if problem is not None), None)
+        if problem is None and self._ranks.first:
+            try:
+                self._finish(partial, step, protected, {name: digest for name, digest, _ in written})
+            except (OSError, SlmEvalError) as error:
+                problem = str(error)
+        return self._writers.from_first(problem)
+
+    def _finish(self, partial: Path, step: int, protected: int | None, digests: dict[str, str]) -> None:
+        write_whole(partial / _DIGESTS, [dump(digests, indent=1)])
         partial.rename(self.path(step))
         kept = {*self.steps()[-self.keep :], protected}
         for old in self.steps():
@@ -140,54 +158,27 @@ class Checkpoints:
                 shutil.rmtree(self.path(old))
 
 
-class _Writing:
-    """One checkpoint on its way to the disk; ``finish`` runs after it, in a thread too."""
-
-    def __init__(self, step: int, future: Any, finish: Callable[[], None] | None) -> None:
-        self.step, self._future, self._finish = step, future, finish
-        self._problem: str | None = None
-        self._thread = threading.Thread(target=self._run, name=f"checkpoint-{step}")
-        self._thread.start()
-
-    def problem(self) -> str | None:
-        """Wait; then why it failed, or None."""
-        self._thread.join()
-        return self._problem
-
-    def _run(self) -> None:
-        try:
-            self._future.result()
-            if self._finish is not None:
-                self._finish()
-        # One line for the user, said in the loop's thread. DCP wraps what a rank met, a full disk for one.
-        except (dcp.api.CheckpointException, OSError, RuntimeError, ValueError, SlmEvalError) as error:
-            self._problem = _reason(error)
-
-
-def load(path: Path, state: State) -> None:
-    """Fill the tensors of ``state``, sharded over any number of ranks, from a checkpoint of any other number.
+def checked(path: Path) -> Path:
+    """Return the folder of a checkpoint.
 
     Raises:
-        SlmEvalError: it does not hold these tensors.
+        SlmEvalError: an older version wrote it, in a format whose reading can run code.
     """
-    try:
-        reader = _Reader(path)
-        reader.read_metadata()  # DCP tries it too, but goes on without it and then says less
-        dcp.load(dict(state), storage_reader=reader)
-    except (dcp.api.CheckpointException, RuntimeError, OSError, pickle.UnpicklingError, KeyError) as error:
-        raise SlmEvalError(f"{path} cannot be read as a checkpoint of this run ({_reason(error)})") from error
+    if (path / ".metadata").exists():
+        raise SlmEvalError(
+            f"{path} is of an older version, whose checkpoints were pickled: reading them could run code; "
+            "export it with the version that wrote it, or train anew in another folder"
+        )
+    return path
 
 
 def damage(path: Path) -> str | None:
-    """Why a checkpoint cannot be trusted, or None: every file has the length and the digest that were written down."""
+    """Return why a checkpoint cannot be trusted, or None: every file has the digest that was written down."""
     try:
-        told = json.loads((path / _DIGESTS).read_text())
-    except (OSError, ValueError) as error:
-        return f"{_DIGESTS} cannot be read ({_reason(error)})"
-    try:
+        told = read_object(path / _DIGESTS, "it is written last")
         found = _digests(path)
     except (OSError, SlmEvalError) as error:
-        return _reason(error)
+        return str(error)
     for name in sorted(told.keys() | found.keys()):
         if name not in found:
             return f"{name} is missing"
@@ -197,43 +188,22 @@ def damage(path: Path) -> str | None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {each.name: file_digest(each) for each in sorted(folder.iterdir()) if each.name != _DIGESTS}
+    """Return the digest of every file.
 
-
-class _Reader(dcp.FileSystemReader):
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        with (Path(self.path) / ".metadata").open("rb") as file:
-            metadata: Metadata = _Contents(file).load()
-        metadata.storage_meta = metadata.storage_meta or StorageMeta()
-        metadata.storage_meta.load_id = self.load_id
-        return metadata
-
-
-class _Contents(pickle.Unpickler):
-    """Reads a table of contents of DCP, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        own = module in {"torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem"}
-        if (own and name.lstrip("_")[0].isupper()) or (module, name) in _PLAIN:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"its table of contents holds {module}.{name}, refused")
-
-
-_PLAIN = {
-    ("collections", "OrderedDict"),
-    ("pathlib", "PosixPath"),
-    ("pathlib", "Path"),
-    ("torch", "Size"),
-    ("torch", "device"),
-    ("torch", "float32"),
-    ("torch", "float64"),
-    ("torch", "int64"),
-    ("torch.serialization", "_get_layout"),
-}
+    Raises:
+        SlmEvalError: something there is no file that could be one of a checkpoint, such as a pipe, which never ends.
+    """
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            raise SlmEvalError(f"{path.name} is not a regular file")
+        if path.name != _DIGESTS:
+            found[path.name] = file_digest(path)
+    return found
 
 
 def optimizer_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
-    """AdamW's moments by the names of the parameters; made, as zeros, where there was no step yet."""
+    """Return AdamW's moments by the names of the parameters; made, as zeros, where there was no step yet."""
     known = {id(each) for group in optimizer.param_groups for each in group["params"]}
     state = {}
     for name, parameter in model.named_parameters():
@@ -247,22 +217,3 @@ def optimizer_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) ->
             }
         state[name] = optimizer.state[parameter]
     return state
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause, in one line."""
-    if isinstance(error, dcp.api.CheckpointException) and error.failures:
-        failure = next(iter(error.failures.values()))
-        error = failure[0] if isinstance(failure, tuple) else failure
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """DCP warns where there is one process only, which is nothing to warn of. Around all, as it writes in threads."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield

@@ -9,9 +9,10 @@ import torch
 from model_zoo.cdslm import checkpoint
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.data.shards import MelShards
-from model_zoo.training.checkpoints import Checkpoints, damage, load, quiet
+from model_zoo.training.checkpoints import Checkpoints, checked, damage
 from model_zoo.training.folder import config_of
 from model_zoo.training.ranks import Ranks
+from model_zoo.training.sharded import read_like
 from slm_eval.errors import SlmEvalError, UsageError
 
 
@@ -35,11 +36,10 @@ def export(run: Path, output: Path, step: int | None = None) -> int:
         raise SlmEvalError(f"{checkpoints.path(step)} is damaged ({problem}); choose one of {steps} by --step")
     with torch.device("meta"):
         shapes = MMDiT(config.model, shards.spec.n_mels).state_dict()
-    weights = {name: torch.empty(value.shape) for name, value in shapes.items()}
-    averaged = {name: torch.empty(value.shape) for name, value in shapes.items()} if config.ema else {}
-    with quiet():
-        load(checkpoints.path(step), {"model": weights, "average": averaged} if averaged else {"model": weights})
+    parts = ["model", "average"] if config.ema else ["model"]
+    saved = read_like(checked(checkpoints.path(step)), dict.fromkeys(parts, shapes))
     facts = {"step": step, "seed": config.seed, "run": config.digest(shards.digest)}
     spec, normalizer = shards.spec, shards.normalizer
-    checkpoint.save(output, config.model, weights, config.diffusion, spec, normalizer, facts, averaged or None)
+    diffusion, averaged = config.diffusion, saved.get("average")
+    checkpoint.save(output, config.model, saved["model"], diffusion, spec, normalizer, facts, averaged)
     return step

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -29,6 +29,11 @@ class Ranks:
     rank: int
     world: int
     device: torch.device
+    group: dist.ProcessGroup | None = None  # None: that of the training
+
+    def beside(self) -> Ranks:
+        """Return the same ranks with a line of their own, through the CPU, for threads beside the training."""
+        return replace(self, group=dist.new_group(backend="gloo")) if self.world > 1 else self
 
     @property
     def first(self) -> bool:
@@ -54,14 +59,14 @@ class Ranks:
         if self.world == 1:
             return flag
         told = torch.tensor([int(flag)])
-        dist.all_reduce(told, op=dist.ReduceOp.MAX)
+        dist.all_reduce(told, op=dist.ReduceOp.MAX, group=self.group)
         return bool(told.item())
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Over all ranks."""
         if self.world > 1:
             values = values.clone()
-            dist.all_reduce(values)
+            dist.all_reduce(values, group=self.group)
         return values
 
     def gather(self, value: Anything) -> list[Anything]:
@@ -69,7 +74,7 @@ class Ranks:
         if self.world == 1:
             return [value]
         held: list[Anything] = [value] * self.world
-        dist.all_gather_object(held, value)
+        dist.all_gather_object(held, value, group=self.group)
         return held
 
     def from_first(self, value: Anything) -> Anything:
@@ -77,7 +82,7 @@ class Ranks:
         if self.world == 1:
             return value
         held = [value]
-        dist.broadcast_object_list(held, src=0)
+        dist.broadcast_object_list(held, src=0, group=self.group)
         return held[0]
 
     def barrier(self) -> None:

@@ -1,4 +1,4 @@
-"""Text files: written whole, or not at all, as summary.json and clips.jsonl are; and objects read back."""
+"""Text files: written whole, or not at all, as summary.json and clips.jsonl are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from slm_eval.errors import SlmEvalError
 from slm_eval.evaluation import Evaluation
@@ -36,26 +35,6 @@ def write_jsonl(path: Path, objects: Iterable[dict]) -> None:
 def dump(value: object, indent: int | None = None) -> str:
     """JSON that every parser reads: NaN is refused, since it is not a number that means anything."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-
-
-def read_object(path: Path, advice: str) -> dict[str, Any]:
-    """A file that holds one JSON object.
-
-    Args:
-        advice: what to do where it is missing or damaged, for the end of the message.
-
-    Raises:
-        SlmEvalError: it cannot be read, or holds something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SlmEvalError(f"cannot read {path}: {error.strerror}; {advice}") from error
-    except ValueError as error:
-        raise SlmEvalError(f"{path} is damaged ({error}); {advice}") from error
-    if not isinstance(value, dict):
-        raise SlmEvalError(f"{path} holds no JSON object: it is damaged; {advice}")
-    return value
 
 
 def write_whole(path: Path, parts: Iterable[str]) -> None:

@@ -12,9 +12,10 @@ import torch
 from model_zoo.data.moments import Moments
 from model_zoo.data.shards import Entry, MelShards, write_index, write_shard
 from model_zoo.features import FeatureSpec
-from model_zoo.training.checkpoints import Checkpoints, load, quiet
+from model_zoo.training.checkpoints import Checkpoints
 from model_zoo.training.config import TrainConfig, from_dict
 from model_zoo.training.ranks import Ranks
+from model_zoo.training.sharded import read_into
 
 TINY: dict[str, Any] = {
     "model": {"layers": 2, "width": 32, "head_dim": 16, "patch": 4, "context_seconds": 0.2, "target_seconds": 0.4},
@@ -73,8 +74,7 @@ def saved(run: Path, step: int, config: TrainConfig) -> dict[str, torch.Tensor]:
 
     fresh = Run(config, run.parent / f"{run.name}-read", Ranks(0, 1, torch.device("cpu")))
     state = fresh.state()
-    with quiet():
-        load(Checkpoints(run / "checkpoints", fresh.ranks, 2).path(step), state)
+    read_into(Checkpoints(run / "checkpoints", fresh.ranks, 2).path(step), state)
     flat: dict[str, torch.Tensor] = {}
 
     def walk(values: dict[str, Any], where: str) -> None:
