@@ -27,15 +27,17 @@ from slm_eval.metric import Metric, NotComputed, Summary
 from slm_eval.observer import Observation, Observer
 from slm_eval.registry import make_metric, metric_names
 from slm_eval.store import Store, cache_folder, content_digest
-from slm_eval.workers import Decoded, Job, decode_all
+from slm_eval.workers import Decoded, Job, Outcome, Replaced, decode_all
 
 # What decoding found out about a clip is cached like an observation, so that a cached run decodes nothing.
 _FACTS = "audio|rev:2"
 # Of the warning of clips that are on both sides, for those who read it in a summary.
 SHARED_AUDIO = "hold the same audio as real ones"
+# A file that is written while it is decoded is digested and decoded again, so often in all.
+_READINGS = 3
 _READERS = 4  # threads that digest files: enough to keep a disk busy, and hashing releases the GIL
 
-_Result = tuple[Job, Decoded | AudioError]
+_Result = tuple[Job, Outcome]
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,21 @@ def observe(
         SlmEvalError: a clip failed and ``on_error`` is "raise", too many failed, or the cache cannot be used.
     """
     by_fingerprint = {str(observer.fingerprint): observer for observer in observers}
-    clips = _identify(corpora, options)
-    sounds = list({id(clip.sound): clip.sound for side in clips.values() for clip in side}.values())
-    _check_failures(sounds, options)
-    _take_phones_as_given(sounds, by_fingerprint)
     with Store(options.cache or cache_folder() / "observations.sqlite") as store:
-        if not options.fresh:
-            _recall(sounds, list(by_fingerprint), store)
-        _observe_missing(sounds, by_fingerprint, store, options)
+        clips = _identify(corpora, options)
+        _take_phones_as_given(_distinct(clips), by_fingerprint)
+        replaced: list[Sound] = []
+        for _ in range(_READINGS):
+            _identify_again(clips, replaced)
+            sounds = _distinct(clips)
+            _check_failures(sounds, options)
+            if not options.fresh:
+                _recall(sounds, list(by_fingerprint), store)
+            replaced = _observe_missing(sounds, by_fingerprint, store, options)
+            if not replaced:
+                break
+    for sound in replaced:
+        _give_up(sound)
     _check_failures(sounds, options)
     for sound in sounds:  # in one order, whatever the cache knew: equal runs write equal files
         seen = sound.observations
@@ -184,18 +193,45 @@ def observations(clips: Iterable[ClipResult], observer: Observer) -> list[Observ
 
 def _identify(corpora: dict[str, Corpus], options: RunOptions) -> dict[str, list[ClipResult]]:
     """Digest every file: cheap beside decoding, and all that a cached run has to read."""
-    sounds: dict[str, Sound] = {}
+    sounds: dict[str | None, Sound] = {}
     results: dict[str, list[ClipResult]] = {side: [] for side in corpora}
     with ThreadPoolExecutor(_READERS) as readers:
         for side, corpus in corpora.items():
             digests = readers.map(_digest, corpus.clips)
             bar = tqdm(corpus.clips, f"reading {side}", unit="clip", leave=False, disable=not options.progress)
             for clip, digest in zip(bar, digests, strict=True):
-                sound = Sound(clip, None, error=digest) if isinstance(digest, AudioError) else Sound(clip, digest)
-                if sound.content is not None:
-                    sound = sounds.setdefault(sound.content, sound)
-                results[side].append(ClipResult(clip, side, sound))
+                results[side].append(ClipResult(clip, side, _sound(clip, digest, sounds)))
     return results
+
+
+def _sound(clip: Clip, digest: str | AudioError | None, sounds: dict[str | None, Sound]) -> Sound:
+    """The sound of a clip: one for each content; ready-made phones and unreadable files have one of their own."""
+    if isinstance(digest, AudioError):
+        return Sound(clip, None, error=digest)
+    return Sound(clip, None) if digest is None else sounds.setdefault(digest, Sound(clip, digest))
+
+
+def _distinct(clips: dict[str, list[ClipResult]]) -> list[Sound]:
+    return list({id(clip.sound): clip.sound for side in clips.values() for clip in side}.values())
+
+
+def _identify_again(clips: dict[str, list[ClipResult]], replaced: Sequence[Sound]) -> None:
+    """Digest those clips again whose files were written to since: what they hold now is what is observed."""
+    if not replaced:
+        return
+    stale = {id(sound) for sound in replaced}
+    sounds = {sound.content: sound for sound in _distinct(clips) if id(sound) not in stale}
+    for of_side in clips.values():
+        for at, clip in enumerate(of_side):
+            if id(clip.sound) in stale:
+                of_side[at] = replace(clip, sound=_sound(clip.clip, _digest(clip.clip), sounds))
+
+
+def _give_up(sound: Sound) -> None:
+    """A file that never stays the same cannot be scored: there is no digest to keep its scores under."""
+    assert sound.clip.path is not None
+    line = f"{sound.clip.path.name} is being written to; run again when it is finished"
+    sound.error, sound.facts, sound.observations = AudioError("decode_error", line), None, {}
 
 
 def _digest(clip: Clip) -> str | AudioError | None:
@@ -233,11 +269,15 @@ def _recall(sounds: Sequence[Sound], fingerprints: Iterable[str], store: Store) 
 
 def _observe_missing(
     sounds: Sequence[Sound], observers: dict[str, Observer], store: Store, options: RunOptions
-) -> None:
+) -> list[Sound]:
     """Decode what some observer has not seen, and let it see it, in batches of similar length.
 
     Refusals and failures are not stored: they cost little, and a file may be mended before the next run.
+
+    Returns:
+        Those whose files do not hold what was digested any more.
     """
+    replaced: list[Sound] = []
     in_workers = {fingerprint: observer for fingerprint, observer in observers.items() if observer.in_worker}
     in_batches = {fingerprint: observer for fingerprint, observer in observers.items() if not observer.in_worker}
     todo = {sound.content: sound for sound in sounds if sound.content and _lacks(sound, observers)}
@@ -247,13 +287,17 @@ def _observe_missing(
     with closing(decoding), _progress(jobs, options) as bar:
         for batch in _batches(decoding, options.batch_seconds):
             for job, decoded in batch:
-                _take(decoded, todo[job.content], list(in_workers))
+                if isinstance(decoded, Replaced):
+                    replaced.append(todo[job.content])
+                else:
+                    _take(decoded, todo[job.content], list(in_workers))
             for fingerprint, observer in in_batches.items():
                 _observe_batch(fingerprint, observer, batch, todo, options.device)
             store.put(row for job, _ in batch for row in _rows(todo[job.content]))
             bar.update(sum(job.seconds for job, _ in batch))
             if any(isinstance(decoded, AudioError) for _, decoded in batch):
                 _check_failures(sounds, options)
+    return replaced
 
 
 def _lacks(sound: Sound, observers: dict[str, Observer]) -> bool:

@@ -13,6 +13,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -40,9 +41,31 @@ def content_digest(path: Path, start: float | None = None, end: float | None = N
     Raises:
         OSError: the file cannot be read.
     """
+    if start is None and end is None:
+        return _file_digest(path)
+    return f"{_remembered_digest(path, file_state(path))}:{start}-{end}"
+
+
+def file_state(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written to: which file it is, its size and its times.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _sha256(file)
-    return digest.hexdigest() if start is None and end is None else f"{digest.hexdigest()}:{start}-{end}"
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _remembered_digest(path: Path, state: tuple[int, ...]) -> str:
+    """Return the digest of a file that is cut into segments, read once while nothing about it changes."""
+    return _file_digest(path)
 
 
 class Store:

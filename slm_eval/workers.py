@@ -17,12 +17,13 @@ import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from slm_eval import launching
-from slm_eval.audio import AudioError, AudioFacts, read_audio, resample
+from slm_eval.audio import Audio, AudioError, AudioFacts, read_audio, resample
 from slm_eval.errors import SlmEvalError
 from slm_eval.observer import Observation, Observer, Refusal, Signal
+from slm_eval.store import content_digest, file_state
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,49 @@ class Decoded:
     observations: dict[int, Observation | Refusal] = field(default_factory=dict)
 
 
-def decode(job: Job, observers: Sequence[Observer]) -> Decoded | AudioError:
-    """Decode once, resample once per rate, and let the workers' observers have their look."""
+@dataclass(frozen=True)
+class Replaced:
+    """The file does not hold what was digested: it was replaced, or written to while it was decoded."""
+
+
+Outcome: TypeAlias = "Decoded | AudioError | Replaced"
+
+
+def decode(job: Job, observers: Sequence[Observer]) -> Outcome:
+    """Decode once, resample once per rate, and let the workers' observers have their look.
+
+    What is observed is kept under the digest of the audio for ever. So the bytes are digested again once they have been
+    decoded: they were the same before and after, and nobody wrote to the file in between. Reading it twice costs less
+    than holding it in memory, where a recording of two hours has more than a gigabyte.
+    """
+    state = _state(job.path)
+    audio: Audio | AudioError
     try:
         audio = read_audio(job.path, job.start, job.end)
     except AudioError as error:
-        return error
+        audio = error
+    if state is not None and _was_replaced(job, state):
+        return Replaced()
+    if isinstance(audio, AudioError):
+        return audio
+    return _observe(audio, job, observers)
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    try:
+        return file_state(path)
+    except OSError:
+        return None  # it is gone: reading it says why
+
+
+def _was_replaced(job: Job, state: tuple[int, ...]) -> bool:
+    try:
+        return content_digest(job.path, job.start, job.end) != job.content or file_state(job.path) != state
+    except OSError:
+        return True
+
+
+def _observe(audio: Audio, job: Job, observers: Sequence[Observer]) -> Decoded:
     by_rate: dict[int | None, Signal] = {}
 
     def at_rate(rate: int | None) -> Signal:
@@ -67,7 +105,7 @@ def decode(job: Job, observers: Sequence[Observer]) -> Decoded | AudioError:
 
 def decode_all(
     jobs: Sequence[Job], observers: Sequence[Observer], workers: int, ahead_seconds: float
-) -> Generator[tuple[Job, Decoded | AudioError], None, None]:
+) -> Generator[tuple[Job, Outcome], None, None]:
     """Decode jobs in ``workers`` processes (0: in this one), handing them out as they get ready.
 
     Args:
@@ -104,13 +142,13 @@ class _Pool:
         self._in_flight: list[float] = []  # seconds of the jobs that are begun and not yet taken
         self._stopped = False
         self._changed = threading.Condition()
-        self._ready: queue.SimpleQueue[tuple[Job, Decoded | AudioError] | SlmEvalError] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[tuple[Job, Outcome] | SlmEvalError] = queue.SimpleQueue()
         self._processes: set[_Worker] = set()
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
         for thread in self._threads:
             thread.start()
 
-    def take(self) -> tuple[Job, Decoded | AudioError]:
+    def take(self) -> tuple[Job, Outcome]:
         """The next decoded job; makes room for another one."""
         item = self._ready.get()
         if isinstance(item, SlmEvalError):
@@ -200,7 +238,7 @@ class _Worker:
         except (EOFError, OSError) as error:
             raise SlmEvalError("a decoding process could not start; --workers 0 decodes in the main process") from error
 
-    def call(self, job: Job) -> Decoded | AudioError:
+    def call(self, job: Job) -> Outcome:
         self._send(job)
         return self._receive()
 

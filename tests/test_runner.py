@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from conftest import noise
 from fakes import FailingObserver, Loudness, SpellingObserver
 
+from slm_eval.audio import read_audio
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.evaluation import Evaluation
 from slm_eval.metric import ScoreMetric
@@ -113,6 +115,117 @@ def test_a_changed_file_is_observed_again(corpora: tuple[Path, Path], write_wav:
     before = run(corpora)["loudness.rms"].value
     write_wav(corpora[0] / "0.wav", noise(0.3, 8_000) * 5, 8_000)
     assert run(corpora)["loudness.rms"].value > before
+
+
+@pytest.fixture
+def loud_and_soft(tmp_path: Path, write_wav: Write) -> tuple[Path, bytes, bytes]:
+    """A clip, what is in it, and what another run of the same generator would put there: as long, 5 times louder."""
+    soft = write_wav(tmp_path / "x" / "a.wav", noise(0.5), subtype="FLOAT")
+    loud = write_wav(tmp_path / "loud.wav", noise(0.5) * 5, subtype="FLOAT")
+    return soft, soft.read_bytes(), loud.read_bytes()
+
+
+def scored(clip: Path) -> dict[str, Any]:
+    """The line of a clip in a folder of its own."""
+    evaluation = evaluate(clip.parent, clip.parent, metrics=[Loudness()], options=RunOptions(workers=0))
+    return evaluation.clips["generated"][0].to_dict()
+
+
+def between(monkeypatch: pytest.MonkeyPatch, happens: Callable[[int], None], *, after: bool) -> None:
+    """Let something happen before or after each decoding, which is counted from 1."""
+    turns = itertools.count(1)
+
+    def read(*arguments: Any) -> Any:
+        turn = next(turns)
+        if not after:
+            happens(turn)
+        audio = read_audio(*arguments)
+        if after:
+            happens(turn)
+        return audio
+
+    monkeypatch.setattr("slm_eval.workers.read_audio", read)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_clip_that_is_replaced_before_it_is_decoded_is_scored_as_what_it_is(
+    loud_and_soft: tuple[Path, bytes, bytes], monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    clip, soft, loud = loud_and_soft
+
+    def replace(turn: int) -> None:
+        if turn > 1:
+            return
+        if not in_place:
+            clip.unlink()
+        clip.write_bytes(loud)
+
+    with monkeypatch.context() as patch:
+        between(patch, replace, after=False)
+        replaced = scored(clip)
+    clip.write_bytes(soft)
+    assert scored(clip)["scores"]["loudness.rms"] * 5 == pytest.approx(replaced["scores"]["loudness.rms"])
+    clip.write_bytes(loud)
+    assert scored(clip) == replaced
+
+
+def test_a_clip_that_is_written_again_while_it_is_decoded_is_decoded_again(
+    loud_and_soft: tuple[Path, bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A generator that is started again writes the same bytes: the digests before and after are equal."""
+    clip, soft, loud = loud_and_soft
+    turns = itertools.count(1)
+
+    def read(*arguments: Any) -> Any:
+        if next(turns) > 1:
+            return read_audio(*arguments)
+        clip.write_bytes(loud)  # as if it were half of what is being written
+        audio = read_audio(*arguments)
+        clip.write_bytes(soft)
+        return audio
+
+    with monkeypatch.context() as patch:
+        patch.setattr("slm_eval.workers.read_audio", read)
+        disturbed = scored(clip)
+    monkeypatch.setenv("SLM_EVAL_CACHE", str(clip.parent.parent / "another"))
+    assert disturbed == scored(clip)
+
+
+def test_a_clip_that_never_stays_the_same_is_no_score(
+    loud_and_soft: tuple[Path, bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, soft, loud = loud_and_soft
+    with monkeypatch.context() as patch:
+        between(patch, lambda turn: clip.write_bytes((soft, loud)[turn % 2]), after=True)
+        line = scored(clip)
+    assert (line["status"], line["scores"]) == ("decode_error", {})
+    assert line["error"] == "a.wav is being written to; run again when it is finished"
+
+
+def test_a_replaced_clip_leaves_others_of_its_content_alone(
+    loud_and_soft: tuple[Path, bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, soft, loud = loud_and_soft
+    (clip.parent / "b.wav").write_bytes(soft)
+    with monkeypatch.context() as patch:
+        between(patch, lambda turn: turn == 1 and clip.write_bytes(loud), after=False)
+        evaluation = evaluate(clip.parent, clip.parent, metrics=[Loudness()], options=RunOptions(workers=0))
+    a, b = (line.to_dict()["scores"]["loudness.rms"] for line in evaluation.clips["generated"])
+    assert a == pytest.approx(5 * b)
+
+
+def test_a_recording_of_many_segments_is_read_once_to_know_it(
+    tmp_path: Path, write_wav: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wav(tmp_path / "long.wav", noise(4.0))
+    lines = [{"id": f"{at}", "path": "long.wav", "start": at / 10, "end": at / 10 + 0.2} for at in range(30)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    digested: list[Path] = []
+    monkeypatch.setattr("slm_eval.store._file_digest", lambda path: digested.append(path) or "digest")
+    sides = (tmp_path / "x.jsonl", tmp_path / "x.jsonl")
+    evaluation = evaluate(*sides, metrics=[Loudness()], options=RunOptions(workers=0))
+    assert evaluation["loudness.rms"].to_dict()["n"] == 30
+    assert len(digested) <= 4  # once for each thread that came first
 
 
 def test_moved_files_are_known(corpora: tuple[Path, Path], tmp_path: Path) -> None:
