@@ -9,7 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    import subprocess
+    from typing import Any
+
+_PATIENCE = 10.0  # seconds that the system may need to end a process that crashed, which writes its memory to disk
 _START = os.path.join(os.path.dirname(os.path.abspath(__file__)), "start.py")
 
 
@@ -37,6 +43,18 @@ def import_path() -> list[str]:
     folders = [os.path.abspath(entry) for entry in sys.path if entry]
     # A name with the separator in it would be read as two, of which the second may be relative.
     return [each for each in folders if os.pathsep not in each and (not _is_current(each) or each in _trusted())]
+
+
+def ended(process: subprocess.Popen[Any]) -> str:
+    """Wait for a process that closed its streams, and return how it ended: "by SIGKILL", "with status 3"."""
+    import signal
+    import subprocess
+
+    try:
+        status = process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        return "without an end"
+    return f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
 
 
 def leave_current_folder() -> None:

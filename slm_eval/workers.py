@@ -103,6 +103,23 @@ def _observe(audio: Audio, job: Job, observers: Sequence[Observer]) -> Decoded:
     return Decoded(audio.facts, {rate: at_rate(rate) for rate in job.rates}, observations)
 
 
+# A worker that dies may have been ended for the memory that others took: a fresh one tries the file again.
+TRIES = 2
+
+
+@dataclass(frozen=True)
+class Died:
+    """A process did not survive a file; ``how`` it ended is of ``launching.ended``."""
+
+    how: str
+
+    def twice_on(self, path: Path) -> AudioError:
+        """Return what is said of a file that two processes in a row did not survive, this one being the second."""
+        advice = "; if memory is short, fewer --workers need less of it" if self.how == "by SIGKILL" else ""
+        line = f"the decoder process died twice on {path.name}, the second time {self.how}{advice}"
+        return AudioError("decode_error", line)
+
+
 def decode_all(
     jobs: Sequence[Job], observers: Sequence[Observer], workers: int, ahead_seconds: float
 ) -> Generator[tuple[Job, Outcome], None, None]:
@@ -172,14 +189,16 @@ class _Pool:
         worker: _Worker | None = None
         try:
             while (job := self._next_job()) is not None:
-                worker = worker or self._start()
-                try:
+                for _ in range(TRIES):
+                    worker = worker or self._start()
                     result = worker.call(job)
-                except (EOFError, OSError, pickle.UnpicklingError):
-                    result = AudioError("decode_error", f"the decoder crashed on {job.path.name}")
+                    if not isinstance(result, Died):
+                        break
                     self._end(worker)
                     worker = None
-                self._ready.put((job, result))
+                    if self._stopped:
+                        return
+                self._ready.put((job, result.twice_on(job.path) if isinstance(result, Died) else result))
         except SlmEvalError as error:
             self._ready.put(error)
         finally:
@@ -238,9 +257,12 @@ class _Worker:
         except (EOFError, OSError) as error:
             raise SlmEvalError("a decoding process could not start; --workers 0 decodes in the main process") from error
 
-    def call(self, job: Job) -> Outcome:
-        self._send(job)
-        return self._receive()
+    def call(self, job: Job) -> Outcome | Died:
+        try:
+            self._send(job)
+            return self._receive()
+        except (EOFError, OSError, pickle.UnpicklingError):
+            return Died(launching.ended(self._process))
 
     def kill(self) -> None:
         self._process.kill()

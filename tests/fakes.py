@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -71,6 +73,25 @@ class SpellingObserver(Observer):
         if self.dies and any(len(signal.samples) == 8_000 for signal in signals):
             os._exit(3)
         return [{"phones": list(str(len(signal.samples)))} for signal in signals]
+
+
+class KilledObserver(SpellingObserver):
+    """Is killed on clips of exactly 1 s, as the kernel does where memory is short, so often in all.
+
+    Args:
+        notes: a folder, in which each time is noted.
+    """
+
+    def __init__(self, notes: Path, times: int) -> None:
+        super().__init__()
+        self.notes, self.times = notes, times
+
+    def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:
+        before = len(list(self.notes.iterdir()))
+        if before < self.times and any(len(each.samples) == 8_000 for each in signals):
+            (self.notes / str(before)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().observe(signals)
 
 
 class FailingObserver(SpellingObserver):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import noise
-from fakes import FailingObserver, Loudness, SpellingObserver
+from fakes import FailingObserver, KilledObserver, Loudness, SpellingObserver
 
 from slm_eval.audio import read_audio
 from slm_eval.errors import SlmEvalError, UsageError
@@ -249,6 +249,31 @@ def test_a_decoder_that_crashes_costs_one_clip(tmp_path: Path, write_wav: Write)
     evaluation = evaluate(tmp_path / "x", tmp_path / "x", metrics=[metric], options=RunOptions(workers=2))
     status = {clip.clip.id: clip.to_dict()["status"] for clip in evaluation.clips["real"]}
     assert status == {"a.wav": "ok", "b.wav": "decode_error", "c.wav": "ok", "d.wav": "ok"}
+    error = evaluation.clips["real"][1].to_dict()["error"]
+    assert error == "the decoder process died twice on b.wav, the second time with status 3"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_killed_worker_costs_a_clip_only_the_second_time(tmp_path: Path, write_wav: Write, times: int) -> None:
+    for name, seconds in (("a", 0.5), ("b", 1.0), ("c", 1.5)):
+        write_wav(tmp_path / "x" / f"{name}.wav", noise(seconds))
+    (tmp_path / "notes").mkdir()
+
+    def phones(observer: SpellingObserver) -> dict[str, list[str] | None]:
+        sides = (tmp_path / "x", tmp_path / "x")
+        evaluation = evaluate(*sides, metrics=[pJSD(n=1, recognizer=observer)], options=RunOptions(workers=1))
+        lines = [clip.to_dict() for clip in evaluation.clips["real"]]
+        errors.extend(line["error"] for line in lines if line["error"])
+        return {line["id"]: line["phones"] for line in lines}
+
+    errors: list[str] = []
+    heard = phones(KilledObserver(tmp_path / "notes", times))
+    assert len(list((tmp_path / "notes").iterdir())) == times
+    if times == 2:
+        assert heard.pop("b.wav") is None
+        line = "the decoder process died twice on b.wav, the second time by SIGKILL"
+        assert errors == [f"{line}; if memory is short, fewer --workers need less of it"]
+    assert heard.items() <= phones(SpellingObserver()).items()
 
 
 @pytest.mark.parametrize("workers", [0, 2])

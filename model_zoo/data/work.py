@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 from slm_eval import launching
 from slm_eval.errors import SlmEvalError
+from slm_eval.workers import TRIES, Died
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,16 @@ class _Pool:
         process: subprocess.Popen[str] | None = None
         try:
             while (job := self._next()) is not None:
-                process = process or self._start()
-                answer = _ask(process, job)
-                if answer is None:
+                for _ in range(TRIES):
+                    process = process or self._start()
+                    answer = _ask(process, job)
+                    if isinstance(answer, Answer):
+                        break
                     self._end(process)
                     process = None
-                    line = f"the decoder crashed on {Path(job.path).name}"
-                    answer = Answer(job.id, reason="decode_error", error=line)
-                self._answers.put(answer)
+                    if self._stopped:
+                        return
+                self._answers.put(answer if isinstance(answer, Answer) else _lost(job, answer))
         except SlmEvalError as error:
             self._answers.put(error)
         finally:
@@ -181,11 +184,15 @@ class _Pool:
             return  # what was not yet written is for nobody
 
 
-def _ask(process: subprocess.Popen[str], job: Job) -> Answer | None:
-    """None where the process died."""
+def _lost(job: Job, died: Died) -> Answer:
+    error = died.twice_on(Path(job.path))
+    return Answer(job.id, reason=error.code, error=error.message)
+
+
+def _ask(process: subprocess.Popen[str], job: Job) -> Answer | Died:
     reply = _call(process, vars(job))
     if reply is None:
-        return None
+        return Died(launching.ended(process))
     if "stop" in reply:
         raise SlmEvalError(reply["stop"])
     return Answer(**reply)

@@ -280,7 +280,8 @@ def test_a_decoder_that_crashes_costs_one_recording(
     monkeypatch.syspath_prepend(tmp_path / "broken")
     write_wav(speech / "s0" / "bad.wav", noise(0.5), 16_000)
     done = make(speech, tmp_path / "out", workers=1)
-    assert done.failed == {"s0/bad.wav": {"reason": "decode_error", "error": "the decoder crashed on bad.wav"}}
+    error = "the decoder process died twice on bad.wav, the second time with status 9"
+    assert done.failed == {"s0/bad.wav": {"reason": "decode_error", "error": error}}
     assert len(done.shards.recordings) == 6
 
 
