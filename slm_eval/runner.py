@@ -27,6 +27,7 @@ from slm_eval.metric import Metric, NotComputed, Summary
 from slm_eval.observer import Observation, Observer
 from slm_eval.registry import make_metric, metric_names
 from slm_eval.store import Store, cache_folder, content_digest
+from slm_eval.terminal import notice
 from slm_eval.workers import Decoded, Job, Outcome, Replaced, decode_all
 
 # What decoding found out about a clip is cached like an observation, so that a cached run decodes nothing.
@@ -131,6 +132,8 @@ def observe(
     """
     by_fingerprint = {str(observer.fingerprint): observer for observer in observers}
     with Store(options.cache or cache_folder() / "observations.sqlite") as store:
+        if not store.writable:
+            notice(f"the cache {store.path} can only be read: what is observed now is not kept")
         clips = _identify(corpora, options)
         _take_phones_as_given(_distinct(clips), by_fingerprint)
         replaced: list[Sound] = []
@@ -265,6 +268,9 @@ def _recall(sounds: Sequence[Sound], fingerprints: Iterable[str], store: Store) 
     for fingerprint in fingerprints:
         for content, observation in store.get(list(by_content), fingerprint).items():
             by_content[content].observations[fingerprint] = observation
+    if store.damaged:
+        notice(f"{store.damaged} damaged observations in the cache {store.path} are made again")
+        store.damaged = 0
 
 
 def _observe_missing(

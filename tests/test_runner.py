@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from slm_eval.metrics.pjsd import pJSD
 from slm_eval.observer import Observation, Observer, Refusal, Signal
 from slm_eval.runner import RunOptions, evaluate
 from slm_eval.signature import Signature
+from slm_eval.store import Store
 
 Write = Callable[..., Path]
 
@@ -115,6 +117,22 @@ def test_a_changed_file_is_observed_again(corpora: tuple[Path, Path], write_wav:
     before = run(corpora)["loudness.rms"].value
     write_wav(corpora[0] / "0.wav", noise(0.3, 8_000) * 5, 8_000)
     assert run(corpora)["loudness.rms"].value > before
+
+
+def test_damaged_and_unwritable_caches_are_said_in_a_line(
+    corpora: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache.sqlite"
+    whole = as_json(run(corpora, cache=cache))
+    with sqlite3.connect(cache) as connection:
+        connection.execute("UPDATE observations SET value = replace(value, '1', '3')")
+        damaged = connection.execute("SELECT count(*) FROM observations WHERE instr(value, '3')").fetchone()[0]
+    assert capsys.readouterr().err == ""
+    assert as_json(run(corpora, cache=cache)) == whole
+    assert 0 < int(capsys.readouterr().err.split(" damaged observations in the cache ")[0]) <= damaged
+    monkeypatch.setattr(Store, "_bring_up_to_date", lambda self: False)
+    assert as_json(run(corpora, cache=cache)) == whole
+    assert capsys.readouterr().err == f"the cache {cache} can only be read: what is observed now is not kept\n"
 
 
 @pytest.fixture

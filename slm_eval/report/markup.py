@@ -7,13 +7,11 @@ characters that would reorder or hide the text around them are spelled out.
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
-# Control characters, lone surrogates (which UTF-8 cannot hold) and marks that reorder text: a name with U+202E in it
-# could otherwise pretend to be another.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+from slm_eval.terminal import visible
+
 _VOID = frozenset({"meta", "link", "br", "input"})
 # Elements of SVG that hold nothing may be closed at once; the parser of HTML accepts that there.
 _EMPTY = frozenset({"line", "rect", "circle", "image"})
@@ -66,11 +64,6 @@ def escape(text: str) -> Markup:
     '&lt;/script&gt;&quot;\\\\u202e'
     """
     return Markup(html.escape(visible(text)))
-
-
-def visible(text: str) -> str:
-    """Text whose control characters and marks of direction are spelled out."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _attribute(name: str, value: str | int | float | bool | None) -> str:
