@@ -1,6 +1,6 @@
 """How often intervals contain the truth, by simulation: the program; its code is ``interval_coverage``.
 
-python benchmarks/coverage.py                                 # 1e3 to 1e5 phones a side, and means: minutes
+python benchmarks/coverage.py                                 # 1e3 to 1e5 phones a side: minutes
 python benchmarks/coverage.py --phones 1e6 --replicates 40    # about half an hour
 python benchmarks/coverage.py --table                         # what was measured, as Markdown
 """

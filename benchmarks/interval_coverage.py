@@ -11,8 +11,7 @@ of its own. Real speech has w of mean 0.1. "same": so has generated speech; "shi
 - heterogeneous: w from a beta distribution per utterance; 40 to 199 phones.
 - speakers: w from a beta distribution per speaker, four utterances each, drawn together; 40 to 199 phones.
 
-Scores: 1 + 4 beta(4, 1.2), mean 4.077, skewed as those of good speech are. In clusters, of geometric sizes with mean 5,
-they are the same quantiles of normal variables that have half of their variance between clusters.
+Means of scores are in ``statistics/mean_study.py``.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ from machine import stamp
 
 from slm_eval.divergence import jensen_shannon
 from slm_eval.incidence import Incidence, side_ranges
-from slm_eval.metric import Moments
 from slm_eval.ngrams import Encoded, window_keys
 from slm_eval.statistics import draw_halves, half_sampling, interval
 
@@ -43,9 +41,6 @@ MEAN_W = {"same": 0.1, "shifted": 0.3}
 # Beta distributions have mean w and these sums of both parameters: sds of 0.17 and 0.13 at w = 0.1.
 SPREAD = {"heterogeneous": 2.0, "speakers": 4.0}
 SOURCES = ("homogeneous", *SPREAD)
-SIZES_OF_SCORES = (10, 30, 100, 1000)
-BETA = (4.0, 1.2)
-CLUSTER_SIZE, RESAMPLES = 5, 1000
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
@@ -125,40 +120,7 @@ def divergence_case(rows: list[list[Row]]) -> list[dict[str, Any]]:
     return entries
 
 
-# ---- means of scores ----
-
-
-def mean_replicate(clustered: bool, n: int, replicate: int) -> dict[str, bool]:
-    """Which intervals of the mean of n fresh scores cover the true mean."""
-    from scipy.special import betaincinv, ndtr
-
-    rng = np.random.default_rng((clustered, n, replicate))
-    clusters = np.repeat(np.arange(n), rng.geometric(1 / CLUSTER_SIZE, n) if clustered else 1)[:n]
-    shared = 0.5 if clustered else 0.0
-    normal = math.sqrt(shared) * rng.normal(size=n)[clusters] + math.sqrt(1 - shared) * rng.normal(size=n)
-    scores = 1 + 4 * betaincinv(*BETA, ndtr(normal))
-    truth = 1 + 4 * BETA[0] / sum(BETA)
-    sums, sizes = np.bincount(clusters, weights=scores), np.bincount(clusters)
-    picked = rng.integers(sizes.size, size=(RESAMPLES, sizes.size))
-    means = sums[picked].sum(axis=1) / sizes[picked].sum(axis=1)
-    intervals = {
-        "t": Moments.of(list(scores), clusters).ci95,
-        "bootstrap": np.quantile(means, (0.025, 0.975)),
-        **({"t, clusters ignored": Moments.of(list(scores)).ci95} if clustered else {}),
-    }
-    # All scores of one cluster: there is no interval.
-    return {name: bool(ci[0] <= truth <= ci[1]) for name, ci in intervals.items() if ci is not None}
-
-
-def mean_case(rows: list[dict[str, bool]]) -> list[dict[str, Any]]:
-    """Of all replicates, an entry per method."""
-    methods = dict.fromkeys(method for row in rows for method in row)
-    return [
-        {"method": method, **_coverage(np.array([row[method] for row in rows if method in row]))} for method in methods
-    ]
-
-
-# ---- both ----
+# ---- measuring ----
 
 
 def measure(
@@ -187,22 +149,13 @@ def _coverage(covered: npt.NDArray[np.bool_]) -> dict[str, float | None]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Two Markdown tables: of pJSD, coverage in % (sd over the true sd); of means, coverage in %."""
-    phones = [each for each in results.values() if each["of"] == "pJSD"]
+    """A Markdown table: coverage in % (sd over the true sd)."""
     lines = ["| phones a side | utterances | generated | replicates | " + " | ".join(f"n={n}" for n in ORDERS) + " |"]
     lines.append("|" + "---|" * (4 + len(ORDERS)))
     order = {name: at for at, name in enumerate(SOURCES)}
-    for each in sorted(phones, key=lambda case: (case["phones"], order[case["source"]], case["difference"])):
+    for each in sorted(results.values(), key=lambda case: (case["phones"], order[case["source"]], case["difference"])):
         cells = [_cell(entry) for entry in each["results"]]
         head = [f"{each['phones']:.0e}".replace("e+0", "e"), each["source"], each["difference"], each["replicates"]]
-        lines.append(f"| {' | '.join(map(str, [*head, *cells]))} |")
-    means = sorted((each for each in results.values() if each["of"] == "mean"), key=lambda e: (e["clustered"], e["n"]))
-    methods = ("t", "bootstrap", "t, clusters ignored")
-    lines += ["", f"| clips | clusters | replicates | {' | '.join(methods)} |", "|" + "---|" * (3 + len(methods))]
-    for each in means:
-        found = {entry["method"]: entry["coverage"] for entry in each["results"]}
-        cells = [f"{100 * found[method]:.1f} %" if method in found else "" for method in methods]
-        head = [each["n"], "of 5 on average" if each["clustered"] else "none", each["replicates"]]
         lines.append(f"| {' | '.join(map(str, [*head, *cells]))} |")
     return "\n".join(lines)
 
@@ -217,10 +170,8 @@ def _cell(entry: dict[str, Any]) -> str:
 def main() -> None:
     """Measure the cases that were asked for, small sizes first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--phones", type=float, nargs="*", help="a side; without it 1e3, 1e4, 1e5 and means of scores")
-    parser.add_argument(
-        "--replicates", type=int, default=400, help="of each case of pJSD; means have ten times as many"
-    )
+    parser.add_argument("--phones", type=float, nargs="*", help="a side; without it 1e3, 1e4, 1e5")
+    parser.add_argument("--replicates", type=int, default=400, help="of each case")
     parser.add_argument("--sources", nargs="*", choices=SOURCES, default=SOURCES, help="of phones")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--table", action="store_true", help="print what was measured before, and measure nothing")
@@ -234,7 +185,3 @@ def main() -> None:
                 at = {"of": "pJSD", "phones": n_phones, "source": source, "difference": difference}
                 once = partial(divergence_replicate, source, difference, n_phones)
                 measure(at, once, divergence_case, options.replicates, options.workers)
-    for clustered in (False, True) if options.phones is None else ():
-        for n in SIZES_OF_SCORES:
-            at = {"of": "mean", "clustered": clustered, "n": n}
-            measure(at, partial(mean_replicate, clustered, n), mean_case, 10 * options.replicates, options.workers)

@@ -7,7 +7,6 @@ file in ``metrics/`` with a subclass; the per-clip predictors share ``ScoreMetri
 
 from __future__ import annotations
 
-import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,12 +14,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from slm_eval.audio import AudioError, check, resample, to_mono
 from slm_eval.clusters import Clusters
 from slm_eval.corpus import Corpus
 from slm_eval.errors import SlmEvalError
+from slm_eval.means import Moments, Withheld, mean
 from slm_eval.observer import Observation, Observer, Refusal, Signal
 from slm_eval.signature import Signature
 
@@ -45,70 +44,17 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Mean, standard deviation (ddof 1) and 95 % t interval of the mean over n clips; None where it needs more."""
-
-    value: float
-    sd: float | None
-    ci95: tuple[float, float] | None
-    n: int
-
-    @classmethod
-    def of(cls, scores: Sequence[float], clusters: npt.NDArray[np.intp] | None = None) -> Moments:
-        """Over at least one finite score.
-
-        The interval is that of ``standard_error``. C - 1 degrees of freedom, as with C/(C-1) for its 1/(1 - p_c), would
-        cover only 88 % where the six clusters of 30 clips differ in size (``benchmarks/coverage.py``).
-
-        Args:
-            scores: shape (n,).
-            clusters: shape (n,), number of the cluster of each, from 0; None: each clip by itself.
-        """
-        n, mean = len(scores), float(np.mean(scores))
-        sd = float(np.std(scores, ddof=1)) if n > 1 else None
-        estimate = standard_error(scores, clusters)
-        if estimate is None:
-            return cls(mean, sd, None, n)
-        # scipy.stats costs half a second at import; the quantile alone lives in scipy.special.
-        from scipy.special import stdtrit
-
-        error, freedom = estimate
-        half = float(stdtrit(freedom, 0.975)) * error
-        return cls(mean, sd, (mean - half, mean + half), n)
-
-
-def standard_error(scores: Sequence[float], clusters: npt.NDArray[np.intp] | None = None) -> tuple[float, float] | None:
-    """Standard error of a mean, robust to clips of one cluster being alike, and its degrees of freedom.
-
-    With the small-sample correction of Bell and McCaffrey (2002): with p_c the share of the clips that cluster c has,
-    and e_c the sum of its deviations from the mean, se^2 = sum of e_c^2 / (1 - p_c), over n^2. For clusters of one
-    size, so for single clips, it is that of the mean of their means, with C - 1 degrees of freedom.
-
-    Args:
-        scores, clusters: as for ``Moments.of``.
-
-    Returns:
-        None where there are fewer than two clusters.
-    """
-    n = len(scores)
-    labels = np.arange(n) if clusters is None else clusters
-    sums = np.bincount(labels, weights=np.asarray(scores) - np.mean(scores))
-    if sums.size < 2:
-        return None
-    share = np.bincount(labels) / n
-    # (trace M)^2 / trace M^2, M the covariance of e_c / sqrt(1 - p_c) over independent clips.
-    u = share**2 / (1 - share)
-    freedom = 1 / float(np.sum(share**2) + np.sum(u) ** 2 - np.sum(u**2))
-    return math.sqrt(float(np.sum(sums**2 / (1 - share)))) / n, freedom
-
-
-@dataclass(frozen=True)
 class ScoreSummary(Summary):
-    """Mean of a per-clip score over the generated clips, beside the same of the real clips."""
+    """Mean of a per-clip score over the generated clips, beside the same of the real clips.
+
+    Attributes:
+        scale: the lowest and the highest possible score, which intervals never leave; None where there is none.
+    """
 
     sd: float | None
     n: int
     real: Moments | None
+    scale: tuple[float, float] | None
     clusters: dict[str, dict[str, Any]]  # side -> {"by": "clip", "speaker" or "prompt", "n": how many}
 
 
@@ -262,11 +208,13 @@ class ScoreMetric(Metric):
 
     unit: ClassVar[str] = "MOS"
     higher_is_better: ClassVar[bool] = True
+    # The lowest and the highest possible score: an opinion score's, say, is (1.0, 5.0).
+    scale: ClassVar[tuple[float, float] | None] = None
 
     def summarise(
         self, generated: Sequence[Observation], real: Sequence[Observation]
     ) -> dict[str, Summary | NotComputed]:
-        """Mean, sd and t interval per key, beside those of the real clips."""
+        """Return mean, sd and interval per key, beside those of the real clips."""
         if not generated:
             return {key: NotComputed("no generated clip could be scored") for key in self.keys}
         return {key: self._mean(key, generated, real) for key in self.keys}
@@ -274,10 +222,14 @@ class ScoreMetric(Metric):
     def _mean(self, key: str, generated: Sequence[Observation], real: Sequence[Observation]) -> ScoreSummary:
         sides = {"generated": generated, "real": real} if real else {"generated": generated}
         clusters = {side: Clusters.of(seen) for side, seen in sides.items()}
-        moments = {
-            side: Moments.of([observation["scores"][key] for observation in seen], clusters[side].numbered)
-            for side, seen in sides.items()
-        }
+        scores = {side: [observation["scores"][key] for observation in seen] for side, seen in sides.items()}
+        estimates = {side: mean(scores[side], clusters[side].numbered) for side in sides}
+        moments = {side: Moments.from_estimate(scores[side], estimates[side], self.scale) for side in sides}
+        warnings = [] if real else ["no real clip could be scored: there is no baseline"]
+        for side, estimate in estimates.items():
+            interval = estimate.interval(self.scale)
+            if isinstance(interval, Withheld):
+                warnings.append(f"there is no interval{' of real speech' * (side == 'real')}: {interval.reason}")
         mine = moments["generated"]
         return ScoreSummary(
             key=key,
@@ -286,10 +238,11 @@ class ScoreMetric(Metric):
             unit=self.unit,
             higher_is_better=self.higher_is_better,
             signature=str(self.observer.fingerprint),
-            warnings=() if real else ("no real clip could be scored: there is no baseline",),
+            warnings=tuple(warnings),
             sd=mine.sd,
             n=mine.n,
             real=moments.get("real"),
+            scale=self.scale,
             clusters={side: each.to_dict() for side, each in clusters.items()},
         )
 

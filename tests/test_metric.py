@@ -12,11 +12,9 @@ import pytest
 import torch
 from conftest import noise
 from fakes import Loudness, SpellingObserver
-from scipy import stats
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.functional import pjsd
-from slm_eval.metric import Moments
 from slm_eval.metrics.pjsd import DivergenceSummary, pJSD
 
 REAL = [list("abcabd"), list("abd"), list("dcba"), list("aabb")] * 5
@@ -124,56 +122,6 @@ def test_real_speech_by_path(tmp_path: Path) -> None:
     by_path.reset()
     by_path.update(spelled(1200), 8_000)
     assert by_path.compute() == by_value.compute()
-
-
-def test_moments_are_those_of_scipy() -> None:
-    scores = np.random.default_rng(0).normal(3, 0.5, 37)
-    moments = Moments.of(list(scores))
-    reference = stats.ttest_1samp(scores, 0).confidence_interval(0.95)
-    assert moments.ci95 == pytest.approx((reference.low, reference.high), abs=1e-12)
-    assert moments.sd == pytest.approx(scores.std(ddof=1))
-    assert Moments.of([2.5]) == Moments(2.5, None, None, 1)
-
-
-def test_moments_of_clusters_are_those_of_their_means() -> None:
-    # Clusters of one size: the interval is that of a t test on the means of the clusters.
-    scores = np.random.default_rng(0).normal(3, 0.5, 36)
-    clusters = np.arange(36) % 9
-    means = np.array([scores[clusters == cluster].mean() for cluster in range(9)])
-    reference = stats.ttest_1samp(means, 0).confidence_interval(0.95)
-    moments = Moments.of(list(scores), clusters)
-    assert moments.ci95 == pytest.approx((reference.low, reference.high), abs=1e-12)
-    assert (moments.value, moments.sd, moments.n) == pytest.approx((scores.mean(), scores.std(ddof=1), 36))
-    # Of different sizes: each clip that is there ten times over tells as much as once.
-    copied = Moments.of([1.0, 2.0, 4.0] * 10, np.arange(30) % 3)
-    assert copied.ci95 == pytest.approx(Moments.of([1.0, 2.0, 4.0]).ci95)
-    uneven = Moments.of([1.0, 2.0, 6.0], np.array([0, 0, 1]))
-    # Sums of deviations -3 and 3, shares 2/3 and 1/3: the squared error is (27 + 13.5) / 9, and t(1) is 12.706.
-    assert uneven.ci95 == pytest.approx((3 - 4.5**0.5 * 12.706205, 3 + 4.5**0.5 * 12.706205), abs=1e-5)
-    assert Moments.of([1.0, 2.0], np.array([0, 0])).ci95 is None
-
-
-def test_moments_of_uneven_clusters_by_matrices() -> None:
-    # Bell and McCaffrey as they write it: residuals of each cluster times (I - H_cc)^(-1/2), degrees of freedom from
-    # the eigenvalues of the matrix G'G of their equation.
-    rng = np.random.default_rng(0)
-    clusters = np.repeat([0, 1, 2, 3], [7, 2, 4, 1])
-    scores = rng.normal(size=14)
-    residual_maker = np.eye(14) - 1 / 14
-    columns, variance = [], 0.0
-    for cluster in range(4):
-        member = clusters == cluster
-        block = np.eye(member.sum()) - 1 / 14
-        values, vectors = np.linalg.eigh(block)
-        root = vectors @ np.diag(values**-0.5) @ vectors.T
-        weights = root @ np.full(member.sum(), 1 / 14)
-        variance += (weights @ (scores - scores.mean())[member]) ** 2
-        columns.append(residual_maker[member].T @ weights)
-    eigenvalues = np.linalg.eigvalsh(np.array(columns) @ np.array(columns).T)
-    freedom = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
-    half = stats.t.ppf(0.975, freedom) * variance**0.5
-    moments = Moments.of(list(scores), clusters)
-    assert moments.ci95 == pytest.approx((scores.mean() - half, scores.mean() + half), abs=1e-12)
 
 
 RANK = """

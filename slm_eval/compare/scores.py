@@ -13,7 +13,8 @@ from slm_eval.compare.design import Design, Units
 from slm_eval.compare.permutation import p_value, paired_sums, unpaired_differences
 from slm_eval.compare.result import DETECTABLE, Difference
 from slm_eval.incidence import Floats
-from slm_eval.metric import standard_error
+from slm_eval.means import Estimate, Interval, Sample, Withheld
+from slm_eval.means import difference as difference_of_means
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,24 +70,19 @@ def _statistics(scores: Sequence[_Scores], design: Design) -> Floats:
 
 
 def _difference(key: str, scores: _Scores, p: float, metric: dict[str, Any], paired: bool) -> Difference:
-    difference = float(np.mean(scores.a - scores.b)) if paired else float(scores.a.mean() - scores.b.mean())
-    estimate = _paired_error(scores) if paired else _welch_error(scores)
+    # Clips of a pair are in one cluster, so this is the t test of pairs, or Welch's.
+    samples = (Sample.of(values, units) for values, units in zip((scores.a, scores.b), scores.units, strict=True))
+    estimate = difference_of_means(*samples)
     spread = _sd(scores.a - scores.b) if paired else _pooled_sd(scores)
-    notes: tuple[str, ...] = ()
-    interval = None
-    if estimate is None:
-        notes = ("there is no interval: two clips (or speakers, or prompts) of each system are needed",)
-    elif not spread:
-        notes = ("nothing varies between clips: there is no interval and no effect size",)
-    else:
-        interval = _interval(difference, *estimate)
+    interval = estimate.interval()
+    notes = (f"there is no interval: {interval.reason}",) if isinstance(interval, Withheld) else ()
     return Difference(
         key=key,
         a=float(scores.a.mean()),
         b=float(scores.b.mean()),
-        difference=difference,
-        ci95=interval,
-        effect=difference / spread if spread else None,
+        difference=estimate.value,
+        ci95=None if isinstance(interval, Withheld) else _within(interval, metric.get("scale")),
+        effect=estimate.value / spread if spread else None,
         p=p,
         p_adjusted=p,
         n=(scores.a.size, scores.b.size),
@@ -94,35 +90,18 @@ def _difference(key: str, scores: _Scores, p: float, metric: dict[str, Any], pai
         unit=metric["unit"],
         higher_is_better=metric["higher_is_better"],
         better=None,
-        needed=_needed(difference, estimate, scores),
+        needed=_needed(estimate, scores),
         notes=notes,
         signature=metric["signature"],
     )
 
 
-def _paired_error(scores: _Scores) -> tuple[float, float] | None:
-    """Standard error of the mean difference and its degrees of freedom."""
-    return standard_error(list(scores.a - scores.b), _renumbered(scores.units[0]))
-
-
-def _welch_error(scores: _Scores) -> tuple[float, float] | None:
-    """Of two samples, each with a variance of its own (Welch 1947)."""
-    sides = zip((scores.a, scores.b), scores.units, strict=True)
-    estimates = [standard_error(list(values), _renumbered(units)) for values, units in sides]
-    known = [each for each in estimates if each is not None]
-    if len(known) < 2:
-        return None
-    variance = sum(error**2 for error, _ in known)
-    if not variance:
-        return 0.0, 1.0
-    return math.sqrt(variance), variance**2 / sum(error**4 / freedom for error, freedom in known)
-
-
-def _interval(difference: float, error: float, freedom: float) -> tuple[float, float]:
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(freedom, 0.975)) * error
-    return difference - half, difference + half
+def _within(interval: Interval, scale: Sequence[float] | None) -> Interval:
+    """No two scores are further apart than the ends of their scale."""
+    if scale is None:
+        return interval
+    width = scale[1] - scale[0]
+    return max(interval[0], -width), min(interval[1], width)
 
 
 def _sd(values: Floats) -> float:
@@ -138,11 +117,11 @@ def _pooled_sd(scores: _Scores) -> float:
     return math.sqrt(squares / (n_a + n_b - 2))
 
 
-def _needed(difference: float, estimate: tuple[float, float] | None, scores: _Scores) -> str:
+def _needed(estimate: Estimate, scores: _Scores) -> str:
     """Clips for a power of 80 %: the standard error falls with the square root of their number."""
-    if estimate is None or not estimate[0]:
+    if estimate.withheld is not None:
         return "how many clips would tell is not known: nothing varies, or there are too few"
-    z = abs(difference) / estimate[0]
+    z = abs(estimate.value) / estimate.error
     if z < 1:
         return (
             "the difference is within its standard error: which is better is not known, nor how many clips would tell"
@@ -150,8 +129,3 @@ def _needed(difference: float, estimate: tuple[float, float] | None, scores: _Sc
     n = min(scores.a.size, scores.b.size) * (DETECTABLE / z) ** 2
     digits = 1 - math.floor(math.log10(n))
     return f"about {round(n, digits):,.0f} clips of each would tell them apart, if the true difference is this one"
-
-
-def _renumbered(units: Units) -> Units:
-    """Numbers without gaps: units of which no clip has a score are none."""
-    return np.unique(units, return_inverse=True)[1]

@@ -53,6 +53,7 @@ class AudioboxAesthetics(ScoreMetric):
 
     name = "audiobox"
     unit = "score 1-10"
+    scale = (1.0, 10.0)
 
     def __init__(self, checkpoint: str | Path | None = None, precision: str = "float32", device: str = "auto") -> None:
         super().__init__(AudioboxObserver(checkpoint, precision), device=device)

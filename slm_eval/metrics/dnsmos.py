@@ -67,6 +67,7 @@ class DNSMOS(ScoreMetric):
     """
 
     name = "dnsmos"
+    scale = (1.0, 5.0)
 
     def __init__(self, windows: str = "reference", personalized: bool = False, device: str = "auto") -> None:
         super().__init__(DNSMOSObserver(windows, personalized), device=device)

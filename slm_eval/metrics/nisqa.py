@@ -53,6 +53,7 @@ class NISQA(ScoreMetric):
     """
 
     name = "nisqa"
+    scale = (1.0, 5.0)
 
     def __init__(self, long: str = "chunks", device: str = "auto") -> None:
         super().__init__(NISQAObserver(long), device=device)
@@ -77,6 +78,7 @@ class NISQATTS(ScoreMetric):
     """
 
     name = "nisqa_tts"
+    scale = (1.0, 5.0)
 
     def __init__(self, long: str = "chunks", device: str = "auto") -> None:
         super().__init__(NISQATTSObserver(long), device=device)

@@ -14,7 +14,7 @@ import numpy as np
 
 from slm_eval.analysis import MIN_COVERAGE
 from slm_eval.finished import SIDES, FinishedRun
-from slm_eval.metric import Moments
+from slm_eval.means import Moments
 from slm_eval.rarefaction import Rarefaction
 from slm_eval.report.contributions import Differences
 from slm_eval.report.traits import Trait
@@ -182,7 +182,12 @@ def compare(pairs: Mapping[str, tuple[Moments | None, Moments | None]]) -> dict[
     """
     gaps = {key: difference(*pair) for key, pair in pairs.items()}
     # As if the interval were normal: p is then right where it matters most, at 5 %, whatever made the interval.
-    p = {key: math.erfc(1.96 * abs(gap[0]) / (gap[2] - gap[0]) / math.sqrt(2)) for key, gap in gaps.items() if gap}
+    p = {
+        key: math.erfc(1.96 * abs(value) / (value - low if value > 0 else high - value) / math.sqrt(2))
+        for key, gap in gaps.items()
+        if gap
+        for value, low, high in [gap]
+    }
     differ = holm(p)
     return {
         key: "unknown" if gap is None else "alike" if key not in differ else "above" if gap[0] > 0 else "below"
@@ -201,16 +206,17 @@ def holm(p: Mapping[_Key, float]) -> set[_Key]:
 
 
 def difference(mine: Moments | None, theirs: Moments | None) -> tuple[float, float, float] | None:
-    """Difference of two means with its 95 % interval: (difference, low, high), or None where one has none.
+    """Return the difference of two means with its 95 % interval, (difference, low, high); None where one has none.
 
-    The half-widths of both intervals, added in quadrature: they know of clusters, which the standard deviations do
-    not. For two t intervals this is a little wider than Welch's (1947).
+    From both intervals, which know of clusters and need not be symmetric: the halves that face each other, added in
+    quadrature (Zou and Donner 2008). For two t intervals this is a little wider than Welch's (1947).
     """
     if mine is None or theirs is None or mine.ci95 is None or theirs.ci95 is None:
         return None
-    half = math.hypot((mine.ci95[1] - mine.ci95[0]) / 2, (theirs.ci95[1] - theirs.ci95[0]) / 2)
     gap = mine.value - theirs.value
-    return (gap, gap - half, gap + half) if half else None
+    below = math.hypot(mine.value - mine.ci95[0], theirs.ci95[1] - theirs.value)
+    above = math.hypot(mine.ci95[1] - mine.value, theirs.value - theirs.ci95[0])
+    return (gap, gap - below, gap + above) if below and above else None
 
 
 def leading_keys(run: FinishedRun) -> list[str]:

@@ -18,13 +18,15 @@ from slm_eval.clusters import Clusters
 from slm_eval.divergence import LN2, entropy_cwj
 from slm_eval.finished import SIDES, FinishedRun
 from slm_eval.incidence import Incidence
-from slm_eval.metric import Moments
+from slm_eval.means import Moments
 from slm_eval.ngrams import Counts, encode, window_keys
 
 Floats = npt.NDArray[np.float64]
 
 # Repeated n-grams within a clip: Welleck et al. (2020) take n = 4.
 REPEATED = 4
+# What intervals of shares stay within.
+_PERCENT = (0.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class _Side:
         if known.any():
             self.values[key] = values[known]
             clusters = np.unique(self.clusters[known], return_inverse=True)[1]
-            self.moments[key] = Moments.of(self.values[key].tolist(), clusters)
+            scale = _PERCENT if _TOLD[key][1] == "%" else None
+            self.moments[key] = Moments.of(self.values[key].tolist(), clusters, scale)
 
     def _listen(self, phones: list[list[str]]) -> None:
         """Repetition and entropy, from the phones of every clip; some clip has some."""

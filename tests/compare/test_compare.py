@@ -19,6 +19,7 @@ from slm_eval.compare import against_real, compare
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.finished import FinishedRun
 from slm_eval.functional import pjsd
+from slm_eval.means import NOTHING_VARIES, TOO_FEW_CLIPS
 from slm_eval.report.comparison import render_comparison
 
 REAL = markov(rng(100), 60)
@@ -231,10 +232,10 @@ def test_equal_systems_and_single_clips_have_no_number_that_means_nothing() -> N
     constant = numbered([3.0] * 10)
     row = compare(make_run("a", constant), make_run("b", constant)).differences["mos.x"]
     assert (row.difference, row.p, row.ci95, row.effect, row.better) == (0.0, 1.0, None, None, None)
-    assert row.notes == ("nothing varies between clips: there is no interval and no effect size",)
+    assert row.notes == (f"there is no interval: {NOTHING_VARIES}",)
     one = compare(make_run("a", numbered([3.0])), make_run("b", numbered([2.0]))).differences["mos.x"]
     assert (one.p, one.ci95, one.effect, one.better) == (1.0, None, None, None)
-    assert "two clips" in one.notes[0]
+    assert one.notes == (f"there is no interval: {TOO_FEW_CLIPS}",)
 
 
 def test_ids_make_pairs_only_where_most_of_them_match() -> None:

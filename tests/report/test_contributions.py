@@ -15,7 +15,7 @@ from made_run import made_run
 
 from slm_eval.divergence import jensen_shannon
 from slm_eval.finished import FinishedRun
-from slm_eval.metric import Moments
+from slm_eval.means import Moments
 from slm_eval.report import reading
 from slm_eval.report.contributions import contributions, differences, strangeness
 from slm_eval.report.traits import Trait, traits
