@@ -14,22 +14,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.divergence import LN2, coverage, jensen_shannon
+from slm_eval.correction import corrected
+from slm_eval.divergence import coverage, jensen_shannon
 from slm_eval.floor import Floor, draw_splits, floor
 from slm_eval.incidence import Draws, Incidence, side_ranges
 from slm_eval.ngrams import Counts, Encoded, Ids, encode, window_keys
-from slm_eval.statistics import Undefined, corrected, draw_halves, half_sampling, interval
+from slm_eval.same_source import deal_out, p_value
+from slm_eval.statistics import Undefined, draw_halves, half_sampling, interval, value_at_equal_sizes
 
-# Below this coverage of the pooled n-grams the value mostly tells how large the samples are (nothing works at n=5 and
-# 1e4 phones: coverage 0.18; truth lies between excess and corrected from 0.55 on).
+# Below this coverage of the pooled n-grams the value mostly tells how large the samples are.
 MIN_COVERAGE = 0.9
 # Sizes that differ by more than this share misrank systems: the smaller side sets the floor.
 MAX_SIZE_DIFFERENCE = 0.01
 # Cuts of the larger side that ``corrected`` averages over.
 CORRECTION_CUTS = 8
+# Deviations below the floor at which generated speech is nearer to the real sample than real speech would be: the floor
+# itself errs by up to two.
+BELOW_FLOOR_SDS = 5
 
 # What a random generator is for: each use has a stream of its own, so that more draws of one do not move another.
-_HALVES_GENERATED, _HALVES_REAL, _SPLITS, _CUTS = range(4)
+_HALVES_GENERATED, _HALVES_REAL, _SPLITS, _CUTS, _SPLITS_GENERATED, _LABELS = range(6)
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,10 @@ class Analysis:
         ci95: value ± t sd within [0, ln 2]. It covers sampling variation, not the bias that ``floor`` shows. None,
             with a warning, where it would cover less than it says (``statistics.interval``).
         floor: what real speech would score against real speech at these sizes; None where it cannot be estimated.
-        floor_sd: standard deviation of one such score.
-        excess: value - floor. A test statistic, not a distance: it shrinks distances.
-        corrected: Chao-Wang-Jost estimate at equal sizes; less biased than the value, not unbiased. None where so few
-            n-grams were seen twice that it falls out of the range of a divergence.
+        floor_sd: standard deviation of one such score. Of no use as a test: ``p`` is one.
+        p: how often two samples of one source, of these sizes, would differ as much; by permutation.
+        excess: value - floor. Not a distance: it shrinks distances.
+        corrected: estimate of the divergence of the sources (``correction``). None where it would mean nothing.
         coverage: 1 - f1/N of the pooled n-grams.
         n_ngrams, n_types, n_phones, n_utterances: of the generated and of the real side.
         floor_detail: how the floor was measured, or why there is none.
@@ -59,6 +63,7 @@ class Analysis:
     ci95: tuple[float, float] | None
     floor: float | None
     floor_sd: float | None
+    p: float | None
     excess: float | None
     corrected: float | None
     coverage: float
@@ -77,7 +82,8 @@ def analyse(
     *,
     seed: int = 0,
     draws: int = 128,
-    splits: int = 20,
+    splits: int = 40,
+    labellings: int = 200,
     generated_clusters: Sequence[Any] | None = None,
     real_clusters: Sequence[Any] | None = None,
 ) -> dict[int, Analysis | Undefined]:
@@ -87,8 +93,9 @@ def analyse(
         generated, real: one sequence of phones per utterance; phones are hashable and sortable.
         orders: values of n.
         seed: of all random draws.
-        draws: half-samples for the sd, at least 4; drawn in complementary pairs.
-        splits: random splits of the real side for the floor, at least 5.
+        draws: half-samples for the sd, at least 6; drawn in complementary pairs.
+        splits: random splits of a side for its floor, at least 5.
+        labellings: of the test of one source, the observed one among them, at least 20.
         generated_clusters, real_clusters: a sortable label per utterance; utterances of one label are drawn together
             (one speaker, say). By default every utterance is drawn by itself.
 
@@ -104,10 +111,10 @@ def analyse(
     >>> result[5].reason
     'the generated side has no 5-grams: none of its 2 utterances has 5 phones'
     """
-    if draws < 4 or splits < 5:
-        raise ValueError(f"at least 4 draws and 5 splits are needed; got {draws} and {splits}")
+    if draws < 6 or splits < 5 or labellings < 20:
+        raise ValueError(f"at least 6 draws, 5 splits, 20 labellings are needed; got {draws}, {splits}, {labellings}")
     sides = _Sides.of(list(generated), list(real), generated_clusters, real_clusters)
-    resamples = _Resamples.of(sides, seed, draws, splits)
+    resamples = _Resamples.of(sides, seed, draws, splits, labellings)
     results: dict[int, Analysis | Undefined] = {}
     for n, windows in window_keys(sides.both, orders):
         results[n] = _analyse_order(n, windows, sides, resamples)
@@ -153,16 +160,27 @@ class _Resamples:
 
     seed: int
     halves: tuple[Draws, Draws]
-    splits: npt.NDArray[np.intp]
+    splits: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+    labels: Draws | None
 
     @classmethod
-    def of(cls, sides: _Sides, seed: int, draws: int, splits: int) -> _Resamples:
+    def of(cls, sides: _Sides, seed: int, draws: int, splits: int, labellings: int) -> _Resamples:
         generated, real = sides.clusters
-        halves = (
-            draw_halves(generated, draws // 2, np.random.default_rng((seed, _HALVES_GENERATED))),
-            draw_halves(real, draws // 2, np.random.default_rng((seed, _HALVES_REAL))),
+
+        def rng(purpose: int) -> np.random.Generator:
+            return np.random.default_rng((seed, purpose))
+
+        return cls(
+            seed,
+            (
+                draw_halves(generated, draws // 2, rng(_HALVES_GENERATED)),
+                draw_halves(real, draws // 2, rng(_HALVES_REAL)),
+            ),
+            (draw_splits(generated, splits, rng(_SPLITS_GENERATED)), draw_splits(real, splits, rng(_SPLITS))),
+            deal_out(sides.clusters, sides.both.lengths, labellings, rng(_LABELS))
+            if generated.size and real.size
+            else None,
         )
-        return cls(seed, halves, draw_splits(real, splits, np.random.default_rng((seed, _SPLITS))))
 
 
 def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -> Analysis | Undefined:
@@ -173,14 +191,16 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
         if total == 0:
             return Undefined(f"the {name} side has no {n}-grams: none of its {n_utterances} utterances has {n} phones")
     incidence = Incidence.build(windows, n_windows)
-    counts = _side_counts(incidence, n_generated)
+    ranges = side_ranges(incidence, n_generated)
+    counts = incidence.counts_of(ranges[0]), incidence.counts_of(ranges[1])
     value = jensen_shannon(*counts)
     sd = half_sampling(incidence, n_generated, resamples.halves)
     around = _interval(value, sd, counts, sides)
-    detail = floor(incidence, n_generated, sides.clusters[1], resamples.splits)
+    detail = floor(incidence, ranges[1], sides.clusters[1], totals, resamples.splits[1])
     measured = detail if isinstance(detail, Floor) else None
+    estimate = _corrected(value, incidence, totals, sides, resamples, measured)
     covered = coverage(*counts)
-    estimate = corrected(incidence, n_generated, CORRECTION_CUTS, np.random.default_rng((resamples.seed, _CUTS)))
+    excess = value - measured.value if measured else None
     lengths = sides.both.lengths
     return Analysis(
         n=n,
@@ -189,15 +209,18 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
         ci95=around if isinstance(around, tuple) else None,
         floor=measured.value if measured else None,
         floor_sd=measured.sd if measured else None,
-        excess=value - measured.value if measured else None,
-        corrected=estimate if _possible(estimate, sd) else None,
+        p=None if resamples.labels is None else p_value(incidence, resamples.labels),
+        excess=excess,
+        corrected=estimate if isinstance(estimate, float) else None,
         coverage=covered,
         n_ngrams=totals,
         n_types=(int(np.count_nonzero(counts[0])), int(np.count_nonzero(counts[1]))),
         n_phones=(int(lengths[:n_generated].sum()), int(lengths[n_generated:].sum())),
         n_utterances=sides.n_utterances,
         floor_detail=detail,
-        warnings=_warnings(covered, totals, around, detail, corrected_fails=not _possible(estimate, sd)),
+        warnings=_warnings(
+            covered, totals, around, detail, estimate, measured is not None and _below(excess, sd, measured)
+        ),
     )
 
 
@@ -210,10 +233,40 @@ def _interval(
     return interval(value, sd, sides.clusters, int(np.minimum(*counts).sum()))
 
 
-def _possible(estimate: float, sd: float | None) -> bool:
-    """Whether an estimate lies in the range of a divergence, but for its noise (an unbiased one of 0 is half the time
-    below it). Entropy estimates of samples without repetitions lie far outside."""
-    return -3 * (sd or 0.0) - 1e-12 <= estimate <= LN2
+def _corrected(
+    value: float,
+    incidence: Incidence,
+    totals: tuple[int, int],
+    sides: _Sides,
+    resamples: _Resamples,
+    floor_of_real: Floor | None,
+) -> float | Undefined:
+    """Estimate the divergence of the sources at equal sizes, or say why that would mean nothing."""
+    equal = min(totals)
+    wanted = totals if _same_size(totals) else (equal, equal)
+    floors = [
+        floor_of_real
+        if which == 1 and wanted == totals and floor_of_real is not None
+        else floor(incidence, side, sides.clusters[which], wanted, resamples.splits[which])
+        for which, side in enumerate(side_ranges(incidence, sides.n_utterances[0]))
+    ]
+    for found in floors:
+        if isinstance(found, Undefined):
+            return found
+    if wanted != totals:
+        rng = np.random.default_rng((resamples.seed, _CUTS))
+        value = value_at_equal_sizes(incidence, sides.n_utterances[0], CORRECTION_CUTS, rng)
+    estimate = corrected(value, [found.value for found in floors if isinstance(found, Floor)])
+    return Undefined("parts of one side share too few n-grams") if estimate is None else estimate
+
+
+def _same_size(totals: tuple[int, int]) -> bool:
+    return abs(totals[0] - totals[1]) <= MAX_SIZE_DIFFERENCE * max(totals)
+
+
+def _below(excess: float | None, sd: float | None, measured: Floor) -> bool:
+    """Whether generated speech is nearer to the real sample than other real speech is."""
+    return excess is not None and excess < -BELOW_FLOOR_SDS * max(sd or 0.0, measured.sd)
 
 
 def _warnings(
@@ -221,7 +274,8 @@ def _warnings(
     totals: tuple[int, int],
     around: tuple[float, float] | Undefined,
     detail: Floor | Undefined,
-    corrected_fails: bool,
+    estimate: float | Undefined,
+    below: bool,
 ) -> tuple[str, ...]:
     # Without figures, which stand in the fields of the result: equal warnings of several n can then be told as one.
     found = []
@@ -230,25 +284,22 @@ def _warnings(
             f"coverage is below {MIN_COVERAGE}: the value tells more about sample size than about language; "
             "look at the excess over the floor, or use more speech"
         )
-    if abs(totals[0] - totals[1]) > MAX_SIZE_DIFFERENCE * max(totals):
+    if not _same_size(totals):
         found.append(
             f"the sides differ in size by more than {MAX_SIZE_DIFFERENCE:.0%}: rank systems only at equal sizes"
         )
+    if below:
+        found.append(
+            "the value is far below the floor: generated speech is nearer to this real sample than other real speech "
+            "would be, as if parts of it had been copied"
+        )
     if isinstance(around, Undefined):
         found.append(f"there is no interval: {around.reason}")
-    if corrected_fails:
-        found.append("there is no corrected value: too few n-grams were seen more than once")
+    if isinstance(estimate, Undefined):
+        found.append(f"there is no corrected value: {estimate.reason}")
     if isinstance(detail, Undefined):
         found.append(f"there is no floor: {detail.reason}")
     return tuple(found)
-
-
-def _side_counts(incidence: Incidence, n_generated: int) -> tuple[Counts, Counts]:
-    """Aligned counts of both sides."""
-    members = np.zeros((2, incidence.n_windows.size), dtype=bool)
-    for member, side in zip(members, side_ranges(incidence, n_generated), strict=True):
-        member[side] = True
-    return incidence.counts(members[0]), incidence.counts(members[1])
 
 
 def _canonical(

@@ -105,7 +105,7 @@ class CutCorpora:
         if usable < MIN_CLUSTERS:
             return Undefined(f"at least {MIN_CLUSTERS} clips (or clusters) of a side are needed; there are {usable}")
         orders = draw_splits(clusters, splits, np.random.default_rng((self.seed, side)))
-        parts = cut_segments(of_cluster, orders, share=0.5, pieces=pieces // 2)
+        parts = cut_segments(of_cluster, orders, shares=(0.5, 0.5), pieces=pieces // 2)
         return np.where(sizes > 0, parts[:, clusters], pieces)
 
 

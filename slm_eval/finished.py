@@ -197,9 +197,9 @@ def _is_pair_of_sides(value: Any) -> bool:
 
 
 # What the fields of a metric hold; null only where a run withholds what the speech is too little for.
-_WITHHELD = frozenset({"sd", "ci95", "floor", "floor_sd", "excess", "corrected", "real", "scale"})
+_WITHHELD = frozenset({"sd", "ci95", "floor", "floor_sd", "p", "excess", "corrected", "real", "scale"})
 _FIELDS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("value", "sd", "n", "floor", "floor_sd", "excess", "corrected", "coverage"), _is_number),
+    **dict.fromkeys(("value", "sd", "n", "floor", "floor_sd", "p", "excess", "corrected", "coverage"), _is_number),
     "ci95": _is_interval,
     "scale": _is_interval,
     "n_ngrams": _is_pair_of_sides,

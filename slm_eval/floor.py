@@ -1,43 +1,50 @@
-"""The floor of pJSD: what real speech scores against real speech, at the sizes of a comparison.
+"""The floor of pJSD: what a source of speech scores against itself at given sizes.
 
 A divergence of finite samples is above zero even where both come from one source, and at speech's usual sizes that
-floor is most of the value for n >= 3. It is estimated from the real side alone, by splitting it.
+floor is most of the value for n >= 3. It is estimated from one side alone, by splitting it: real speech's floor stands
+beside every value, and the floors of both sides correct it (``correction``).
 
-Letters: U_R real utterances, C clusters of them, S splits, N_G and N_R n-grams of the generated and the real side.
+Letters: U utterances of the side, C clusters of them, S splits, N n-grams of the side.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from slm_eval.divergence import LN2
-from slm_eval.incidence import Floats, Incidence, side_ranges
-from slm_eval.nested import nested_scores
+from slm_eval.incidence import Floats, Incidence
+from slm_eval.nested import Level, nested_scores
 from slm_eval.ngrams import Counts
 from slm_eval.statistics import Undefined
 
-# A split leaves pieces of pieces of the real side: below this many clusters they are single utterances.
+# A split leaves pieces of pieces of the side: below this many clusters they are single utterances.
 MIN_FLOOR_CLUSTERS = 8
-# Largest N_G / N_R: beyond, the curve would be carried on over more than twice the factor that it was measured over.
-MAX_SIZE_RATIO = 4
+# Largest (n_a + n_b) / N: beyond, the curve would be carried on over more than twice the factor it was measured over.
+MAX_GROWTH = 5
 # Disjoint pairs at the smallest scale, the first that the clips suffice for: scales s, s/2, s/4 or only s, s/2.
 _PIECES = (4, 2)
+# By how much the slope of the logit changes from one octave of size to the next, as a share of its last change.
+_DAMPING = 0.75
+# Steepest slope of the logit per octave of size: that of J ~ 1/size, and of 1 - J / ln 2 ~ size, is ln 2 exactly; the
+# margin lets noise fall on both sides of it.
+_STEEPEST = 1.15 * LN2
 
 
 @dataclass(frozen=True)
 class Floor:
-    """What real against real speech would score at the run's sizes.
+    """What a source would score against itself.
 
     Attributes:
         value: expectation of that score, nats.
         sd: standard deviation of one such score, nats.
-        splits: random splits of the real side that were measured.
-        scale: largest size at which the real side could be split into two such sides, as a share of the run's sizes.
-        measured: scale -> mean score over the splits at that scale, from which ``value`` was extrapolated.
+        splits: random splits of the side that were measured.
+        scale: largest size at which the side could be split into two such samples, as a share of the sizes asked for.
+        measured: scale -> mean score over the splits at that scale, from which ``value`` was carried on.
     """
 
     value: float
@@ -48,85 +55,75 @@ class Floor:
 
 
 def draw_splits(clusters: npt.NDArray[np.intp], splits: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Random orders of a side's C clusters: shape (S, C), for ``floor`` to cut."""
+    """Return random orders of a side's C clusters, shape (S, C), for ``floor`` to cut."""
     n_clusters = int(clusters.max()) + 1 if clusters.size else 0
     return np.array([rng.permutation(n_clusters) for _ in range(splits)], dtype=np.intp).reshape(splits, n_clusters)
 
 
 def floor(
-    incidence: Incidence, n_generated: int, real_clusters: npt.NDArray[np.intp], orders: npt.NDArray[np.intp]
+    incidence: Incidence,
+    side: slice,
+    clusters: npt.NDArray[np.intp],
+    wanted: tuple[int, int],
+    orders: npt.NDArray[np.intp],
 ) -> Floor | Undefined:
-    """The score of real against real speech at the n-gram counts N_G and N_R of this comparison.
+    """Return the expected score between two fresh samples of a side's source, of given n-gram counts.
 
-    The real side cannot be split into two of sizes N_G and N_R, only into sides of s N_G and s N_R with
-    s = N_R / (N_G + N_R). Each split measures J there and, on nested parts, at s/2 and s/4. logit(J / ln 2) is a
-    smooth, nearly straight function of the logarithm of the size (1/N_a + 1/N_b)^-1, so the parabola through the
-    three means is carried on to the run's own sizes. Against fresh samples of synthetic sources (40 and 60 phones,
-    n = 1..5, 1e4 to 1e6 phones) the mean error was at most 0.003 nats for N_G <= N_R and 0.005 for N_G = 3 N_R, and
-    the error on one real side up to 2 and 5 sds of one score. At N_G = 10 N_R it was 0.04 nats, so N_G is limited to
-    4 N_R. On LibriSpeech phones (pocketsphinx, 96 against 96 utterances, 30 splits) the mean error was at most 0.0012.
-
-    The sd is that of one score at the run's sizes, not the error of ``value``: the spread of J over the splits at s,
-    carried to those sizes by the same shift of the logit. Both halves of a split share the clips of one real side,
-    and the spread shrinks a little faster with size than the logit says; the two errors nearly cancel. It was 0.5 to
-    1.9 of the sd over fresh samples for N_G <= N_R, and 0.7 to 2.4 for N_G = 3 N_R.
+    The side cannot be split into two samples larger than itself, only into ones of s n_a and s n_b n-grams, with
+    s = N / (n_a + n_b) or 1. Each split measures J there and, on nested parts, at s/2 and s/4. The logit of J / ln 2
+    is a smooth, nearly straight function of the logarithm of the size (1/n_a + 1/n_b)^-1. Its slope changes slowly, by
+    less and less in the middle of its range: it is carried on from the last octave with three quarters of the change
+    that it had between the last two. ``benchmarks/statistics`` measures the errors.
 
     Args:
-        incidence: both sides, generated first.
-        n_generated: utterances of the generated side.
-        real_clusters: shape (U_R,), cluster of each real utterance, 0 to C - 1.
-        orders: shape (S, C), ``draw_splits`` of them, S >= 2.
+        incidence: all utterances.
+        side: utterances of the side.
+        clusters: shape (U,), cluster of each of them, 0 to C - 1.
+        wanted: n_a and n_b.
+        orders: shape (S, C), ``draw_splits`` of the side, S >= 2.
 
     Returns:
-        the floor, or why the real side cannot be split so.
+        the floor, or why the side cannot be split so.
     """
-    sides = side_ranges(incidence, n_generated)
-    wanted = [int(incidence.n_windows[side].sum()) for side in sides]
-    sizes = np.bincount(real_clusters, weights=incidence.n_windows[sides[1]]).astype(np.int64)
-    usable = int(np.count_nonzero(sizes))
+    sizes = np.bincount(clusters, weights=incidence.n_windows[side]).astype(np.int64)
+    usable, total = int(np.count_nonzero(sizes)), int(sizes.sum())
     if usable < MIN_FLOOR_CLUSTERS:
         return Undefined(
-            f"the floor needs at least {MIN_FLOOR_CLUSTERS} real clips (or clusters) with n-grams; there are {usable}"
+            f"at least {MIN_FLOOR_CLUSTERS} clips (or clusters) with n-grams are needed; there are {usable}"
         )
-    if wanted[0] > MAX_SIZE_RATIO * wanted[1]:
+    if sum(wanted) > MAX_GROWTH * total:
         return Undefined(
-            f"{wanted[1]} real n-grams are too few to tell the floor at {wanted[0]} generated ones; at least a quarter "
-            f"as many are needed"
+            f"{total} n-grams are too few to tell what {wanted[0]} against {wanted[1]} would score; at least "
+            f"{-(-sum(wanted) // MAX_GROWTH)} are needed"
         )
-    share = wanted[0] / sum(wanted)
-    smaller = usable * min(share, 1 - share)
-    pieces = next((each for each in _PIECES if smaller >= each), None)
+    scale = min(1.0, total / sum(wanted))
+    shares = scale * wanted[0] / total, scale * wanted[1] / total
+    pieces = next((each for each in _PIECES if usable * min(shares) >= each), None)
     if pieces is None:
-        return Undefined(
-            f"the real clips cannot be split in proportion {wanted[0]} to {wanted[1]} n-grams, generated to real"
-        )
-    segments = cut_segments(sizes, orders, share, pieces)
-    levels = _measure(incidence, sides[1], segments[:, real_clusters], pieces)
-    target = 1 / (1 / wanted[0] + 1 / wanted[1])
-    return _extrapolate(levels, target)
+        return Undefined(f"the clips cannot be split in proportion {wanted[0]} to {wanted[1]} n-grams")
+    segments = cut_segments(sizes, orders, shares, pieces)[:, clusters]
+    first = np.where(segments < pieces, segments, pieces)
+    second = np.where((segments >= pieces) & (segments < 2 * pieces), segments - pieces, pieces)
+    levels = nested_scores(incidence, (side, side), (first, second), pieces)
+    return _carried_on(levels, wanted)
 
 
-@dataclass(frozen=True)
-class _Level:
-    """Scores at one scale: shape (S, pairs) each; size is (1/N_a + 1/N_b)^-1."""
-
-    scores: Floats
-    sizes: Floats
-
-
-def cut_segments(sizes: Counts, orders: npt.NDArray[np.intp], share: float, pieces: int) -> npt.NDArray[np.intp]:
-    """Cut each random order of the clusters into 2 x pieces segments, those of the generated size first.
+def cut_segments(
+    sizes: Counts, orders: npt.NDArray[np.intp], shares: tuple[float, float], pieces: int
+) -> npt.NDArray[np.intp]:
+    """Cut each random order of the clusters into 2 x pieces segments, those of the first share first.
 
     Args:
         sizes: shape (C,), n-grams per cluster.
         orders: shape (S, C).
-        share: of the n-grams that goes to the first ``pieces`` segments, in equal parts.
+        shares: of the n-grams that goes to the first ``pieces`` segments, in equal parts, and to the others.
 
     Returns:
-        shape (S, C), segment of each cluster.
+        shape (S, C), segment of each cluster; 2 x pieces where the shares leave it out.
     """
-    segment_shares = np.repeat([share / pieces, (1 - share) / pieces], pieces)
-    edges = np.cumsum(segment_shares)[:-1] * sizes.sum()
+    edges = np.cumsum(np.repeat([share / pieces for share in shares], pieces)) * sizes.sum()
+    if sum(shares) > 1 - 1e-9:
+        edges = edges[:-1]
     result = np.zeros_like(orders)
     for split, order in enumerate(orders):
         # Clusters without n-grams take no part: they stay in segment 0, where they add nothing.
@@ -141,53 +138,67 @@ def cut_segments(sizes: Counts, orders: npt.NDArray[np.intp], share: float, piec
     return result
 
 
-def _measure(incidence: Incidence, side: slice, segments: npt.NDArray[np.intp], pieces: int) -> list[_Level]:
-    """Scores between the first and the second half of the segments, from the largest scale down.
-
-    Args:
-        incidence: both sides.
-        side: utterances of the real side.
-        segments: shape (S, U_R), 0 to 2 pieces - 1.
-    """
-    first = np.where(segments < pieces, segments, pieces)
-    second = np.where(segments >= pieces, segments - pieces, pieces)
-    levels = nested_scores(incidence, (side, side), (first, second), pieces)
-    return [_Level(each.scores, 1 / (1 / each.n_ngrams[0] + 1 / each.n_ngrams[1])) for each in levels]
-
-
-def _extrapolate(levels: list[_Level], target: float) -> Floor:
-    """Carry the mean scores to the target size; see ``floor``."""
+def _carried_on(levels: list[Level], wanted: tuple[int, int]) -> Floor:
+    """Carry the mean scores on to the sizes that are wanted; see ``floor``."""
     means = [float(level.scores.mean()) for level in levels]
-    sizes = [float(np.exp(np.log(level.sizes).mean())) for level in levels]
-    scale = sizes[0] / target
-    measured = {size / target: mean for size, mean in zip(sizes, means, strict=True)}
-    splits = levels[0].scores.shape[0]
-    top = means[0]
+    octaves = [_octaves(level, wanted) for level in levels]
+    at = [float(each.mean()) for each in octaves]
+    measured = {2**where: mean for where, mean in zip(at, means, strict=True)}
+    splits, top = levels[0].scores.shape[0], means[0]
     if not 0 < top < LN2:
         # One phone only, or nothing shared by any two parts: no smaller sample tells what a larger one would score.
-        return Floor(top, 0.0, splits, scale, measured)
-    value = LN2 / (1 + math.exp(-(_logit(top) - _fall(means, [math.log(size / target) for size in sizes]))))
-    # The derivative of J by its logit is J (1 - J / ln 2).
-    shift = (value * (1 - value / LN2)) / (top * (1 - top / LN2))
-    return Floor(value, float(levels[0].scores.std(ddof=1)) * shift, splits, scale, measured)
+        return Floor(top, 0.0, splits, 2 ** at[0], measured)
+    value = LN2 / (1 + math.exp(-(_logit(top) - at[0] * _slope(means, at))))
+    return Floor(value, _sd(levels, octaves, value), splits, 2 ** at[0], measured)
 
 
-def _fall(means: list[float], log_sizes: list[float]) -> float:
-    """By how much the logit falls from the largest measured size to the target, where the logarithm of the size is 0.
+def _octaves(level: Level, wanted: tuple[int, int]) -> Floats:
+    """Return by how many octaves the samples of a level are larger than those wanted: shape (S, pairs), below 0."""
+    return -np.log2((1 / level.n_ngrams[0] + 1 / level.n_ngrams[1]) / (1 / wanted[0] + 1 / wanted[1]))
 
-    Never by less than nothing, and never by more than the logarithm of the growth: J itself falls as 1/size where
-    samples are large, the shared part 1 - J / ln 2 grows as the size where they are small, and in between it is slower.
+
+def _slope(means: list[float], at: list[float]) -> float:
+    """Return the mean slope of the logit per octave, from the largest size that was measured to the one wanted.
+
+    Slopes are between none and ``_STEEPEST``; of sizes at which nothing is shared, or all, there is none.
     """
-    growth = -log_sizes[0]
-    usable = [(x, _logit(mean)) for x, mean in zip(log_sizes, means, strict=True) if 0 < mean < LN2]
-    if len(usable) == 1:
+    known = [(where, _logit(mean)) for where, mean in zip(at, means, strict=True) if 0 < mean < LN2]
+    slopes = [(y - less) / (x - smaller) for (x, y), (smaller, less) in pairwise(known)]
+    if not slopes:
         # Nothing shared at the smaller sizes: the shared part grows in proportion to the size.
-        return growth
-    at_target = sum(
-        y * math.prod(other / (other - x) for other, _ in usable if other != x) for x, y in usable
-    )  # Lagrange's polynomial at 0
-    fall = usable[0][1] - at_target
-    return min(max(fall, min(growth, 0.0)), max(growth, 0.0))
+        return -LN2
+    slope = slopes[0]
+    if len(slopes) > 1:
+        # The slope of an octave is that at its middle; the way to go is -at[0] octaves long.
+        slope += _DAMPING * (slopes[0] - slopes[1]) * (1 - at[0]) / 2
+    return min(max(slope, -_STEEPEST), 0.0)
+
+
+def _sd(levels: list[Level], octaves: list[Floats], value: float) -> float:
+    """Return the sd of one score at the sizes wanted.
+
+    The two scores at half the size of a split are those of complementary halves, so half of their difference has the
+    variance P + 2D (``statistics.sampling_variance``), P of single utterances, which falls as 1/size, and D of pairs,
+    which falls as 1/size^2. Those at a quarter of the size say the same for half of it; the two tell P and D apart.
+    As in ``statistics.half_sampling``, deviations grow where what is shared does.
+    """
+    variances = [_odd_variance(level, where) for level, where in zip(levels[1:], octaves[1:], strict=True)]
+    pairs = 0.0 if len(variances) < 2 else min(max((variances[1] - 2 * variances[0]) / 4, 0.0), variances[0] / 2)
+    single = variances[0] - 2 * pairs
+    top = float(levels[0].scores.mean())
+    size = 2 ** float(octaves[0].mean())
+    growth = (1 - value / LN2) / (1 - top / LN2)
+    return math.sqrt(single * size + pairs * size**2) * (1 + (growth - 1) * value / LN2)
+
+
+def _odd_variance(level: Level, octaves: Floats) -> float:
+    """Return the variance of half of the difference of neighbouring scores, less what their sizes do to it."""
+    scores = level.scores
+    differences = ((scores[:, 0::2] - scores[:, 1::2]) / 2).ravel()
+    sizes = ((octaves[:, 0::2] - octaves[:, 1::2]) / 2).ravel()
+    spread = float(np.square(sizes).sum())
+    slope = float(differences @ sizes) / spread if spread > 0 else 0.0
+    return float(np.mean(np.square(differences - slope * sizes)))
 
 
 def _logit(score: float) -> float:

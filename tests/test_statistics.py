@@ -16,12 +16,21 @@ import numpy.typing as npt
 import pytest
 
 from slm_eval.analysis import Analysis, analyse
-from slm_eval.divergence import LN2, cwj, jensen_shannon
+from slm_eval.correction import corrected
+from slm_eval.divergence import LN2, jensen_shannon
 from slm_eval.floor import Floor, cut_segments, draw_splits, floor
 from slm_eval.functional import pjsd
 from slm_eval.incidence import Incidence, divergences
 from slm_eval.ngrams import encode, window_keys
-from slm_eval.statistics import Undefined, corrected, draw_halves, half_sampling, interval
+from slm_eval.statistics import (
+    Undefined,
+    draw_halves,
+    effective_clusters,
+    half_sampling,
+    interval,
+    sampling_variance,
+    value_at_equal_sizes,
+)
 
 Corpus = list[list[int]]
 
@@ -108,16 +117,69 @@ def test_half_sampling_equals_brute_force_with_the_same_draws() -> None:
     halves = draw_halves(np.arange(21), 20, rng), draw_halves(np.arange(34), 20, rng)
     assert halves[0].sum(axis=0).tolist() == [10] * 20
     assert halves[1].sum(axis=0).tolist() == [17] * 20
-    drawn, others = (
-        [brute_force(chosen(generated, a), chosen(real, b), 2) for a, b in zip(*masks, strict=True)]
-        for masks in ((halves[0].T, halves[1].T), (1 - halves[0].T, 1 - halves[1].T))
+    scores, design = [], []
+    for masks in ((halves[0].T, halves[1].T), (1 - halves[0].T, 1 - halves[1].T)):
+        for a, b in zip(*masks, strict=True):
+            parts = chosen(generated, a), chosen(real, b)
+            scores.append(brute_force(*parts, 2))
+            design.append([1.0, *(math.log(sum(as_counter(part, 2).values())) for part in parts)])
+    # What is left of the scores beside a straight line in both logarithms, of 40 - 1 degrees of freedom two gone.
+    kept = np.array(scores) - np.array(design) @ np.linalg.solve(
+        np.array(design).T @ np.array(design), np.array(design).T @ np.array(scores)
     )
     # (drawn - others)/2 is odd, (drawn + others)/2 even: the difference of their variances is a quarter of -4 cov.
-    variance = -np.cov(drawn, others, ddof=1)[0, 1]
-    assert variance > np.var(np.subtract(drawn, others), ddof=1) / 8
-    shrink = (1 - brute_force(generated, real, 2) / LN2) / (1 - np.mean([drawn, others]) / LN2)
+    variance = -np.cov(kept[:20], kept[20:], ddof=1)[0, 1] * 39 / 37
+    assert variance > np.var(np.subtract(kept[:20], kept[20:]), ddof=1) / 8
+    value = brute_force(generated, real, 2) / LN2
+    growth = (1 - value) / (1 - np.mean(scores) / LN2)
     got = half_sampling(incidence_of([*generated, *real], 2), 21, halves)
-    assert got == pytest.approx(math.sqrt(variance) * shrink, rel=1e-10)
+    assert got == pytest.approx(math.sqrt(variance) * (1 + (growth - 1) * value), rel=1e-9)
+
+
+def test_sampling_variance_of_a_sum_is_its_variance() -> None:
+    # A statistic to which each of 40 units adds v: fresh samples of 40 have the variance 40 var(v), and sizes that do
+    # nothing to it change nothing but for the noise of 4,000 draws.
+    rng = np.random.default_rng(0)
+    values, draws = rng.normal(size=40), draw_halves(np.arange(40), 4000, rng)
+    # Of half of the units twice their sum, so that halves and the whole have one expectation.
+    drawn = 2 * np.concatenate((values @ draws, values @ (1 - draws)))
+    sizes = rng.integers(50, 60, size=8000)
+    assert sampling_variance(drawn, [sizes]) == pytest.approx(40 * np.var(values, ddof=1), rel=0.08)
+
+
+def test_what_sizes_of_halves_do_to_scores_is_no_variance() -> None:
+    rng = np.random.default_rng(0)
+    sizes, noise = np.exp(rng.normal(size=200)), rng.normal(size=100) * 0.01
+    scores = -3 * np.log(sizes) + np.concatenate((noise, -noise))
+    assert sampling_variance(scores, [sizes]) == pytest.approx(1e-4, rel=0.3)
+    assert sampling_variance(scores, [np.ones(200)]) > 1
+
+
+@pytest.mark.parametrize("clips", [1, 6])
+def test_sd_is_the_sampling_sd_where_clips_and_speakers_are_uneven(clips: int) -> None:
+    # Lengths lognormal with a coefficient of variation of 0.9; speakers of one, or of geometrically many, clips.
+    # Corpora of 8,000 phones. The former sd, without regard to the sizes of halves, was 1.9 and 4.8 times the true one.
+    def draw(rng: np.random.Generator) -> tuple[Corpus, list[int]]:
+        lengths: list[int] = []
+        speakers: list[int] = []
+        while sum(lengths) < 8000:
+            for _ in range(rng.geometric(1 / clips)):
+                lengths.append(min(max(int(rng.lognormal(3.8, 0.77)), 3), max(8000 - sum(lengths), 3)))
+                speakers.append(len(set(speakers)) if not speakers or rng.random() < 1 / clips else speakers[-1])
+        pool = sample(chain(1), len(lengths), 2 * max(lengths) + 2, rng)
+        return [row[:length] for row, length in zip(pool, lengths, strict=True)], speakers
+
+    values, sds = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        (generated, first), (real, second) = draw(rng), draw(rng)
+        result = analyse(
+            generated, real, (3,), splits=5, labellings=20, generated_clusters=first, real_clusters=second
+        )[3]
+        assert isinstance(result, Analysis)
+        values.append(result.value)
+        sds.append(result.sd)
+    assert 0.75 < np.sqrt(np.mean(np.square(sds))) / np.std(values, ddof=1) < 1.5
 
 
 def test_halves_keep_clusters_together() -> None:
@@ -162,10 +224,14 @@ def test_interval_is_that_of_t_and_is_withheld_where_it_would_not_hold() -> None
         interval(0.3, 0.01, [speakers[:95], alone], 1000),
         interval(0.69, 0.001, [alone, alone], 49),
     ]
+    uneven = np.repeat(np.arange(30), [40, *[1] * 29])
+    assert effective_clusters(uneven) == pytest.approx(69**2 / (1600 + 29))
+    few.append(interval(0.3, 0.01, [uneven, alone], 1000))
     assert few == [
         Undefined("a side has fewer than 8 clips"),
         Undefined("a side has clips of fewer than 20 speakers (or prompts)"),
         Undefined("the sides share fewer than 50 n-grams"),
+        Undefined("most clips of a side are of a few speakers (or prompts), as many as 8 equal ones"),
     ]
 
 
@@ -176,7 +242,7 @@ def test_interval_is_that_of_t_and_is_withheld_where_it_would_not_hold() -> None
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 def test_floor_is_the_score_of_fresh_samples(n: int, ratio: float) -> None:
     # Sources of 12 phones, 100 real utterances of 40. The floor varies with the real side that it was measured on:
-    # by up to 2.7 sds of one score at ratio 3. Three real sides are averaged.
+    # three of them are averaged. At ratio 3 the curve is carried on over two octaves.
     rng = np.random.default_rng(n)
     n_generated = int(100 * ratio)
     truth, floors = [], []
@@ -185,14 +251,20 @@ def test_floor_is_the_score_of_fresh_samples(n: int, ratio: float) -> None:
         incidence = incidence_of([*generated, *real], n)
         truth.append(brute_force(generated, real, n))
         if repeat < 3:
-            result = floor(incidence, n_generated, np.arange(100), draw_splits(np.arange(100), 20, rng))
+            side, wanted = (
+                slice(n_generated, n_generated + 100),
+                tuple(
+                    int(incidence.n_windows[part].sum()) for part in (slice(0, n_generated), slice(n_generated, None))
+                ),
+            )
+            result = floor(incidence, side, np.arange(100), wanted, draw_splits(np.arange(100), 40, rng))  # type: ignore[arg-type]
             assert isinstance(result, Floor)
             assert result.scale == pytest.approx(1 / (1 + ratio), rel=0.15)
             assert sorted(result.measured, reverse=True) == list(result.measured)
             floors.append(result)
     sd = np.std(truth, ddof=1)
-    assert np.mean([each.value for each in floors]) == pytest.approx(np.mean(truth), abs=3 * sd)
-    assert 0.3 * sd < np.mean([each.sd for each in floors]) < 4 * sd
+    assert np.mean([each.value for each in floors]) == pytest.approx(np.mean(truth), abs=(3 if ratio > 1 else 1.5) * sd)
+    assert 0.5 * sd < np.mean([each.sd for each in floors]) < 2.5 * sd
 
 
 def test_floor_of_a_saturated_order_is_ln2_without_nan() -> None:
@@ -225,12 +297,16 @@ def test_floor_saturated_at_smaller_scales_is_finite() -> None:
 def test_segments_have_the_asked_shares_and_are_never_empty() -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(20, 60, size=400)
-    segments = cut_segments(sizes, draw_splits(np.arange(400), 10, rng), share=0.25, pieces=4)
+    segments = cut_segments(sizes, draw_splits(np.arange(400), 10, rng), (0.25, 0.75), 4)
     for split in segments:
         totals = np.bincount(split, weights=sizes, minlength=8) / sizes.sum()
         np.testing.assert_allclose(totals, [0.25 / 4] * 4 + [0.75 / 4] * 4, atol=0.004)
+    # Shares that leave a quarter out.
+    for split in cut_segments(sizes, draw_splits(np.arange(400), 10, rng), (0.25, 0.5), 4):
+        totals = np.bincount(split, weights=sizes, minlength=9) / sizes.sum()
+        np.testing.assert_allclose(totals, [0.25 / 4] * 4 + [0.5 / 4] * 4 + [0.25], atol=0.004)
     # Eight clusters, one of them far larger than a segment, and two without n-grams.
-    few = cut_segments(np.array([500, 1, 1, 1, 0, 1, 1, 1, 1, 0]), draw_splits(np.arange(10), 30, rng), 0.5, 4)
+    few = cut_segments(np.array([500, 1, 1, 1, 0, 1, 1, 1, 1, 0]), draw_splits(np.arange(10), 30, rng), (0.5, 0.5), 4)
     for split in few:
         assert sorted(split[[0, 1, 2, 3, 5, 6, 7, 8]].tolist()) == list(range(8))
 
@@ -240,7 +316,9 @@ def test_floor_refuses_what_cannot_be_split() -> None:
     few = analyse(real[:20], real[20:27], (1,))[1]
     assert isinstance(few, Analysis)
     assert (few.floor, few.floor_sd, few.excess) == (None, None, None)
-    assert any("no floor: the floor needs at least 8 real clips" in line for line in few.warnings)
+    assert any(
+        "no floor: at least 8 clips (or clusters) with n-grams are needed; there are 7" in line for line in few.warnings
+    )
     tiny = analyse(real[:1], real[1:], (1,))[1]
     assert isinstance(tiny, Analysis)
     assert isinstance(tiny.floor_detail, Undefined)
@@ -248,32 +326,32 @@ def test_floor_refuses_what_cannot_be_split() -> None:
     large = analyse(real[:20] * 3, real[20:], (1,))[1]
     assert isinstance(large, Analysis)
     assert isinstance(large.floor_detail, Undefined)
-    assert "real n-grams are too few to tell the floor" in large.floor_detail.reason
+    assert "n-grams are too few to tell what" in large.floor_detail.reason
 
 
-# ---- corrected ----
+# ---- equal sizes, corrected ----
 
 
-def test_corrected_is_cwj_where_sizes_are_equal() -> None:
+def test_value_at_equal_sizes_is_the_value_where_sizes_are_equal() -> None:
     generated, real = [[0] * 4 + [1] * 2 + [2, 3]], [[0, 0, 1, 1, 3, 4, 4, 4]]
     # a = (4, 2, 1, 1, 0), b = (2, 2, 0, 1, 3): the golden value of test_divergence.
-    result = corrected(incidence_of([*generated, *real], 1), 1, 8, np.random.default_rng(0))
-    assert result == pytest.approx(0.05966144372200444, abs=1e-12)
+    result = value_at_equal_sizes(incidence_of([*generated, *real], 1), 1, 8, np.random.default_rng(0))
+    assert result == pytest.approx(0.19452417473941108, abs=1e-12)
 
 
-def test_corrected_cuts_the_larger_side_to_equal_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_value_at_equal_sizes_cuts_the_larger_side(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     generated, real = sample(chain(1), 10, 30, rng), sample(chain(2), 25, 30, rng)
     seen = []
 
     def spy(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> float:
         seen.append((a, b))
-        return cwj(a, b)
+        return jensen_shannon(a, b)
 
-    monkeypatch.setattr("slm_eval.statistics.cwj", spy)
+    monkeypatch.setattr("slm_eval.statistics.jensen_shannon", spy)
     whole = as_counter(real, 2)
     for sides, n_first in (((generated, real), 10), ((real, generated), 25)):
-        corrected(incidence_of([*sides[0], *sides[1]], 2), n_first, 4, np.random.default_rng(0))
+        value_at_equal_sizes(incidence_of([*sides[0], *sides[1]], 2), n_first, 4, np.random.default_rng(0))
     for a, b in seen:
         assert a.sum() == b.sum() == sum(as_counter(generated, 2).values())
         # A cut takes no n-gram more often than the whole side has it.
@@ -281,11 +359,57 @@ def test_corrected_cuts_the_larger_side_to_equal_size(monkeypatch: pytest.Monkey
     assert len({tuple(b.tolist()) for _, b in seen}) > 1
 
 
-def test_corrected_is_nearer_the_truth_than_the_value() -> None:
+@pytest.mark.parametrize("floors", [(0.0, 0.0), (0.2, 0.35), (0.35, 0.2), (0.6, 0.6)])
+def test_corrected_is_the_cosine_of_what_is_shared(floors: tuple[float, float]) -> None:
+    shared = [1 - each / LN2 for each in (0.3, *floors)]
+    expected = LN2 * (1 - shared[0] / (shared[1] * shared[2]) ** 0.5)
+    assert corrected(0.3, floors) == pytest.approx(expected, abs=1e-12)
+
+
+def test_corrected_is_withheld_where_samples_of_one_source_share_next_to_nothing() -> None:
+    assert corrected(0.69, [0.64, 0.3]) is None
     rng = np.random.default_rng(0)
-    result = analyse(sample(chain(1), 40, 40, rng), sample(chain(1), 100, 40, rng), (3,))[3]
+    sides = [[list(rng.permutation(1000)[:15]) for _ in range(8)] for _ in range(2)]
+    result = analyse(*sides, (3,))[3]
     assert isinstance(result, Analysis)
-    assert abs(result.corrected) < result.value
+    assert result.corrected is None
+    assert "there is no corrected value: parts of one side share too few n-grams" in result.warnings
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("sizes", [(60, 60), (40, 160)])
+def test_corrected_is_near_the_truth_where_the_value_is_not(n: int, sizes: tuple[int, int]) -> None:
+    # Two order-1 chains of 12 phones, all n-grams listed: the truth. Sizes of 2,400 phones and more; means of 6 runs.
+    truth = true_divergence(chain(1), mixed(), n)
+    found, values = [], []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        result = analyse(sample(mixed(), sizes[0], 40, rng), sample(chain(1), sizes[1], 40, rng), (n,))[n]
+        assert isinstance(result, Analysis)
+        found.append(result.corrected)
+        values.append(result.value)
+    assert np.mean(found) == pytest.approx(truth, rel=0.25)
+    if n > 2:
+        assert np.mean(values) > 1.5 * truth
+
+
+def mixed() -> npt.NDArray[np.float64]:
+    """Source that differs from ``chain(1)`` by 30 % of another one."""
+    return 0.7 * chain(1) + 0.3 * chain(9)
+
+
+def true_divergence(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], n: int) -> float:
+    """Divergence of the stationary n-gram distributions of two order-1 chains."""
+    tables = []
+    for transitions in (first, second):
+        eigenvalues, vectors = np.linalg.eig(transitions.T)
+        stationary = np.real(vectors[:, np.argmax(np.real(eigenvalues))])
+        table = stationary / stationary.sum()
+        for _ in range(n - 1):
+            table = table[..., None] * transitions
+        tables.append(table.ravel())
+    middle = (tables[0] + tables[1]) / 2
+    return float(sum((each[each > 0] * np.log(each[each > 0] / middle[each > 0])).sum() for each in tables) / 2)
 
 
 # ---- analyse ----
@@ -373,24 +497,14 @@ def test_undefined_orders_carry_a_reason() -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="got 3 and 20"):
+    with pytest.raises(ValueError, match="got 3, 40, 200"):
         analyse(["a"], ["a"], (1,), draws=3)
     with pytest.raises(ValueError, match="2 real utterances need as many cluster labels; got 1"):
         analyse(["a"], ["a", "b"], (1,), real_clusters=[0])
 
 
-@pytest.mark.parametrize("module", ["analysis", "divergence", "functional", "ngrams"])
+@pytest.mark.parametrize("module", ["analysis", "correction", "divergence", "functional", "ngrams", "statistics"])
 def test_examples_in_docstrings_run(module: str) -> None:
     outcome = doctest.testmod(importlib.import_module(f"slm_eval.{module}"))
     assert outcome.attempted > 0
     assert outcome.failed == 0
-
-
-def test_a_correction_out_of_range_is_withheld() -> None:
-    # No 3-gram occurs twice: Chao-Wang-Jost then gives 1.36 nats, more than any divergence.
-    rng = np.random.default_rng(0)
-    sides = [[list(rng.permutation(1000)[:15]) for _ in range(8)] for _ in range(2)]
-    result = analyse(*sides, (3,))[3]
-    assert isinstance(result, Analysis)
-    assert result.corrected is None
-    assert "there is no corrected value: too few n-grams were seen more than once" in result.warnings

@@ -30,10 +30,11 @@ Phones = Sequence[str]
 
 @dataclass(frozen=True)
 class DivergenceSummary(Summary):
-    """pJSD of one n. All in ``unit``, but for coverage and counts; see ``analysis.Analysis`` for each field."""
+    """pJSD of one n. All in ``unit``, but for p, coverage and counts; see ``analysis.Analysis`` for each field."""
 
     floor: float | None
     floor_sd: float | None
+    p: float | None
     excess: float | None
     corrected: float | None
     coverage: float
@@ -193,6 +194,7 @@ class pJSD(Metric):
             warnings=found.warnings,
             floor=in_unit(found.floor),
             floor_sd=in_unit(found.floor_sd),
+            p=found.p,
             excess=in_unit(found.excess),
             corrected=in_unit(found.corrected),
             coverage=found.coverage,

@@ -68,7 +68,7 @@ def _tables(run: FinishedRun) -> list[Table]:
     tables = []
     if run.divergences:
         unit = next(iter(run.divergences.values()))["unit"]
-        header = ["metric", "pJSD", "95 % interval", "real vs real", "excess", "corrected", "coverage"]
+        header = ["metric", "pJSD", "95 % interval", "real vs real", "p", "excess", "corrected", "coverage"]
         rows = [_divergence_row(n, metric) for n, metric in run.divergences.items()]
         tables.append(Table(f"pJSD in {unit}, lower is better", header, rows))
     for unit in dict.fromkeys(run.metrics[key]["unit"] for key in run.score_keys):
@@ -92,6 +92,7 @@ def _divergence_row(n: int, metric: dict[str, Any]) -> list[str]:
         fixed(metric["value"], 4),
         interval_text(metric["ci95"], 4),
         floor,
+        fixed(metric.get("p"), 3),
         NONE if metric["excess"] is None else signed(metric["excess"], 4),
         fixed(metric["corrected"], 4),
         fixed(metric["coverage"], 3),

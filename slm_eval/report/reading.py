@@ -29,62 +29,54 @@ _Metric = Mapping[str, Any]
 _Key = TypeVar("_Key", int, str)
 
 
-def excess_score(metric: _Metric) -> float | None:
-    """How many standard errors a divergence lies above what real speech scores; None where one of them is unknown."""
-    sd, floor_sd = metric.get("sd"), metric.get("floor_sd")
-    if metric.get("excess") is None or metric.get("ci95") is None or not sd or floor_sd is None:
-        return None
-    return float(metric["excess"]) / math.hypot(sd, floor_sd)
+def excess_score(metric: _Metric) -> float:
+    """Return by how many of its sds a divergence lies above what real speech scores, 0 where that is not known."""
+    return float(metric["excess"]) / metric["floor_sd"] if metric.get("excess") and metric.get("floor_sd") else 0.0
 
 
 def sharpest(divergences: Mapping[int, _Metric]) -> int | None:
-    """The n at which generated speech is furthest above real speech for its noise; None where no n can tell."""
-    scores = {n: score for n, metric in divergences.items() if (score := excess_score(metric)) is not None}
-    # Where samples are too small for an n, its noise is known less well: other n come first.
-    covered = {n: score for n, score in scores.items() if divergences[n]["coverage"] >= MIN_COVERAGE}
-    return max(covered or scores, key=lambda n: scores[n]) if scores else None
+    """Return the n at which generated speech is most surely not of real speech's source; None where no n has a test."""
+    tested = {n: metric for n, metric in divergences.items() if metric.get("p") is not None}
+    # Where samples are too small for an n, it says little about language: other n come first.
+    covered = {n: metric for n, metric in tested.items() if metric["coverage"] >= MIN_COVERAGE} or tested
+    return min(covered, key=lambda n: (covered[n]["p"], -excess_score(covered[n]))) if covered else None
 
 
 def of_divergences(divergences: Mapping[int, _Metric]) -> str:
-    """The sharpest pJSD against its floor."""
+    """Say whether the sharpest pJSD tells generated from real speech."""
     best = sharpest(divergences)
     if best is None:
-        return (
-            "What real speech would score at this size is not known, or pJSD has no interval: these values alone do "
-            "not tell generated from real speech."
-        )
+        return "There is no test of these values: they alone do not tell generated from real speech."
     metric = divergences[best]
-    real = f"{metric['floor']:.3f} ± {metric['floor_sd']:.3f}"
-    if best not in _apart(divergences):
-        return (
-            f"By its phones, generated speech cannot be told from real speech at this size: pJSD-{best} is "
-            f"{metric['value']:.3f} {metric['unit']}, where real speech would score {real} against itself."
-        )
-    return (
-        f"By its phones, generated speech is told apart from real speech: pJSD-{best} is {metric['value']:.3f} "
-        f"{metric['unit']}, where real speech would score {real} against itself at these sizes."
+    real = (
+        ""
+        if metric["floor"] is None
+        else f", where real speech would score {metric['floor']:.3f} ± {metric['floor_sd']:.3f} against itself"
     )
+    value = f"pJSD-{best} is {metric['value']:.3f} {metric['unit']}{real} at these sizes (p = {metric['p']:.3f})."
+    if best not in _apart(divergences):
+        return f"By its phones, generated speech cannot be told from real speech: {value}"
+    return f"By its phones, generated speech is told apart from real speech: {value}"
 
 
 def of_orders(divergences: Mapping[int, _Metric]) -> str:
-    """Which n tell generated from real speech, and which cannot."""
+    """Say which n tell generated from real speech, and which cannot."""
     apart = sorted(_apart(divergences))
-    unknown = [n for n, metric in divergences.items() if excess_score(metric) is None]
+    unknown = [n for n, metric in divergences.items() if metric.get("p") is None]
     alike = [n for n in divergences if n not in apart and n not in unknown]
     parts = ["Not the height of a dot counts, but its distance from the bar: what real speech scores at the same size."]
     if apart:
-        parts.append(f"At n = {_listed(apart)} that distance is more than chance.")
+        parts.append(f"At n = {_listed(apart)} generated and real speech differ by more than chance.")
     if alike:
         parts.append(f"At n = {_listed(alike)} generated speech cannot be told from real speech at this size.")
     if unknown:
-        parts.append(f"At n = {_listed(unknown)} there is no interval, or no bar, to judge by.")
+        parts.append(f"At n = {_listed(unknown)} there is no test to judge by.")
     return " ".join(parts)
 
 
 def _apart(divergences: Mapping[int, _Metric]) -> set[int]:
-    """The n whose excess is more than chance. One-sided: less than real speech scores is not a difference."""
-    scores = {n: score for n, metric in divergences.items() if (score := excess_score(metric)) is not None}
-    return holm({n: 0.5 * math.erfc(score / math.sqrt(2)) for n, score in scores.items()})
+    """Return the n at which generated and real speech are not of one source, by their tests together."""
+    return holm({n: metric["p"] for n, metric in divergences.items() if metric.get("p") is not None})
 
 
 def of_coverage(divergences: Mapping[int, _Metric], enough: float) -> str:

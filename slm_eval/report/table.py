@@ -1,7 +1,8 @@
 """The table that a run prints: value, interval, real baseline and floor side by side.
 
-"real vs real" is the floor: what real speech would score against real speech at the same sizes, ± its sd. "n-grams" and
-"n" count what a number rests on: generated / real n-grams, and clips.
+"real vs real" is the floor: what real speech would score against real speech at the same sizes, ± its sd; "p" tests
+whether generated and real speech could be of one source, which the floor does not. "n-grams" and "n" count what a
+number rests on: generated / real n-grams, and clips.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def render(evaluation: Evaluation) -> str:
     scores = [each for each in evaluation.summaries.values() if isinstance(each, ScoreSummary)]
     if divergences:
         unit = divergences[0].unit
-        header = [unit, "value", "95 % interval", "real vs real", "excess", "corrected", "coverage", "n-grams"]
+        header = [unit, "value", "95 % interval", "real vs real", "p", "excess", "corrected", "coverage", "n-grams"]
         blocks.append(grid(header, [_divergence_row(each) for each in divergences]))
     for unit in dict.fromkeys(each.unit for each in scores):
         header = [unit, "value", "95 % interval", "sd", "n", "real", "95 % interval", "n"]
@@ -55,6 +56,7 @@ def _divergence_row(summary: DivergenceSummary) -> list[str]:
         f"{summary.value:.4f}",
         _interval(summary, 4),
         floor,
+        _number(summary.p, ".3f"),
         _number(summary.excess, "+.4f"),
         _number(summary.corrected, ".4f"),
         f"{summary.coverage:.3f}",

@@ -167,13 +167,25 @@ def test_traits_of_phones_alone_and_of_nothing() -> None:
 
 def test_sentences_say_no_more_than_the_numbers() -> None:
     metric = {"value": 0.2, "unit": "nats", "ci95": [0.18, 0.22], "sd": 0.01, "coverage": 0.95}
-    real = {"floor": 0.1, "floor_sd": 0.005, "excess": 0.1}
-    assert "is told apart" in reading.of_divergences({2: metric | real})
-    alike = metric | {"floor": 0.19, "floor_sd": 0.005, "excess": 0.01}
-    assert "cannot be told from real speech at this size" in reading.of_divergences({2: alike})
-    withheld = metric | real | {"ci95": None}
-    assert "do not tell" in reading.of_divergences({2: withheld}).replace("does", "do")
-    assert reading.sharpest({2: metric | real, 5: metric | real | {"coverage": 0.1, "sd": 0.0001}}) == 2
+    real = {"floor": 0.1, "floor_sd": 0.005, "excess": 0.1, "p": 0.005}
+    apart = metric | real
+    assert "is told apart" in reading.of_divergences({2: apart})
+    assert "At n = 2 generated and real speech differ" in reading.of_orders({2: apart})
+    # Far above its floor, as sds go; but speakers differ as much: the test says so, and it decides.
+    alike = apart | {"p": 0.06}
+    assert "cannot be told from real speech" in reading.of_divergences({2: alike})
+    # Two tests at 3 % are not enough together (Holm: 2.5 %), one is.
+    assert "cannot be told" in reading.of_divergences({1: apart | {"p": 0.03}, 2: apart | {"p": 0.03}})
+    assert "is told apart" in reading.of_divergences({2: apart | {"p": 0.03}})
+    untested = apart | {"p": None}
+    assert "do not tell" in reading.of_divergences({2: untested})
+    assert "there is no test" in reading.of_orders({2: untested})
+    assert "against itself" not in reading.of_divergences(
+        {2: apart | {"floor": None, "floor_sd": None, "excess": None}}
+    )
+    assert reading.sharpest({2: apart, 5: apart | {"coverage": 0.1}}) == 2
+    assert reading.sharpest({1: apart | {"p": 0.02}, 2: apart}) == 2
+    assert reading.sharpest({1: apart, 2: apart | {"excess": 0.2}}) == 2
 
 
 def test_a_difference_adds_half_widths_in_quadrature() -> None:

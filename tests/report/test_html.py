@@ -160,7 +160,7 @@ def test_all_scores_equal_and_a_side_without_any(run: FinishedRun) -> None:
 def test_withheld_intervals_and_floors_are_said(run: FinishedRun) -> None:
     summary = json.loads(json.dumps(run.summary))
     for key in ("pjsd.1", "pjsd.2", "pjsd.3"):
-        summary["metrics"][key].update(ci95=None, floor=None, floor_sd=None, excess=None, corrected=None)
+        summary["metrics"][key].update(ci95=None, floor=None, floor_sd=None, p=None, excess=None, corrected=None)
     text = page(replace(run, summary=summary), {"generated": "no", "real": "no"})
     assert "do not tell generated from real speech" in text
 

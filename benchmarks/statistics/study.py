@@ -1,0 +1,233 @@
+"""Do the numbers of pJSD hold where speech is uneven? Measured in worlds whose truth is known.
+
+    python benchmarks/statistics/study.py                  # all cases, 100 replicates each (10 at 2e5 phones): an hour
+    python benchmarks/statistics/study.py --replicates 40 --cases "order 2"
+    python benchmarks/statistics/study.py --table          # what was measured, as Markdown
+    python benchmarks/statistics/study.py --results FILE   # kept elsewhere, for instance of an older slm_eval
+
+A case is a world (``worlds.py``), a size of both sides and a shift of the generated side. Each replicate draws both
+sides afresh and analyses them. Written per n:
+
+- sd_ratio: root mean square of the sds that were given, over the sd of the values.
+- coverage: share of the 95 % intervals that hold the mean of the values, which is what they are for; withheld: share
+  of replicates without one.
+- floor, floor_own_sd: mean and sd of the estimate. It is to be the mean value of the same case without a shift.
+- corrected, corrected_sd: mean and sd of the estimate; truth: what it is of; corrected_withheld.
+- alarms: share of replicates with p <= 5 %; at a shift of 0 these are false. beyond_floor: of those with a value above
+  floor + 2 floor_sd, which is no test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from worlds import World
+
+sys.path.insert(1, str(Path(__file__).parent.parent))
+from machine import stamp
+
+from slm_eval.analysis import Analysis, analyse
+
+RESULTS = Path(__file__).parent / "results" / "study.json"
+ORDERS = (1, 2, 3, 4, 5)
+SPEAKERS: dict[str, Any] = {"accents": (0.6, 0.3, 0.1)}
+WORLDS = {
+    "order 1, equal lengths": World(order=1, length_cv=0.0),
+    "order 1": World(order=1),
+    "order 2": World(),
+    "order 2, CV 1": World(length_cv=1.0),
+    "order 3": World(order=3),
+    "speakers of 4": World(speaker_clips=4, **SPEAKERS),
+    "speakers of 10": World(speaker_clips=10, **SPEAKERS),
+    "speakers of 30": World(speaker_clips=30, **SPEAKERS),
+    "speakers of 10, order 1": World(order=1, speaker_clips=10, **SPEAKERS),
+    "speakers of 10, order 3": World(order=3, speaker_clips=10, **SPEAKERS),
+    "longwinded accent": World(speaker_clips=3, accents=(0.6, 0.4), longwinded=4.0),
+}
+SHIFTS = (0.0, 0.1)
+EVEN = ((2_000, 2_000), (20_000, 20_000), (200_000, 200_000))
+UNEVEN = ((7_000, 21_000), (21_000, 7_000), (4_000, 40_000), (40_000, 10_000))
+UNEVEN_WORLDS = ("order 2", "speakers of 10", "order 3")
+# One replicate and n: value, sd, low, high, floor, floor_sd, corrected, p; NaN where there is none.
+FIELDS = ("value", "sd", "low", "high", "floor", "floor_sd", "corrected", "p")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is drawn."""
+
+    world: str
+    sizes: tuple[int, int]
+    shift: float
+    labels: str = "both"  # "real": the speakers of generated clips are not named
+
+    @property
+    def name(self) -> str:
+        """Key in the results."""
+        return f"{self.world} | {self.sizes[0]} {self.sizes[1]} | {self.shift} | {self.labels}"
+
+
+def cases() -> list[Case]:
+    """All of them, small sizes first."""
+    even = [Case(world, sizes, shift) for sizes in EVEN for world in WORLDS for shift in SHIFTS]
+    uneven = [Case(world, sizes, shift) for sizes in UNEVEN for world in UNEVEN_WORLDS for shift in SHIFTS]
+    unnamed = [Case("speakers of 10", sizes, shift, "real") for sizes in (EVEN[1], *UNEVEN[:2]) for shift in SHIFTS]
+    return sorted([*even, *uneven, *unnamed], key=lambda case: sum(case.sizes))
+
+
+def replicate(case: Case, number: int) -> list[list[float]]:
+    """One pair of fresh corpora: a row per n."""
+    world = WORLDS[case.world]
+    rng = np.random.default_rng((case.sizes[0], case.sizes[1], round(100 * case.shift), number))
+    generated, speakers = world.draw(case.sizes[0], rng, case.shift)
+    real, real_speakers = world.draw(case.sizes[1], rng)
+    named = world.speaker_clips > 1
+    found = analyse(
+        generated,
+        real,
+        ORDERS,
+        generated_clusters=speakers if named and case.labels == "both" else None,
+        real_clusters=real_speakers if named else None,
+    )
+    return [_row(found[n]) for n in ORDERS]
+
+
+def _row(of: Any) -> list[float]:
+    if not isinstance(of, Analysis):
+        return [math.nan] * len(FIELDS)
+    low, high = of.ci95 or (None, None)
+    row = (of.value, of.sd, low, high, of.floor, of.floor_sd, of.corrected, getattr(of, "p", None))
+    return [math.nan if each is None else each for each in row]
+
+
+def summarise(case: Case, rows: list[list[list[float]]]) -> dict[str, Any]:
+    """Of all replicates, an entry per n."""
+    world = WORLDS[case.world]
+    entries = {}
+    for n, of_n in zip(ORDERS, np.array(rows).transpose(1, 2, 0), strict=True):
+        of = dict(zip(FIELDS, of_n, strict=True))
+        mean, sd = float(np.mean(of["value"])), float(np.std(of["value"], ddof=1))
+        given = ~np.isnan(of["low"])
+        beyond = of["value"] > of["floor"] + 2 * of["floor_sd"]
+        entries[str(n)] = {
+            "value": mean,
+            "sd": sd,
+            "sd_ratio": _root_mean_square(of["sd"]) / sd,
+            "withheld": float(1 - given.mean()),
+            "coverage": float(((of["low"] <= mean) & (mean <= of["high"]))[given].mean()) if given.any() else None,
+            "floor": _mean(of["floor"]),
+            "floor_own_sd": _sd(of["floor"]),
+            "floor_sd": _root_mean_square(of["floor_sd"]),
+            "truth": world.truth(n, case.shift) if case.shift else 0.0,
+            "corrected": _mean(of["corrected"]),
+            "corrected_sd": _sd(of["corrected"]),
+            "corrected_withheld": float(np.isnan(of["corrected"]).mean()),
+            "alarms": None if np.isnan(of["p"]).all() else float(np.nanmean(of["p"] <= 0.05)),
+            "beyond_floor": float(beyond[~np.isnan(of["floor"])].mean()) if (~np.isnan(of["floor"])).any() else None,
+        }
+    return {"replicates": len(rows), **stamp(), "results": entries}
+
+
+def _mean(values: Any) -> float | None:
+    return None if np.isnan(values).all() else float(np.nanmean(values))
+
+
+def _sd(values: Any) -> float | None:
+    return None if np.count_nonzero(~np.isnan(values)) < 2 else float(np.nanstd(values, ddof=1))
+
+
+def _root_mean_square(values: Any) -> float:
+    return math.nan if np.isnan(values).all() else math.sqrt(float(np.nanmean(np.square(values))))
+
+
+# ---- table ----
+
+
+def table(results: dict[str, Any]) -> str:
+    """Markdown: a row per case, a cell per n."""
+    lines = []
+    for title, cell in CELLS.items():
+        lines += [f"### {title}", "", "| phones | world | shift | " + " | ".join(f"n={n}" for n in ORDERS) + " |"]
+        lines.append("|" + "---|" * (3 + len(ORDERS)))
+        for case in cases():
+            if case.name in results:
+                of = results[case.name]["results"]
+                null = results.get(Case(case.world, case.sizes, 0.0, case.labels).name, {}).get("results", {})
+                sizes = " / ".join(f"{size:,}" for size in dict.fromkeys(case.sizes))
+                world = case.world + (", generated ones not named" if case.labels == "real" else "")
+                cells = " | ".join(cell(of[str(n)], null.get(str(n))) for n in ORDERS)
+                lines.append(f"| {sizes} | {world} | {case.shift:g} | {cells} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _interval_cell(of: dict[str, Any], _: Any) -> str:
+    if of["coverage"] is None:
+        return "withheld"
+    return f"{of['coverage']:.0%} ({of['sd_ratio']:.2f})" + (
+        f", {of['withheld']:.0%} withheld" if of["withheld"] else ""
+    )
+
+
+def _floor_cell(of: dict[str, Any], null: dict[str, Any] | None) -> str:
+    if of["floor"] is None or null is None:
+        return "none"
+    error = of["floor"] - null["value"]
+    return f"{error:+.4f} ({error / of['floor_own_sd']:+.2f}; {of['floor_sd'] / null['sd']:.2f})"
+
+
+def _corrected_cell(of: dict[str, Any], _: Any) -> str:
+    if of["corrected"] is None:
+        return "none"
+    return f"{of['corrected']:.4f} ± {of['corrected_sd']:.4f} ({of['truth']:.4f})"
+
+
+def _alarm_cell(of: dict[str, Any], _: Any) -> str:
+    beyond = "" if of["beyond_floor"] is None else f" ({of['beyond_floor']:.0%})"
+    return ("none" if of["alarms"] is None else f"{of['alarms']:.0%}") + beyond
+
+
+CELLS = {
+    "Interval: coverage (sd over the true sd)": _interval_cell,
+    "Floor: error in nats (in its own sds; floor_sd over the true sd of such a score)": _floor_cell,
+    "Corrected: mean ± sd (truth)": _corrected_cell,
+    "Test of one source: p <= 5 % (value > floor + 2 floor_sd, for comparison)": _alarm_cell,
+}
+
+
+def main() -> None:
+    """Measure the cases that were asked for and are not measured yet, small ones first."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--replicates", type=int, default=100, help="of each case; a tenth of them at 2e5 phones")
+    parser.add_argument("--cases", help="a part of their names")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where they are kept")
+    parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
+    parser.add_argument("--table", action="store_true", help="print what was measured, and measure nothing")
+    options = parser.parse_args()
+    results = json.loads(options.results.read_text()) if options.results.exists() else {}
+    if options.table:
+        print(table(results))
+        return
+    options.results.parent.mkdir(exist_ok=True)
+    with ProcessPoolExecutor(options.workers) as pool:
+        for case in cases():
+            if (options.cases and options.cases not in case.name) or (case.name in results and not options.fresh):
+                continue
+            replicates = max(options.replicates // (10 if max(case.sizes) >= 100_000 else 1), 10)
+            rows = list(pool.map(replicate, [case] * replicates, range(replicates)))
+            results[case.name] = summarise(case, rows)
+            options.results.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
+            print(case.name, flush=True)
+
+
+if __name__ == "__main__":
+    main()
