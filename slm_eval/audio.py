@@ -1,19 +1,22 @@
-"""Decoding: a file becomes mono float32 samples, or a reason code that says why it cannot be scored.
+"""Audio: a file becomes mono float32 samples, or a reason code that says why it cannot be scored.
 
-Decoding is soundfile's (wav, flac, ogg, mp3, opus, aiff, ...), resampling is soxr's. Channels are averaged; levels are
-never changed, since DNSMOS and NISQA depend on them.
+``decoding.py`` opens files; resampling is soxr's. Channels are averaged; levels are never changed, since DNSMOS and
+NISQA depend on them.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-# Why a clip cannot be scored, in the order in which it is checked; too_short and too_long are said by observers.
+from slm_eval import ffmpeg
+from slm_eval.decoding import expected_seconds, open_recording
+from slm_eval.errors import AudioError
+
+# Why a clip cannot be scored, in the order in which it is checked; too_short is said by observers, too_long also here.
 REASONS = {
     "permission": "the file cannot be opened",
     "decode_error": "the file cannot be decoded",
@@ -21,25 +24,16 @@ REASONS = {
     "not_finite": "samples are NaN or infinite",
     "silent": "the signal is constant",
     "too_short": "the clip is shorter than the metric can score",
-    "too_long": "the clip is longer than the metric can score",
+    "too_long": "the clip is longer than can be scored",
 }
 # Which resampler made the signal that an observer hears: part of every fingerprint with a fixed rate.
 RESAMPLER = "soxr-hq"
-# What libsndfile can decode, by the ends of names: how a folder is searched.
-_SUFFIXES = ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist .voc"
-EXTENSIONS = frozenset(_SUFFIXES.split(" "))
-
-
-class AudioError(Exception):
-    """Audio that cannot be scored: a code of ``REASONS`` and one line for the user."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-    def __reduce__(self) -> tuple[type[AudioError], tuple[str, str]]:
-        return (AudioError, (self.code, self.message))
+# What can be decoded, by the ends of names: how a folder is searched. First what libsndfile does.
+_SUFFIXES = ".wav .flac .ogg .oga .opus .mp3 .mp2 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist .voc"
+EXTENSIONS = frozenset(_SUFFIXES.split(" ")) | ffmpeg.SUFFIXES
+# What a clip may hold, since a megabyte of a file can stand for days of silence: 512 MiB, 46 minutes at 48 kHz.
+MAX_FRAMES = 1 << 27
+MAX_SECONDS = 7_200  # at low rates, since resampling makes more of it
 
 
 class AudioFacts(NamedTuple):
@@ -50,6 +44,7 @@ class AudioFacts(NamedTuple):
     channels: int
     peak: float  # of the channel mean; above 1 the samples exceed full scale and are scored as they are
     silence: float  # share of the clip in pauses, see ``silence``
+    decoder: str  # and its version: another one may give other samples for what is not lossless
 
 
 @dataclass(frozen=True)
@@ -66,48 +61,36 @@ def read_audio(path: Path, start: float | None = None, end: float | None = None)
     Raises:
         AudioError: with a code of ``REASONS``.
     """
-    import soundfile
-
-    try:
-        with path.open("rb") as raw:
-            head = raw.read(4096)
-        if not head:
-            raise AudioError("empty", f"{path.name} is an empty file (0 bytes)")
-        refuse_truncated_wav(path, head)
-        with soundfile.SoundFile(path) as file:
-            rate, channels = file.samplerate, file.channels
-            first = 0 if start is None else round(start * rate)
-            last = file.frames if end is None else round(end * rate)
-            if first > file.frames or last > file.frames:
-                raise AudioError(
-                    "decode_error", f"the segment ends at {last / rate:g} s, the file at {file.frames / rate:g} s"
-                )
-            file.seek(first)
-            samples = _read_mono(file, last - first)
-    except PermissionError as error:
-        raise AudioError("permission", f"cannot open {path.name}: {error.strerror}; check its permissions") from error
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise AudioError("decode_error", f"cannot decode {path.name}: {why_unreadable(path, error)}") from error
-    except (RuntimeError, ValueError) as error:  # soundfile raises these for streams that break half-way
-        raise AudioError("decode_error", f"cannot decode {path.name}: {error}") from error
-    if len(samples) < last - first:
-        raise AudioError(
-            "decode_error", f"{path.name} is truncated: {len(samples)} of {last - first} frames can be read"
+    with open_recording(path) as recording:
+        rate = recording.rate
+        most = min(MAX_FRAMES, MAX_SECONDS * rate)
+        samples = np.empty(0, dtype=np.float32)  # grows with what is decoded, whatever the header promises
+        for block in recording.part(start, end):
+            held = len(samples)
+            if held + len(block) > most:
+                line = f"{path.name} has more than {most / rate / 60:.0f} minutes at {rate:,} Hz"
+                raise AudioError("too_long", f"{line}; cut it, or list parts of it by start and end")
+            samples.resize(held + len(block), refcheck=False)
+            samples[held:] = block
+        low, high = _range(check(samples))
+        facts = AudioFacts(
+            seconds=len(samples) / rate,
+            sample_rate=rate,
+            channels=recording.channels,
+            peak=max(abs(low), abs(high)),
+            silence=silence(samples, rate),
+            decoder=recording.decoder,
         )
-    check(samples)
-    facts = AudioFacts(len(samples) / rate, rate, channels, float(np.abs(samples).max()), silence(samples, rate))
     return Audio(samples, facts)
 
 
 def duration(path: Path, start: float | None = None, end: float | None = None) -> float:
-    """Seconds that the header promises; 0 where it cannot be read, which ``read_audio`` will explain."""
-    import soundfile
-
+    """Seconds that the file states and can hold; 0 where that is not known, which ``read_audio`` will explain."""
     if end is not None:
         return max(0.0, end - (start or 0.0))
     try:
-        return max(0.0, soundfile.info(path).duration - (start or 0.0))
-    except (OSError, soundfile.LibsndfileError, RuntimeError, ValueError):
+        return max(0.0, expected_seconds(path) - (start or 0.0))
+    except AudioError:
         return 0.0
 
 
@@ -134,12 +117,17 @@ def check(samples: np.ndarray) -> np.ndarray:
     """
     if samples.size == 0:
         raise AudioError("empty", "the audio has no samples")
-    low, high = float(samples.min()), float(samples.max())  # NaN propagates through both
+    low, high = _range(samples)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise AudioError("not_finite", f"{int((~np.isfinite(samples)).sum())} of {samples.size} samples are not finite")
     if low == high:
         raise AudioError("silent", f"all {samples.size} samples are {low:g}")
     return samples
+
+
+def _range(samples: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest sample; NaN where one is."""
+    return float(samples.min()), float(samples.max())
 
 
 # What counts as a pause: the threshold and the shortest pause that Praat proposes ("To TextGrid (silences)").
@@ -179,52 +167,3 @@ def resample(samples: np.ndarray, source: int, target: int) -> np.ndarray:
     import soxr
 
     return soxr.resample(samples, source, target, quality="HQ")
-
-
-_BLOCK = 1 << 20  # frames decoded at once: a long file of many channels is never held before it is averaged
-
-
-def _read_mono(file: object, frames: int) -> np.ndarray:
-    """The next ``frames`` frames of a soundfile, averaged over channels while reading."""
-    mono = np.empty(frames, dtype=np.float32)
-    done = 0
-    while done < frames:
-        block = file.read(min(_BLOCK, frames - done), dtype="float32", always_2d=True)  # type: ignore[attr-defined]
-        if not len(block):
-            break
-        mono[done : done + len(block)] = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
-        done += len(block)
-    return mono[:done]
-
-
-def refuse_truncated_wav(path: Path, head: bytes) -> None:
-    """libsndfile reads a WAV that was cut off as if it were whole. Its header knows better.
-
-    Writers that stream cannot know the length and leave 0 or a value near the 4 GiB limit; those are taken as they are.
-
-    Args:
-        head: the first bytes of the file.
-
-    Raises:
-        AudioError: it is shorter than its header says.
-    """
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return
-    at = 12
-    while at + 8 <= len(head):
-        kind, size = struct.unpack_from("<4sI", head, at)
-        if kind == b"data":
-            held = path.stat().st_size - at - 8
-            if held < size < 0x7FFF0000:
-                raise AudioError("decode_error", f"{path.name} is truncated: it holds {held} of {size} bytes of audio")
-            return
-        at += 8 + size + size % 2
-
-
-def why_unreadable(path: Path, error: Exception) -> str:
-    """The cause in the user's words, for the errors of the file system that soundfile reports as its own."""
-    if path.is_symlink() and not path.exists():
-        return f"a dangling link to {path.readlink()}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return getattr(error, "error_string", str(error))

@@ -17,6 +17,18 @@ class UsageError(SlmEvalError):
     """The request itself is wrong: an unknown name, a path that does not exist. Exit status 2."""
 
 
+class AudioError(Exception):
+    """Audio that cannot be scored: a code of ``REASONS`` and one line for the user."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[AudioError], tuple[str, str]]:
+        return (AudioError, (self.code, self.message))
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is in no table, with near matches: ``unknown metric 'pjds'; did you mean 'pjsd'?``."""
     known = sorted(known)

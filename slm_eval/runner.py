@@ -19,8 +19,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from slm_eval.audio import AudioError, AudioFacts, duration, why_unreadable
+from slm_eval.audio import AudioError, AudioFacts, duration
 from slm_eval.corpus import Clip, Corpus, load_corpus
+from slm_eval.decoding import why_unreadable
 from slm_eval.errors import SlmEvalError
 from slm_eval.evaluation import ClipResult, Evaluation, Sound
 from slm_eval.metric import Metric, NotComputed, Summary
@@ -31,7 +32,7 @@ from slm_eval.terminal import notice
 from slm_eval.workers import Decoded, Job, Outcome, Replaced, decode_all
 
 # What decoding found out about a clip is cached like an observation, so that a cached run decodes nothing.
-_FACTS = "audio|rev:2"
+_FACTS = "audio|rev:3"
 # Of the warning of clips that are on both sides, for those who read it in a summary.
 SHARED_AUDIO = "hold the same audio as real ones"
 # A file that is written while it is decoded is digested and decoded again, so often in all.

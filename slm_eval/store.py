@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from slm_eval.decoding import regular_file
 from slm_eval.errors import SlmEvalError
 from slm_eval.observer import Observation
 
@@ -55,7 +56,7 @@ def content_digest(path: Path, start: float | None = None, end: float | None = N
     """Digest of a file's bytes (and of the part of it that is meant): what a clip is, wherever it lies.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is none: a folder, a pipe, a device.
     """
     if start is None and end is None:
         return _file_digest(path)
@@ -73,7 +74,7 @@ def file_state(path: Path) -> tuple[int, ...]:
 
 
 def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with regular_file(path) as file:
         digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _sha256(file)
     return digest.hexdigest()
 

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from model_zoo.features import FeatureSpec, log_mel
-from slm_eval.audio import AudioError, refuse_truncated_wav, why_unreadable
+from slm_eval.audio import AudioError
+from slm_eval.decoding import Recording as Opened
+from slm_eval.decoding import open_recording
 
-_DECODED = 1 << 20  # frames of the file decoded at once
 _BLOCK = 256  # frames: what log_mel multiplies at once on a CPU, so pieces begin at multiples of it
 _PIECE = 128 * _BLOCK  # frames of a piece: 7 minutes
 
@@ -66,42 +67,15 @@ class Recording:
         Raises:
             AudioError: as soon as it is known, which for silence is at the end.
         """
-        import soundfile
-
-        try:
-            with self.path.open("rb") as raw:
-                head = raw.read(4096)
-            if not head:
-                raise AudioError("empty", f"{self.path.name} is an empty file (0 bytes)")
-            refuse_truncated_wav(self.path, head)
-            with soundfile.SoundFile(self.path) as file:
-                yield from _resampled(self._decoded(file), file.samplerate, rate)
-        except PermissionError as error:
-            line = f"cannot open {self.path.name}: {error.strerror}; check its permissions"
-            raise AudioError("permission", line) from error
-        except (OSError, RuntimeError, ValueError) as error:  # soundfile's own are RuntimeErrors
-            line = f"cannot decode {self.path.name}: {why_unreadable(self.path, error)}"
-            raise AudioError("decode_error", line) from error
+        with open_recording(self.path) as recording:
+            yield from _resampled(self._decoded(recording), recording.rate, rate)
         self._check()
 
-    def _decoded(self, file: object) -> Iterator[np.ndarray]:
+    def _decoded(self, recording: Opened) -> Iterator[np.ndarray]:
         """Blocks at the file's own rate."""
-        rate, frames = file.samplerate, file.frames  # type: ignore[attr-defined]
+        rate = recording.rate
         self._hash.update(str(rate).encode())
-        first = 0 if self._start is None else round(self._start * rate)
-        last = frames if self._end is None else round(self._end * rate)
-        if first > frames or last > frames:
-            line = f"the segment ends at {last / rate:g} s, the file at {frames / rate:g} s"
-            raise AudioError("decode_error", line)
-        file.seek(first)  # type: ignore[attr-defined]
-        for at in range(first, last, _DECODED):
-            wanted = min(_DECODED, last - at)
-            block = file.read(wanted, dtype="float32", always_2d=True)  # type: ignore[attr-defined]
-            if len(block) < wanted:
-                held = at - first + len(block)
-                line = f"{self.path.name} is truncated: {held} of {last - first} frames can be read"
-                raise AudioError("decode_error", line)
-            mono = np.ascontiguousarray(block[:, 0]) if block.shape[1] == 1 else block.mean(axis=1)
+        for mono in recording.part(self._start, self._end):
             if not np.isfinite(mono).all():
                 raise AudioError("not_finite", f"{self.path.name} has samples that are NaN or infinite")
             self._low, self._high = min(self._low, float(mono.min())), max(self._high, float(mono.max()))
