@@ -45,7 +45,11 @@ _FORCE = click.option("--force", is_flag=True, help="Replace the results of anot
 )
 @click.option("--bootstrap", default=1000, show_default=True, type=click.IntRange(min=0), help="Fits for intervals.")
 @click.option(
-    "--unit", default="point", show_default=True, type=click.Choice(["point", "budget", "seed"]), help="What is drawn."
+    "--unit",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "point", "budget", "seed"]),
+    help="What is drawn; auto: budgets where residuals cluster by them, else points.",
 )
 @_METRICS
 @click.option("--tie", is_flag=True, help="Fit each metric jointly with the loss: all ten parameters.")

@@ -16,12 +16,13 @@ import numpy.typing as npt
 
 from slm_eval._version import __version__
 from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.scaling.behaviour import behaviour, minima_of, scattered
+from slm_eval.scaling.behaviour import behaviour, minima_of, remarks_on_budgets, scattered
 from slm_eval.scaling.bootstrap import bootstrap_loss_law
 from slm_eval.scaling.conclusions import conclusions
 from slm_eval.scaling.estimates import (
     FEWEST_DRAWS,
     LEVEL,
+    Drawn,
     columns_of,
     curve,
     estimates,
@@ -42,6 +43,7 @@ from slm_eval.scaling.law import LossLaw
 from slm_eval.scaling.metric_analysis import Context, analyse_metrics
 from slm_eval.scaling.quality import mean_relative_error
 from slm_eval.scaling.real import Real, of_column
+from slm_eval.scaling.resampling import AUTO
 from slm_eval.scaling.runs import Means, Runs
 
 Floats = npt.NDArray[np.float64]
@@ -61,7 +63,7 @@ class Options:
         method: of the loss law: "fast", or "paper" for basin hopping. Metrics are always fitted fast.
         hold_out: how many of the largest budgets are kept from the fit, to test it.
         bootstrap: fits behind the intervals; 0 for none.
-        unit: what is drawn: "point", "budget" or "seed".
+        unit: what is drawn: "point", "budget" or "seed"; "auto" follows from how residuals cluster.
         tie: fit each metric jointly with the loss.
         epsilon: tolerated loss above the optimum; ``relative_epsilon`` as a share of L* - E.
         ratio: frames per parameter whose compute is asked for; 400 are 20 text tokens.
@@ -74,7 +76,7 @@ class Options:
     method: str = "fast"
     hold_out: int = 0
     bootstrap: int = 1000
-    unit: str = "point"
+    unit: str = AUTO
     tie: bool = False
     epsilon: float = 1e-3
     relative_epsilon: float = 0.1
@@ -101,15 +103,16 @@ def analyse(
     if 0 < options.bootstrap < FEWEST_DRAWS:
         raise UsageError(f"{options.bootstrap} bootstrap fits give no 95 % interval; {FEWEST_DRAWS} at least, or 0")
     means = runs.means()
-    train = _train(runs, options.hold_out)
+    train = _train(means, options.hold_out)
     used = train[runs.budget]
     fit = fit_loss_law(
-        runs.N[used], runs.D[used], runs.loss[used], options.gamma, method=options.method, seed=options.seed
-    )
+        runs.N[used], runs.D[used], runs.loss[used], options.gamma, method=options.method, seed=options.seed,
+        budget=runs.budget[used] if runs.named else None,
+    )  # fmt: skip
     grid = _grid(runs.budgets)
     if not has_optima(fit, grid):
         raise SlmEvalError(f"these runs support no law of the loss: {'; '.join(fit.warnings)}")
-    draws, doubts = _bootstrap(fit, grid, options)
+    drawn = _bootstrap(fit, grid, options)
     context = Context(runs, means, train, fit, grid, options, real)
     fitted = analyse_metrics(context, metrics)
     report = {
@@ -121,20 +124,20 @@ def analyse(
         "budgets": _budgets(runs, means, train),
         "columns": _columns(runs, means, real),
         "points": _points(means, train),
-        "loss": _loss(runs, means, train, fit, draws, grid, options),
+        "loss": _loss(runs, means, train, fit, drawn, grid, options),
         "metrics": fitted.reports,
         "not_fitted": fitted.not_fitted,
-        "warnings": [*runs.warnings, *_scattered(runs, means), *fit.warnings, *doubts],
+        "warnings": [*runs.warnings, *remarks_on_budgets(runs), *fit.warnings, *drawn.doubts],
     }
     report["conclusions"] = conclusions(report)
-    report["draws"] = {"loss": columns_of(draws), "metrics": fitted.draws}
+    report["draws"] = {"loss": columns_of(drawn.laws), "metrics": fitted.draws}
     return report
 
 
-def _bootstrap(fit: LossFit, grid: Floats, options: Options) -> tuple[Sequence[LossLaw], list[str]]:
-    """Laws of resampled runs, and what makes them unreliable."""
+def _bootstrap(fit: LossFit, grid: Floats, options: Options) -> Drawn[LossLaw]:
+    """Return the laws of resampled runs."""
     if not options.bootstrap:
-        return [], []
+        return Drawn([])
     points = fit.points
     found = bootstrap_loss_law(
         points.N,
@@ -146,16 +149,16 @@ def _bootstrap(fit: LossFit, grid: Floats, options: Options) -> tuple[Sequence[L
         seed=options.seed,
         fit=fit,
     )
-    laws, lost = with_optima(found.laws, grid)
-    return laws, [*found.warnings, *lost]
+    return with_optima(found, grid)
 
 
-def _train(runs: Runs, hold_out: int) -> npt.NDArray[np.bool_]:
-    """Which budgets are fitted: all but the largest."""
-    n = runs.budgets.size
-    if hold_out and not 1 <= hold_out <= n - 2:
-        raise UsageError(f"--hold-out {hold_out} of {n} budgets leaves fewer than two to fit")
-    return np.arange(n) < n - hold_out
+def _train(means: Means, hold_out: int) -> npt.NDArray[np.bool_]:
+    """Return which budgets are fitted: all below the largest ones, where single runs count for no budget."""
+    sizes = np.bincount(means.budget)
+    counted = np.arange(sizes.size) if scattered(sizes.tolist()) else np.flatnonzero(sizes >= LEAST_SIZES)
+    if hold_out and hold_out > counted.size - 2:
+        raise UsageError(f"--hold-out {hold_out} of {counted.size} budgets leaves fewer than two to fit")
+    return np.arange(sizes.size) < (counted[-hold_out] if hold_out else sizes.size)
 
 
 def _grid(budgets: Floats) -> Floats:
@@ -172,12 +175,12 @@ def _loss(
     means: Means,
     train: npt.NDArray[np.bool_],
     fit: LossFit,
-    draws: Sequence[LossLaw],
+    drawn: Drawn[LossLaw],
     grid: Floats,
     options: Options,
 ) -> Report:
     """All that follows from the loss law."""
-    law, epsilon, first = fit.law, options.epsilon, float(runs.budgets[0])
+    law, draws, epsilon, first = fit.law, drawn.laws, options.epsilon, float(runs.budgets[0])
     at_budgets = estimates(law, draws, lambda each: optima(each, runs.budgets, epsilon, options.frame_rate))
     along = estimates(law, draws, lambda each: optima(each, grid, epsilon, options.frame_rate))
     grown = estimates(law, draws, lambda each: growth(each, grid, epsilon, first))
@@ -188,6 +191,7 @@ def _loss(
         "law": asdict(law),
         "coefficients": {name: one(*each) for name, each in estimates(law, draws, scalars).items()},
         "quality": {**quality(fit, _error(law, means, held_out)), "mre_excess": fit.mre_excess},
+        "bootstrap": drawn.to_dict(),
         "budgets": rows(at_budgets),
         "relative_range": {
             "epsilon": options.relative_epsilon,
@@ -220,13 +224,6 @@ def _crossing(law: LossLaw, ratio: float) -> Floats:
     return np.asarray(np.inf if law.alpha == law.beta else law.compute_at_ratio(ratio))
 
 
-def _scattered(runs: Runs, means: Means) -> list[str]:
-    """A sentence where compute hardly comes in budgets."""
-    if not scattered(np.bincount(means.budget).tolist()):
-        return []
-    return [f"most of the {runs.budgets.size} budgets have fewer than {LEAST_SIZES} sizes: their isoFLOPs say little"]
-
-
 def _source(runs: Runs, means: Means) -> Report:
     seeds = [int(means.n_seeds.min()), int(means.n_seeds.max())]
     return {"name": runs.source, "n_runs": int(runs.loss.size), "n_points": int(means.loss.size), "seeds": seeds}
@@ -237,6 +234,7 @@ def _budgets(runs: Runs, means: Means, train: npt.NDArray[np.bool_]) -> list[Rep
     return [
         {
             "C": float(runs.budgets[at]),
+            "isoflop": bool(points[at] >= LEAST_SIZES),
             "n_points": int(points[at]),
             "n_runs": int(of_runs[at]),
             "held_out": not train[at],

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_eval.scaling.isoflop import LEAST_SIZES, IsoflopMinimum, isoflop_minima
+from slm_eval.scaling.points import widest_budget
 from slm_eval.scaling.runs import Runs
 
 Floats = npt.NDArray[np.float64]
@@ -48,8 +49,36 @@ def behaviour(runs: Runs, values: Floats, *, lower_is_better: bool) -> Report:
 
 
 def scattered(sizes: Sequence[int]) -> bool:
-    """Whether compute hardly comes in budgets, by the number of sizes of each: most have no room for an optimum."""
+    """Return whether compute hardly comes in budgets, by the number of sizes of each: most cannot show an optimum."""
     return sum(each < LEAST_SIZES for each in sizes) > len(sizes) / 2
+
+
+def remarks_on_budgets(runs: Runs) -> list[str]:
+    """Return a sentence for each way in which the runs are in no budgets."""
+    means = runs.means()
+    sizes = np.bincount(means.budget)
+    alone = int((sizes[means.budget] < LEAST_SIZES).sum())
+    low, high = (np.array([end(means.C[means.budget == at]) for at in range(sizes.size)]) for end in (np.min, np.max))
+    widest = widest_budget(runs.tolerance) * (1 + 1e-9)
+    remarks = []
+    if scattered(sizes.tolist()):
+        remarks.append(
+            f"most of the {sizes.size} budgets have fewer than {LEAST_SIZES} sizes: their isoFLOPs say little"
+        )
+    if alone:
+        why = "" if runs.named else f" with C within {runs.tolerance:.0%} of a common middle"
+        remarks.append(f"{alone} of {means.N.size} points belong to no budget, which takes {LEAST_SIZES} sizes{why}")
+    if runs.named and (high > low * widest).any():
+        remarks.append(
+            f"C differs by a factor of up to {(high / low).max():.3g} within budgets as named: vertices of parabolas "
+            "move with it"
+        )
+    if not runs.named and (low[1:] <= high[:-1] * (1 + runs.tolerance)).any():
+        remarks.append(
+            f"C is spread without gaps: budgets were cut so that it differs by at most {widest - 1:.0%} within one; "
+            "a column 'budget' names those that were planned"
+        )
+    return remarks
 
 
 def _minima(runs: Runs, values: Floats, *, lower_is_better: bool) -> tuple[IsoflopMinimum, ...]:
@@ -57,7 +86,7 @@ def _minima(runs: Runs, values: Floats, *, lower_is_better: bool) -> tuple[Isofl
     there = ~np.isnan(values) & (values > 0)
     if not there.any():
         return ()
-    compute = runs.budgets[means.budget]
     return isoflop_minima(
-        means.N[there], means.D[there], values[there], compute[there], lower_is_better=lower_is_better
-    )
+        means.N[there], means.D[there], values[there], means.C[there], budget=means.budget[there],
+        lower_is_better=lower_is_better, tolerance=runs.tolerance,
+    )  # fmt: skip

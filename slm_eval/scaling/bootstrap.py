@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_eval.errors import UsageError
+from slm_eval.scaling.clustering import Choice, Clustering, choose_unit, clustering, warn_of_points
 from slm_eval.scaling.fit import LossFit, fit_loss_law
 from slm_eval.scaling.law import LossLaw, MetricLaw
 from slm_eval.scaling.levenberg import Floats, Minima, Projection, minimise
 from slm_eval.scaling.metric_law import MetricFit, fit_metric_law
 from slm_eval.scaling.metric_surface import MetricSurface
 from slm_eval.scaling.points import Points, gather
-from slm_eval.scaling.resampling import Resamples, resample
+from slm_eval.scaling.resampling import AUTO, Resamples, resample
 from slm_eval.scaling.solver import Surface
 from slm_eval.scaling.surface import LOSS, LossSurface
 from slm_eval.scaling.tied_surface import TiedSurface
@@ -46,6 +47,8 @@ class Bootstrap(Generic[Law]):
         fit: that of all runs.
         laws: one per resample.
         unit, seed: what was drawn, and from which seed.
+        why: why this unit, as a clause.
+        clustering: how residuals cluster by budget; None where too few points share one, or seeds were drawn.
         converged: share of the resamples that did.
         bounds_hit: share of the resamples in which a parameter ended on its bound, by name, where there is one.
         redrawn: resamples that were drawn again since no law could be fitted to them.
@@ -56,6 +59,8 @@ class Bootstrap(Generic[Law]):
     laws: tuple[Law, ...]
     unit: str
     seed: int
+    why: str
+    clustering: Clustering | None
     converged: float
     bounds_hit: dict[str, float]
     redrawn: int
@@ -81,7 +86,7 @@ def bootstrap_loss_law(
     gamma: float | None = None,
     *,
     n: int = RESAMPLES,
-    unit: str = "point",
+    unit: str = AUTO,
     seed: int = 0,
     fit: LossFit | None = None,
     weights: npt.ArrayLike | None = None,
@@ -91,7 +96,8 @@ def bootstrap_loss_law(
 
     Args:
         N, D, loss, gamma, weights, options: as of ``fit_loss_law``.
-        unit: "point", "budget" or "seed", see ``resampling.resample``.
+        unit: "point", "budget" or "seed", see ``resampling.resample``; "auto" is budgets where residuals cluster by
+            them, else points.
         fit: of these runs, where it has been made already; its gamma and options are then those of the resamples.
 
     Raises:
@@ -102,11 +108,12 @@ def bootstrap_loss_law(
     else:
         _check_same_runs(fit.points, gather(N, D, loss, weights))
     gamma = fit.gamma if fit.free < LOSS else None
-    drawn = resample(fit.points, unit, _at_least_2(n), fit.free, np.random.default_rng(seed))
+    choice = _choose(unit, LossSurface(fit.points, gamma), fit.law, fit.points)
+    drawn = resample(fit.points, choice.unit, _at_least_2(n), fit.free, np.random.default_rng(seed))
     surface = LossSurface(fit.points, gamma, drawn.values)
     starts = surface.starts(drawn.weights, GRID_STARTS)
     minima = _refit(surface, starts, surface.theta(fit), drawn, fit.delta)
-    return _bootstrap(fit.law, [surface.law(theta) for theta in minima.theta], minima, surface, drawn, unit, seed)
+    return _bootstrap(fit.law, [surface.law(theta) for theta in minima.theta], minima, surface, drawn, choice, seed)
 
 
 def bootstrap_metric_law(
@@ -116,7 +123,7 @@ def bootstrap_metric_law(
     loss_fit: LossFit | None = None,
     *,
     n: int = RESAMPLES,
-    unit: str = "point",
+    unit: str = AUTO,
     seed: int = 0,
     fit: MetricFit | None = None,
     weights: npt.ArrayLike | None = None,
@@ -139,11 +146,12 @@ def bootstrap_metric_law(
         _check_same_runs(fit.points, gather(N, D, metric, weights, what="metric"))
     if fit.tied:
         return _bootstrap_tied(fit, loss_fit, n, unit, seed)
-    drawn = resample(fit.points, unit, _at_least_2(n), fit.free, np.random.default_rng(seed))
+    choice = _choose(unit, MetricSurface(fit.points, fit.limits, fit.delta), fit.law, fit.points)
+    drawn = resample(fit.points, choice.unit, _at_least_2(n), fit.free, np.random.default_rng(seed))
     surface = MetricSurface(fit.points, fit.limits, fit.delta, values=drawn.values)
     starts = surface.starts(drawn.weights, GRID_STARTS, surface.level_sets(fit.A, fit.B, fit.alpha, fit.beta))
     minima = _refit(surface, starts, surface.theta(fit), drawn, fit.delta, surface.project)
-    return _bootstrap(fit.law, [surface.law(theta) for theta in minima.theta], minima, surface, drawn, unit, seed)
+    return _bootstrap(fit.law, [surface.law(theta) for theta in minima.theta], minima, surface, drawn, choice, seed)
 
 
 def _bootstrap_tied(fit: MetricFit, loss_fit: LossFit | None, n: int, unit: str, seed: int) -> Bootstrap[MetricLaw]:
@@ -155,14 +163,26 @@ def _bootstrap_tied(fit: MetricFit, loss_fit: LossFit | None, n: int, unit: str,
     sizes = list(zip(fit.points.N, fit.points.D, strict=True))
     if alone := sum(size not in places for size in sizes):
         raise UsageError(f"the metric has {alone} points (N, D) without a loss: they cannot be drawn with it")
-    drawn = resample(loss_fit.points, unit, _at_least_2(n), LOSS, np.random.default_rng(seed))
+    choice = _choose(unit, LossSurface(loss_fit.points), fit.loss_law, loss_fit.points)
+    drawn = resample(loss_fit.points, choice.unit, _at_least_2(n), LOSS, np.random.default_rng(seed))
     times = drawn.weights / loss_fit.points.weights
     of_metric = times[:, [places[size] for size in sizes]] * fit.points.weights
     both = Resamples(np.concatenate([drawn.weights, of_metric], axis=1), drawn.values, drawn.redrawn)
     surface = TiedSurface(loss_fit.points, fit.points, fit.limits, loss_fit.delta, fit.delta)
     begin = surface.theta(fit.loss_law, fit)
     minima = _refit(surface, np.empty((n, 0, begin.size)), begin, both, loss_fit.delta, surface.project)
-    return _bootstrap(fit.law, [surface.law(theta) for theta in minima.theta], minima, surface, both, unit, seed)
+    return _bootstrap(fit.law, [surface.law(theta) for theta in minima.theta], minima, surface, both, choice, seed)
+
+
+def _choose(unit: str, surface: LossSurface | MetricSurface, law: LossLaw | MetricLaw, points: Points) -> Choice:
+    """The unit that was asked for, or that follows from how the fit's residuals cluster."""
+    if unit == "seed":
+        return Choice(unit, "as asked", None)
+    theta = surface.theta(law)  # type: ignore[arg-type]
+    residuals, jacobian = (each[0] for each in surface.residuals(theta[None], np.array([0])))
+    free = (theta > surface.lower) & (theta < surface.upper)
+    found = clustering(residuals, jacobian[free], points.budget)
+    return choose_unit(found, np.unique(points.budget).size) if unit == AUTO else Choice(unit, "as asked", found)
 
 
 def _refit(
@@ -183,7 +203,7 @@ def _refit(
 
 
 def _bootstrap(
-    fit: Law, laws: list[Law], minima: Minima, surface: Surface, drawn: Resamples, unit: str, seed: int
+    fit: Law, laws: list[Law], minima: Minima, surface: Surface, drawn: Resamples, choice: Choice, seed: int
 ) -> Bootstrap[Law]:
     at = (surface.lower < surface.upper) & ((minima.theta <= surface.lower) | (minima.theta >= surface.upper))
     shares = {name: float(share) for name, share in zip(surface.names, at.mean(axis=0), strict=True) if share}
@@ -193,7 +213,10 @@ def _bootstrap(
         warnings.append(f"{1 - converged:.0%} of the resamples did not converge")
     if drawn.redrawn > MANY * len(laws):
         warnings.append(f"{drawn.redrawn} resamples had too few points and were drawn again: intervals are too narrow")
-    return Bootstrap(fit, tuple(laws), unit, seed, converged, shares, drawn.redrawn, tuple(warnings))
+    warnings += warn_of_points(choice)
+    return Bootstrap(
+        fit, tuple(laws), choice.unit, seed, choice.why, choice.found, converged, shares, drawn.redrawn, tuple(warnings)
+    )
 
 
 def _check_same_runs(of_fit: Points, given: Points) -> None:

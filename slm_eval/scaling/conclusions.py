@@ -48,6 +48,8 @@ def _outside(report: Report) -> list[str]:
         return []
     low, high = [], []
     for at, (budget, best) in enumerate(zip(report["budgets"], report["loss"]["budgets"], strict=True)):
+        if not budget["isoflop"]:
+            continue
         sizes = [each["N"] for each in report["points"] if each["budget"] == at]
         if best["N"]["value"] < min(sizes):
             low.append(f"{budget['C']:.3g}")

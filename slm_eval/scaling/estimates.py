@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ import numpy.typing as npt
 from slm_eval.scaling.law import FLOPS_PER_TOKEN, LossLaw, MetricLaw
 
 if TYPE_CHECKING:
+    from slm_eval.scaling.bootstrap import Bootstrap
+    from slm_eval.scaling.clustering import Clustering
     from slm_eval.scaling.fit import LossFit
     from slm_eval.scaling.metric_law import MetricFit
 
@@ -51,12 +53,37 @@ def has_optima(law: LossLaw | MetricLaw, compute: Floats) -> bool:
     return bool(np.abs(ends).max() < _LARGEST_LOG)
 
 
-def with_optima(laws: Sequence[Law], compute: Floats) -> tuple[list[Law], list[str]]:
-    """Draws that have optima, and a sentence where others were left out."""
-    kept = [law for law in laws if has_optima(law, compute)]
-    lost = len(laws) - len(kept)
-    sentence = f"{lost} of {len(laws)} bootstrap fits have no optimum and are left out: intervals are too narrow"
-    return kept, [sentence] if lost else []
+@dataclass(frozen=True)
+class Drawn(Generic[Law]):
+    """Laws of resampled runs.
+
+    Attributes:
+        doubts: sentences on what makes their intervals unreliable.
+        unit, why, clustering: as of ``bootstrap.Bootstrap``; None where nothing was drawn.
+    """
+
+    laws: Sequence[Law]
+    doubts: Sequence[str] = ()
+    unit: str | None = None
+    why: str | None = None
+    clustering: Clustering | None = None
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """Return what was drawn and why, for JSON; None where nothing was."""
+        if self.unit is None:
+            return None
+        found = None if self.clustering is None else asdict(self.clustering)
+        return {"unit": self.unit, "why": self.why, "clustering": found}
+
+
+def with_optima(bootstrap: Bootstrap[Law], compute: Floats) -> Drawn[Law]:
+    """Return the draws that have optima, with a sentence where others were left out."""
+    kept = [law for law in bootstrap.laws if has_optima(law, compute)]
+    doubts = list(bootstrap.warnings)
+    if len(kept) < len(bootstrap.laws):
+        lost = f"{len(bootstrap.laws) - len(kept)} of {len(bootstrap.laws)}"
+        doubts.append(f"{lost} bootstrap fits have no optimum and are left out: intervals are too narrow")
+    return Drawn(kept, doubts, bootstrap.unit, bootstrap.why, bootstrap.clustering)
 
 
 def optima(law: LossLaw, compute: Floats, epsilon: float, frame_rate: float) -> dict[str, Floats]:

@@ -76,6 +76,7 @@ def fit_loss_law(
     method: str = "fast",
     delta: float = DELTA,
     weights: npt.ArrayLike | None = None,
+    budget: npt.ArrayLike | None = None,
     starts: int = STARTS,
     iterations: int = ITERATIONS,
     seed: int = 0,
@@ -88,6 +89,7 @@ def fit_loss_law(
         method: "fast", or "paper" for basin hopping, which finds the same minimum some hundred times slower.
         delta: of the Huber loss, in ln units.
         weights: one per run; a point weighs the mean of its runs. None is 1 for all.
+        budget: one per run, a number or a name: which of them share a budget. None tells budgets by N D.
         starts: of the fast method, the best of a grid of 3,645.
         iterations, seed: of basin hopping.
 
@@ -98,7 +100,7 @@ def fit_loss_law(
     solver = Solver(method, delta, starts, iterations, seed)
     if gamma is not None and not GAMMA[0] <= gamma <= GAMMA[1]:
         raise UsageError(f"gamma has to lie within {GAMMA[0]} and {GAMMA[1]}, and is {gamma}")
-    points = gather(N, D, loss, weights)
+    points = gather(N, D, loss, weights, budget=budget)
     free = LOSS if gamma is None else LOSS - 1
     notes = check_design(points, free)
     surface = LossSurface(points, gamma)

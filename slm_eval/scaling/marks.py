@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_eval.scaling import style
+from slm_eval.scaling.behaviour import scattered
 from slm_eval.scaling.law import FLOPS_PER_TOKEN, LossLaw, MetricLaw
 from slm_eval.scaling.tables import spread
 
@@ -35,11 +36,12 @@ def values_of(report: Report, name: str) -> tuple[Floats, Floats]:
 def isoflop(panel: Axes, report: Report, name: str) -> None:
     """Measured values of each budget against D, joined in order; bars are the sd over seeds."""
     values, sd = values_of(report, name)
-    for colour, (_, members) in zip(_colours(report), _budgets(report), strict=True):
+    for colour, (budget, members) in zip(_colours(report), _budgets(report), strict=True):
         there = members[~np.isnan(values[members])]
         d = np.array([report["points"][at]["D"] for at in there])
         bars = np.nan_to_num(sd[there])
-        panel.errorbar(d, values[there], bars, fmt="o-", color=colour, linewidth=0.9, elinewidth=0.7, markersize=3)
+        form = "o-" if budget["isoflop"] else "o"
+        panel.errorbar(d, values[there], bars, fmt=form, color=colour, linewidth=0.9, elinewidth=0.7, markersize=3)
     style.log_axis(panel)
     _wide(panel, values)
     style.grid(panel)
@@ -54,6 +56,9 @@ def law_curves(panel: Axes, report: Report, name: str, law: LossLaw | MetricLaw)
         if not there.size:
             continue
         d = np.array([report["points"][at]["D"] for at in there])
+        _measured(panel, d, values[there], sd[there], colour, budget)
+        if not budget["isoflop"]:
+            continue
         first, last, best = d.min() / _MARGIN, d.max() * _MARGIN, float(law.optimal(budget["C"]).D)
         for low, high, dash in (
             (first, last, "solid"),
@@ -64,24 +69,29 @@ def law_curves(panel: Axes, report: Report, name: str, law: LossLaw | MetricLaw)
                 along = np.geomspace(low, high, 80)
                 loss = law(budget["C"] / (FLOPS_PER_TOKEN * along), along)
                 panel.plot(along, loss, color=colour, linewidth=1.0, linestyle=dash)
-        form, size = ("x", 3.6) if budget["held_out"] else ("o", 2.8)
-        bars = np.nan_to_num(sd[there])
-        panel.errorbar(d, values[there], bars, fmt=form, color=colour, markersize=size, elinewidth=0.6)
     _wide(panel, values)
 
 
+def _measured(panel: Axes, d: Floats, values: Floats, sd: Floats, colour: Any, budget: dict[str, Any]) -> None:
+    """Points of one budget with their sd over seeds."""
+    form, size = ("x", 3.6) if budget["held_out"] else ("o", 2.8)
+    panel.errorbar(d, values, np.nan_to_num(sd), fmt=form, color=colour, markersize=size, elinewidth=0.6)
+
+
 def trail(panel: Axes, report: Report, name: str, optimum: dict[str, Any]) -> None:
-    """The optimum of each budget as a star, its D* with interval, joined by the law's path."""
+    """Draw the optimum of each budget as a star, its D* with interval, joined by the law's path."""
     path = of_curve(report, beyond=1.0)
     curve = report["loss"]["curve"] if name == "loss" else report["metrics"][name]["allocation"]
     d, best = np.array(curve["D"]["value"]), np.array(optimum["value"])
     panel.plot(d[path], best[path], color=style.INK, linewidth=0.7, linestyle=_DASHED)
     rows = report["loss"]["budgets"] if name == "loss" else report["metrics"][name]["budgets"]
     heights = [row["loss" if name == "loss" else "metric"]["value"] for row in rows]
-    for colour, row, height in zip(_colours(report), rows, heights, strict=True):
-        panel.plot(row["D"]["value"], height, "*", color=colour, markersize=8, mec=style.INK, mew=0.5)
+    shown = [at for at, budget in enumerate(report["budgets"]) if budget["isoflop"]]
+    colours = _colours(report)
+    for at in shown:
+        panel.plot(rows[at]["D"]["value"], heights[at], "*", color=colours[at], markersize=8, mec=style.INK, mew=0.5)
     limits = panel.get_xlim()  # intervals leave the axis as it is, however wide they are
-    for row, height in zip(rows, heights, strict=True):
+    for row, height in ((rows[at], heights[at]) for at in shown):
         if row["D"]["ci95"] is not None:
             panel.plot(row["D"]["ci95"], [height, height], color=style.INK, linewidth=0.7)
     panel.set_xlim(limits)
@@ -131,16 +141,21 @@ def budget_key(panel: Axes, report: Report, *, marks: bool = True, also: Iterabl
 
     handles: list[Any] = []
     colours, budgets = _colours(report), report["budgets"]
-    for at in spread(len(budgets), _MOST_NAMED):
+    coloured = [at for at, colour in enumerate(colours) if colour != style.GREY]
+    for at in (coloured[place] for place in spread(len(coloured), _MOST_NAMED)):
         colour, budget = colours[at], budgets[at]
         mark = "x" if budget["held_out"] and marks else "o"
         handles.append(Line2D([], [], color=colour, marker=mark, label=style.scientific(budget["C"])))
     handles.reverse()  # as the curves of a loss lie
+    if len(coloured) < len(budgets):
+        handles.append(Line2D([], [], color=style.GREY, marker="o", linestyle="none", label="in no budget"))
     if marks:
         star: dict[str, Any] = {"marker": "*", "markersize": 8, "mfc": "none", "mew": 0.7}
         meanings: dict[str, dict[str, Any]] = {"fitted": {"marker": "o"}, "held out": {"marker": "x"}, "optimum": star}
-        if not any(budget["held_out"] for budget in report["budgets"]):
+        if not any(budget["held_out"] for budget in budgets):
             del meanings["held out"]
+        if not any(budget["isoflop"] for budget in budgets):
+            del meanings["optimum"]
         handles += [
             Line2D([], [], color=style.INK, linestyle="none", label=label, **look) for label, look in meanings.items()
         ]
@@ -172,7 +187,12 @@ def _wide(panel: Axes, values: Floats) -> None:
 
 
 def _colours(report: Report) -> list[Any]:
-    return style.budget_colours(len(report["budgets"]))
+    """Return the colour of each budget; grey for points of none, unless most are."""
+    budgets = report["budgets"]
+    colours = style.budget_colours(len(budgets))
+    if scattered([each["n_points"] for each in budgets]):
+        return colours
+    return [colour if each["isoflop"] else style.GREY for colour, each in zip(colours, budgets, strict=True)]
 
 
 def _budgets(report: Report) -> list[tuple[dict[str, Any], npt.NDArray[np.intp]]]:

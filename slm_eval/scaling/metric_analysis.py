@@ -15,6 +15,7 @@ import numpy.typing as npt
 from slm_eval.errors import UsageError, unknown_name
 from slm_eval.scaling.bootstrap import bootstrap_metric_law
 from slm_eval.scaling.estimates import (
+    Drawn,
     columns_of,
     curve,
     estimates,
@@ -127,11 +128,13 @@ def _fit(name: str, context: Context, fitted: Fitted) -> None:
     column, real = runs.columns[name], of_column(context.real, name)
     tie = "loss" if options.tie else None
     fit = fit_metric_law(
-        runs.N[used], runs.D[used], runs.metrics[name][used], context.loss_fit, tie=tie, limits=column.limits
-    )
+        runs.N[used], runs.D[used], runs.metrics[name][used], context.loss_fit, tie=tie, limits=column.limits,
+        budget=runs.budget[used] if runs.named else None,
+    )  # fmt: skip
     if not has_optima(fit, context.grid):
         raise UsageError("; ".join(fit.warnings) or "its law has no optimum")
-    law, (draws, doubts) = fit.law, _bootstrap(fit, context)
+    law, drawn = fit.law, _bootstrap(fit, context)
+    draws = drawn.laws
     along = estimates(law, draws, lambda each: _optimum(each, context.grid))
     at_budgets = estimates(law, draws, lambda each: _optimum(each, runs.budgets))
     coefficients = estimates(law, draws, scalars)
@@ -144,29 +147,29 @@ def _fit(name: str, context: Context, fitted: Fitted) -> None:
         "coefficients": {part: one(*each) for part, each in coefficients.items() if part != "limit"},
         "limit": one(*coefficients["limit"]),
         "quality": _quality(fit, name, context),
+        "bootstrap": drawn.to_dict(),
         "budgets": rows(at_budgets),
         "curve": curve(*along["metric"]),
         "allocation": {"D": curve(*along["D"])},
         "reaches": reaches(law, draws, real),
         "paper": _paper(fit),
-        "warnings": [*fit.warnings, *doubts, *_against_direction(law, column)],
+        "warnings": [*fit.warnings, *drawn.doubts, *_against_direction(law, column)],
     }
     fitted.draws[name] = columns_of(draws)
 
 
-def _bootstrap(fit: MetricFit, context: Context) -> tuple[Sequence[MetricLaw], list[str]]:
-    """Laws of resampled runs, and what makes them unreliable."""
+def _bootstrap(fit: MetricFit, context: Context) -> Drawn[MetricLaw]:
+    """Return the laws of resampled runs."""
     options, points = context.options, fit.points
     if not options.bootstrap:
-        return [], []
+        return Drawn([])
     if fit.tied:
-        return [], ["tied to the loss: no bootstrap, and no intervals"]
+        return Drawn([], ["tied to the loss: no bootstrap, and no intervals"])
     found = bootstrap_metric_law(
         points.N, points.D, points.value, context.loss_fit, n=options.bootstrap, unit=options.unit, seed=options.seed,
         fit=fit,
     )  # fmt: skip
-    laws, lost = with_optima(found.laws, context.grid)
-    return laws, [*found.warnings, *lost]
+    return with_optima(found, context.grid)
 
 
 def _paper(fit: MetricFit) -> Report | None:

@@ -84,6 +84,7 @@ def fit_metric_law(
     method: str = "fast",
     delta: float = DELTA,
     weights: npt.ArrayLike | None = None,
+    budget: npt.ArrayLike | None = None,
     starts: int = STARTS,
     iterations: int = ITERATIONS,
     seed: int = 0,
@@ -97,7 +98,7 @@ def fit_metric_law(
             delta it takes. Residuals of the metric are scaled by the ratio of the deltas.
         limits: what the metric can be at all, (0, ln 2) for pJSD in nats, (1, 5) for opinion scores: low and high stay
             within. Without limits they run off where runs do not show the sigmoid's ends.
-        method, delta, weights, starts, iterations, seed: as of ``fit_loss_law``; delta is relative.
+        method, delta, weights, budget, starts, iterations, seed: as of ``fit_loss_law``; delta is relative.
 
     Raises:
         UsageError: as ``fit_loss_law``; or ``tie`` without ``loss_fit``, or limits that are not in order.
@@ -107,7 +108,7 @@ def fit_metric_law(
         raise unknown_name("tie", tie, TIES)
     if not limits[0] < limits[1]:
         raise UsageError(f"limits of a metric are (lowest, highest), and {limits} is not in order")
-    points = gather(N, D, metric, weights, what="metric")
+    points = gather(N, D, metric, weights, "metric", budget)
     if tie is None:
         notes = check_design(points, FREE, what="metric")
         surface = MetricSurface(points, limits, delta)

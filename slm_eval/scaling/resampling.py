@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_eval.errors import UsageError, unknown_name
-from slm_eval.scaling.points import Floats, Points, budgets
+from slm_eval.scaling.clustering import FEWEST_BUDGETS
+from slm_eval.scaling.points import Floats, Points
 
+AUTO = "auto"
 UNITS = ("point", "budget", "seed")
 # Resamples that cannot be fitted are drawn again, so often at most.
 ATTEMPTS = 100
@@ -42,11 +44,13 @@ def resample(points: Points, unit: str, count: int, least: int, rng: np.random.G
         raise unknown_name("unit of a bootstrap", unit, UNITS)
     if unit == "seed":
         return Resamples(np.broadcast_to(points.weights, (count, points.n)), _means_of_seeds(points, count, rng), 0)
-    budget, _ = budgets(points.N * points.D)
+    _, budget = np.unique(points.budget, return_inverse=True)
     drawn = budget if unit == "budget" else np.arange(points.n)
     n_drawn = int(drawn.max()) + 1
-    if unit == "budget" and n_drawn < 3:
-        raise UsageError(f"a bootstrap of budgets needs at least 3, and there are {n_drawn}; resample points instead")
+    if unit == "budget" and n_drawn < FEWEST_BUDGETS:
+        raise UsageError(
+            f"a bootstrap of budgets needs at least {FEWEST_BUDGETS}, and there are {n_drawn}; resample points instead"
+        )
     kept: list[Floats] = []
     n_kept = n_tried = 0
     for _ in range(ATTEMPTS):

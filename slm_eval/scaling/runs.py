@@ -3,9 +3,9 @@
     N,D,C,seed,loss,pjsd.5@2,audiobox.CU@2
     14437392,11544097999,1e18,0,0.00751,0.412,4.73
 
-N parameters, D training frames (features, not hours), C = 6ND training FLOPs. C, seed and metrics may be absent; an
-empty cell is a metric that was not measured. Metrics are named by their keys, with ``@guidance`` where a model was
-sampled with several. What is wrong is said with its row, the header being row 1.
+N parameters, D training frames (features, not hours), C = 6ND training FLOPs. C, seed, budget and metrics may be
+absent; an empty cell is a metric that was not measured, or a run of no budget. Metrics are named by their keys, with
+``@guidance`` where a model was sampled with several. What is wrong is said with its row, the header being row 1.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from slm_eval.scaling.units import explain_compute, implausible_units
 Floats = npt.NDArray[np.float64]
 
 NEEDED = ("N", "D", "loss")
-KNOWN = ("N", "D", "C", "seed", "loss")
+NAMES = ("seed", "budget")  # columns of any text
+KNOWN = ("N", "D", "C", "loss", *NAMES)
 # What people call them elsewhere, without case and underscores.
 _ALIASES = {
     "N": ("n", "params", "parameters", "nparams", "modelsize", "size"),
@@ -46,6 +47,8 @@ class Runs:
         seed: of each run, as text; "" where the table has none.
         budgets: FLOPs of each compute budget, ascending; shape (budgets,).
         budget: which one each run belongs to; shape (runs,).
+        named: whether the table has a column that names budgets; else they are told by C.
+        tolerance: how far from the middle of its budget the C of a run may lie, where budgets are told by C.
         metrics: name of a column -> values, NaN where not measured; shape (runs,).
         columns: name -> what is known of that metric.
         warnings: what is odd, but may be meant; one line each.
@@ -61,18 +64,22 @@ class Runs:
     budget: npt.NDArray[np.intp]
     metrics: dict[str, Floats]
     columns: dict[str, MetricColumn]
+    named: bool = False
+    tolerance: float = TOLERANCE
     warnings: tuple[str, ...] = ()
 
     def means(self) -> Means:
         """One point for each N and D: the mean over its seeds, as in the paper."""
         pairs, rows = np.unique(np.stack([self.budget, self.N, self.D]), axis=1, return_inverse=True)
         rows = rows.reshape(-1)
+        log_c = np.bincount(rows, np.log(self.C)) / np.bincount(rows)
         loss, loss_sd, seeds = over_seeds(self.loss, rows, pairs.shape[1])
         metrics = {name: over_seeds(values, rows, pairs.shape[1]) for name, values in self.metrics.items()}
         return Means(
             budget=pairs[0].astype(np.intp),
             N=pairs[1],
             D=pairs[2],
+            C=np.exp(log_c),
             loss=loss,
             loss_sd=loss_sd,
             n_seeds=seeds,
@@ -97,6 +104,7 @@ class Means:
     budget: npt.NDArray[np.intp]
     N: Floats
     D: Floats
+    C: Floats
     loss: Floats
     loss_sd: Floats
     n_seeds: npt.NDArray[np.intp]
@@ -134,7 +142,7 @@ def read_runs(
         for name in columns
     }
     rows = [row for row, _ in lines]
-    seeds = [cells[header.index("seed")] if "seed" in header else "" for _, cells in lines]
+    seeds, names = ([cells[header.index(name)] if name in header else "" for _, cells in lines] for name in NAMES)
     for name in (each for each in KNOWN if each in columns):
         _refuse_not_positive(given[name], name, rows, path)
     compute = 6.0 * given["N"] * given["D"]
@@ -142,9 +150,11 @@ def read_runs(
         explain_compute(given, rows, path, frame_rate, tolerance)
         compute = given["C"]
     _refuse_duplicates(given, seeds, rows, path)
+    _refuse_two_budgets(given, names, rows, path)
     order = sorted(range(len(rows)), key=lambda at: (given["N"][at] * given["D"][at], given["N"][at], seeds[at]))
     compute = compute[order]
-    budget, _ = budgets_of(compute, tolerance)
+    named = "budget" in header
+    budget = _named_budgets([names[at] for at in order], compute) if named else budgets_of(compute, tolerance)[0]
     return Runs(
         source=path.name,
         N=given["N"][order],
@@ -156,6 +166,8 @@ def read_runs(
         budget=budget,
         metrics={name: given[name][order] for name, each in columns.items() if each is not None},
         columns={name: each for name, each in columns.items() if each is not None},
+        named=named,
+        tolerance=tolerance,
         warnings=(*ignored, *implausible_units(given["N"], given["D"], frame_rate)),
     )
 
@@ -171,9 +183,17 @@ def _columns(
             hint = f"if {near[0]!r} holds it, rename it" if near else f"there are: {', '.join(header)}"
             raise UsageError(f"{path} has no column {name!r}; {hint}")
     metrics = {name: metric_column(name, extra) for name in header if name not in KNOWN}
-    found: dict[str, MetricColumn | None] = {name: None for name in KNOWN if name in header and name != "seed"}
+    found: dict[str, MetricColumn | None] = {name: None for name in KNOWN if name in header and name not in NAMES}
     found |= {name: each for name, each in metrics.items() if each is not None}
     return found, why_unused([name for name, each in metrics.items() if each is None])
+
+
+def _named_budgets(names: list[str], compute: Floats) -> npt.NDArray[np.intp]:
+    """Return the budget of each run by its name, 0 for the smallest median C; a run without one is alone."""
+    alone = [name or f"\0{at}" for at, name in enumerate(names)]
+    unique, label = np.unique(alone, return_inverse=True)
+    middle = [np.median(compute[label == each]) for each in range(unique.size)]
+    return np.argsort(np.argsort(middle, kind="stable"))[label]
 
 
 def _refuse_not_positive(values: Floats, column: str, rows: list[int], path: Path) -> None:
@@ -191,3 +211,13 @@ def _refuse_duplicates(given: dict[str, Floats], seeds: list[str], rows: list[in
             which = f"seed {seed}" if seed else "no seed"
             hint = "remove one" if seed else "number them in a column 'seed', or remove one"
             raise UsageError(f"{path}: rows {before} and {row} have the same N, D and {which}; {hint}")
+
+
+def _refuse_two_budgets(given: dict[str, Floats], names: list[str], rows: list[int], path: Path) -> None:
+    first: dict[tuple[float, float], tuple[str, int]] = {}
+    for n, d, name, row in zip(given["N"], given["D"], names, rows, strict=True):
+        before, at = first.setdefault((n, d), (name, row))
+        if before != name:
+            raise UsageError(
+                f"{path}: rows {at} and {row} have the same N and D, expected one budget, got {before!r} and {name!r}"
+            )

@@ -8,7 +8,7 @@ import numpy as np
 
 from slm_eval.errors import UsageError
 from slm_eval.scaling.law import LossLaw, MetricLaw
-from slm_eval.scaling.points import Floats, Points, budgets
+from slm_eval.scaling.points import Floats, Points
 from slm_eval.scaling.quality import constant_error, mean_relative_error, power_of_compute_error
 from slm_eval.scaling.solver import Surface, bounds_hit
 
@@ -43,8 +43,7 @@ def check_design(points: Points, free: int, what: str = "loss") -> tuple[str, ..
             raise UsageError(
                 f"all runs have the same {name} ({values[0]:.4g}): how {what} changes with it is not known"
             )
-    label, _ = budgets(points.N * points.D)
-    n_budgets = int(label.max()) + 1
+    n_budgets = np.unique(points.budget).size
     if n_budgets == 1 and np.ptp(np.log(points.N * points.D)) < np.log(2):
         raise UsageError(
             f"all {points.n} runs have one budget (C is the same within a factor of 2): how {what} changes with "

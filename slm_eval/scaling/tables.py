@@ -181,7 +181,8 @@ def metrics(report: Report) -> Table:
         rows.append(
             [name, *_both(each["budgets"][-1]["metric"], 4), *_both(each["limit"], 4), shown, _reached(each["reaches"])]
         )
-    return Table("Metrics at the optimum", header, rows, ["Limits hold if the form of the law does."])
+    notes = ["Limits hold if the form of the law does.", *_units_of_metrics(report)]
+    return Table("Metrics at the optimum", header, rows, notes)
 
 
 def _reached(found: Report | None) -> str:
@@ -216,13 +217,24 @@ def _heading(report: Report) -> str:
     held_out = f", the largest {options['hold_out']} held out" if options["hold_out"] else ""
     return (
         f"{source['name']}: {source['n_runs']} runs, {source['n_points']} points of {seeds} seed(s), "
-        f"{len(report['budgets'])} budgets{held_out}"
+        f"{sum(each['isoflop'] for each in report['budgets'])} budgets{held_out}"
     )
 
 
 def _of_bootstrap(report: Report) -> list[str]:
-    options = report["options"]
-    return [f"{options['bootstrap']:,} bootstrap fits, by {options['unit']}."] if options["bootstrap"] else []
+    drawn = report["loss"]["bootstrap"]
+    if drawn is None:
+        return []
+    return [f"{report['options']['bootstrap']:,} bootstrap fits, by {drawn['unit']}: {drawn['why']}."]
+
+
+def _units_of_metrics(report: Report) -> list[str]:
+    """Return what was drawn for the intervals of which metrics."""
+    names: dict[str, list[str]] = {}
+    for name, metric in report["metrics"].items():
+        if metric["bootstrap"] is not None:
+            names.setdefault(metric["bootstrap"]["unit"], []).append(name)
+    return [f"Bootstrap by {unit}: {', '.join(of_unit)}." for unit, of_unit in names.items()]
 
 
 def _by_reason(not_fitted: dict[str, str]) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from known_surface import METRIC, grid, noise
+from known_surface import METRIC, Floats, grid, noise
 
 from slm_eval.errors import UsageError
 from slm_eval.scaling import (
@@ -31,7 +31,7 @@ MANY = PUBLISHED(MANY_N, MANY_D) * noise(MANY_N.size, 7)
 
 @cache
 def of_points() -> Bootstrap[LossLaw]:
-    return bootstrap_loss_law(N, D, LOSS, n=200)
+    return bootstrap_loss_law(N, D, LOSS, n=200, unit="point")
 
 
 def test_every_resample_is_the_fit_of_its_weights() -> None:
@@ -144,6 +144,57 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         of_points().interval("alpha", level=95)
 
 
+def shared(sd: float, seed: int = 5) -> Floats:
+    """Noise that all points of a budget share."""
+    return np.repeat(np.exp(sd * np.random.default_rng(seed).standard_normal(10)), 7)
+
+
+def test_budgets_are_drawn_where_residuals_cluster_by_them() -> None:
+    loss = PUBLISHED(N, D) * noise(N.size, 3) * shared(0.02)
+    boot = bootstrap_loss_law(N, D, loss, n=20)
+    assert boot.unit == "budget"
+    assert boot.laws == bootstrap_loss_law(N, D, loss, n=20, unit="budget").laws
+    assert boot.clustering is not None
+    assert boot.clustering.groups == 10
+    assert boot.clustering.p < 0.01
+    assert "cluster by budget" in boot.why
+    assert boot.warnings == ()
+
+
+def test_points_are_drawn_where_they_do_not() -> None:
+    boot = bootstrap_loss_law(N, D, PUBLISHED(N, D) * noise(N.size, 3), n=20)
+    assert boot.unit == "point"
+    assert boot.clustering is not None
+    assert boot.clustering.p > 0.2
+    assert "do not cluster" in boot.why
+
+
+def test_points_that_cluster_are_drawn_with_a_warning() -> None:
+    loss = PUBLISHED(N, D) * noise(N.size, 3) * shared(0.02)
+    boot = bootstrap_loss_law(N, D, loss, n=20, unit="point")
+    assert (boot.unit, boot.why) == ("point", "as asked")
+    assert any("residuals cluster by budget" in line and "too narrow" in line for line in boot.warnings)
+
+
+def test_the_unit_of_a_metric_follows_from_its_own_residuals() -> None:
+    metric = METRIC(N, D) * noise(N.size, 4, sd=0.005) * shared(0.02)
+    assert bootstrap_metric_law(N, D, metric, n=10, limits=(0, math.log(2))).unit == "budget"
+
+
+def test_budgets_have_names() -> None:
+    """Of two grids at the same compute, those by name are drawn whole; by compute they are ten budgets."""
+    half = np.where(np.arange(N.size) % 2 == 0, "even", "odd")
+    named = np.char.add(half, C.astype(str))
+    fit = fit_loss_law(N, D, LOSS, budget=named)
+    assert np.unique(fit.points.budget).size == 20
+    draws = resample(fit.points, "budget", 50, 6, np.random.default_rng(0))
+    apart = draws.weights[:, 0] != draws.weights[:, 1]
+    assert apart.any()
+    assert (draws.weights[:, 0] == draws.weights[:, 2]).all()
+    with pytest.raises(UsageError, match="70 N, 3 budget"):
+        fit_loss_law(N, D, LOSS, budget=["a", "b", "c"])
+
+
 # ---- metrics ----
 
 
@@ -160,7 +211,7 @@ def test_the_limit_of_a_metric_has_an_interval() -> None:
 def test_every_resample_of_a_metric_is_the_fit_of_its_weights() -> None:
     metric = METRIC(N, D) * noise(N.size, 4)
     fit = fit_metric_law(N, D, metric)
-    boot = bootstrap_metric_law(N, D, metric, n=10, fit=fit)
+    boot = bootstrap_metric_law(N, D, metric, n=10, fit=fit, unit="point")
     draws = resample(fit.points, "point", 10, 8, np.random.default_rng(0))
     for k in (0, 4, 9):
         alone = fit_metric_law(N, D, metric, weights=draws.weights[k])
@@ -171,7 +222,7 @@ def test_a_tied_law_is_resampled_with_the_loss() -> None:
     metric = METRIC(N, D) * noise(N.size, 4)
     some = np.arange(N.size) % 2 == 0
     loss = fit_loss_law(N, D, LOSS)
-    boot = bootstrap_metric_law(N[some], D[some], metric[some], loss, n=40, tie="loss")
+    boot = bootstrap_metric_law(N[some], D[some], metric[some], loss, n=40, tie="loss", unit="point")
     assert boot.converged > 0.9
     for of in ("limit", lambda law: law.exponents.N):
         low, high = boot.interval(of)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from known_surface import METRIC, grid, noise
+from known_surface import METRIC, Floats, grid, noise
 
 from slm_eval.errors import UsageError
-from slm_eval.scaling import PUBLISHED, isoflop_minima
+from slm_eval.scaling import PUBLISHED, LossLaw, isoflop_minima
 
 N, D, C = grid(sizes=5, span=0.6)
 
@@ -85,3 +86,46 @@ def test_impossible_runs_are_refused() -> None:
         isoflop_minima([1e6, 2e6], [1e9, 1e9], [math.nan, 1])
     with pytest.raises(UsageError, match="differ in length"):
         isoflop_minima([1e6, 2e6], [1e9, 1e9], [1, 2], [1e18])
+
+
+def spread_without_gaps() -> tuple[LossLaw, Floats, Floats, Floats, npt.NDArray[np.intp]]:
+    """240 points in the style of Epoch's of Hoffmann et al.: nine budgets whose C runs into each other."""
+    law = LossLaw(E=1.8172, A=477.83, B=2143.4, alpha=0.34731, beta=0.36717, gamma=1.0)
+    plan = np.array([6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21, 3e21])
+    rng = np.random.default_rng(0)
+    planned = rng.integers(plan.size, size=240)
+    apart = rng.uniform(-1, 1, 240)
+    C = plan[planned] * np.exp(0.3 * apart + 0.1 * rng.standard_normal(240))  # larger models were trained for longer
+    N = law.optimal(plan[planned]).N * 10 ** (0.7 * apart)
+    return law, N, C / (6 * N), C, planned
+
+
+def test_compute_without_gaps_makes_no_single_budget() -> None:
+    """By steps alone 77 points of C within a factor of 5.5 were one budget, with r = 4.1 where the law says 22."""
+    law, n, d, c, _ = spread_without_gaps()
+    loss = law(n, d) * np.exp(0.004 * np.random.default_rng(1).standard_normal(n.size))
+    minima = isoflop_minima(n, d, loss, c)
+    assert max(each.spread for each in minima) <= 1.21 * (1 + 1e-6)
+    sound = [each for each in minima if each.problem is None and each.n > 5]
+    assert len(sound) > 10
+    errors = [math.log(float(each.N or 0) / float(law.optimal(each.C).N)) for each in sound]
+    assert abs(float(np.median(errors))) < 0.1
+    assert np.abs(errors).max() < math.log(2)
+
+
+def test_a_named_budget_whose_compute_differs_has_a_problem() -> None:
+    law, n, d, c, planned = spread_without_gaps()
+    minima = isoflop_minima(n, d, law(n, d), c, budget=planned)
+    assert len(minima) == 9
+    for each in minima:
+        assert each.problem is not None
+        assert f"C differs by a factor of {each.spread:.3g}" in each.problem
+    # Larger models were trained for longer, and look better than they are.
+    assert all(float(each.N or math.inf) > 1.1 * float(law.optimal(each.C).N) for each in minima)
+
+
+def test_a_curve_that_hardly_bends_has_no_vertex_at_sizes_beyond_all_numbers() -> None:
+    n = np.array([1e8, 2e8, 4e8])
+    (found,) = isoflop_minima(n, 1e18 / n, 3 - 0.1 * np.log(n) + 1e-9 * np.log(n / 2e8) ** 2)
+    assert (found.N, found.edge) == (None, True)
+    assert found.problem == "the vertex is farther away than the sizes are apart"

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slm_eval.errors import UsageError
-from slm_eval.scaling.points import budgets, gather
+from slm_eval.scaling import LossLaw
+from slm_eval.scaling.points import budgets, gather, widest_budget
 
 
 def test_seeds_of_a_point_are_averaged_in_order_of_first_appearance() -> None:
@@ -90,5 +91,44 @@ def test_budgets_do_not_depend_on_the_order(C: list[float], random: object) -> N
     shuffled, same = budgets([C[i] for i in order])
     assert shuffled.tolist() == [label[i] for i in order]
     assert same == pytest.approx(centres)
-    # Smallest first.
+    # Smallest first, and no budget wider than it may be.
     assert list(np.argsort(centres)) == list(range(centres.size))
+    for each in range(centres.size):
+        of_budget = np.array(C)[label == each]
+        assert of_budget.max() <= 1.21 * of_budget.min() * (1 + 1e-6)
+
+
+def test_compute_that_is_spread_continuously_is_no_single_budget() -> None:
+    """Steps of 1 % over a factor of 9.4: by steps alone they chain."""
+    C = np.geomspace(1e20, 9.4e20, 226)
+    label, centres = budgets(C)
+    assert centres.size >= math.log(9.4) / math.log(1.21)
+    assert (np.diff(label) >= 0).all()  # budgets do not overlap
+    assert max(np.ptp(np.log(C[label == each])) for each in range(centres.size)) <= math.log(1.21) * (1 + 1e-6)
+
+
+def test_points_within_a_factor_of_2_are_drawn_together_unless_budgets_have_names() -> None:
+    C = np.geomspace(1e20, 9.4e20, 226)
+    drawn = gather(C / 6e9, np.full(C.size, 1e9), np.arange(1.0, 227)).budget
+    spans = [C[drawn == each].max() / C[drawn == each].min() for each in np.unique(drawn)]
+    assert 1.21 < max(spans) <= 2 * (1 + 1e-6)
+    assert gather([1, 2, 3], [1, 1, 1], [3, 2, 1], budget=["b", "a", "b"]).budget.tolist() == [1, 0, 1]
+
+
+def test_a_straggler_leaves_the_budget_that_it_is_far_from() -> None:
+    label, _ = budgets([1e18, 1.01e18, 1.02e18, 1.11e18, 1.22e18])
+    assert label.tolist() == [0, 0, 0, 0, 1]
+
+
+def test_how_far_compute_within_a_budget_moves_the_vertex() -> None:
+    """What the widest budget rests on: C rising with N all along, over 1.5 decades, on Chinchilla's law."""
+    law = LossLaw(E=1.8172, A=477.83, B=2143.4, alpha=0.34731, beta=0.36717, gamma=1.0)
+    N = float(law.optimal(1e20).N) * 10 ** np.linspace(-0.75, 0.75, 15)
+    level, rising = (np.full(15, 1e20), 1e20 * np.geomspace(1 / 1.1, 1.1, 15))
+    vertices = []
+    for C in (level, rising):
+        bend, slope, _ = np.polyfit(np.log(N), law(N, C / (6 * N)), 2)
+        vertices.append(-slope / (2 * bend))
+    shift = vertices[1] - vertices[0]
+    assert shift == pytest.approx(0.09, abs=0.005)
+    assert shift == pytest.approx(math.log(widest_budget()) / ((law.alpha + law.beta) * math.log(10**1.5)), rel=0.2)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from made_sweep import add_metrics, sweep, write
 
 from slm_eval.errors import UsageError
+from slm_eval.scaling.behaviour import remarks_on_budgets
 from slm_eval.scaling.runs import read_runs
 from slm_eval.scaling.units import looks_like
 
@@ -54,6 +55,28 @@ def test_columns_are_known_by_their_keys(tmp_path: Path) -> None:
     }
     assert any("'pjds.5'" in line and "pjsd" in line for line in runs.warnings)
     assert any("layers" in line for line in runs.warnings)
+
+
+def named(name: Callable[[int], str]) -> list[Row]:
+    return [{**row, "budget": name(at)} for at, row in enumerate(sweep(THREE, sizes=4))]
+
+
+def test_budgets_are_named_by_a_column(tmp_path: Path) -> None:
+    """The second and third budget are one by name, and the run without a name is alone."""
+    rows = named(lambda at: "" if at == 3 else "small" if at < 4 else "large")
+    runs = read_runs(write(rows, tmp_path / "runs.csv"))
+    assert runs.named
+    assert sorted(np.bincount(runs.budget)) == [1, 3, 8]
+    assert runs.budgets == pytest.approx([1e18, 1e18, np.median([1e19] * 4 + [1e20] * 4)])
+    remarks = remarks_on_budgets(runs)
+    assert remarks[0] == "1 of 12 points belong to no budget, which takes 3 sizes"
+    assert "C differs by a factor of up to 10 within budgets as named" in remarks[1]
+    assert remarks_on_budgets(read_runs(write(sweep(THREE, sizes=4), tmp_path / "plain.csv"))) == []
+
+
+def test_seeds_of_a_point_are_of_one_budget(tmp_path: Path) -> None:
+    rows = [{**row, "budget": "ab"[at % 2]} for at, row in enumerate(sweep(THREE, sizes=2, seeds=2))]
+    assert "rows 2 and 3 have the same N and D, expected one budget, got 'a' and 'b'" in refusal(rows, tmp_path)
 
 
 @settings(max_examples=20, deadline=None)

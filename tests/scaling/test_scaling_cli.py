@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from made_sweep import BUDGETS, add_metrics, sweep, write
 
 from slm_eval.cli import main
-from slm_eval.scaling import PUBLISHED, MetricLaw, bootstrap_loss_law
+from slm_eval.scaling import PUBLISHED, LossLaw, MetricLaw, bootstrap_loss_law
 
 FOUR = (1e18, 1e19, 1e20, 1e21)
 QUICK = ("--bootstrap", "40", "--no-figures")
@@ -317,12 +317,12 @@ def test_the_surface(noisy: tuple[Path, dict[str, Any]]) -> None:
         "not_fitted", "warnings", "conclusions", "draws",
     }  # fmt: skip
     assert set(report["loss"]) == {
-        "law", "coefficients", "quality", "budgets", "relative_range", "behaviour", "ratio", "isoflop", "curve",
-        "growth",
+        "law", "coefficients", "quality", "bootstrap", "budgets", "relative_range", "behaviour", "ratio", "isoflop",
+        "curve", "growth",
     }  # fmt: skip
     assert set(report["metrics"]["pjsd.5@2"]) >= {
-        "key", "guidance", "higher_is_better", "real", "law", "coefficients", "limit", "quality", "budgets", "reaches",
-        "paper", "warnings",
+        "key", "guidance", "higher_is_better", "real", "law", "coefficients", "limit", "quality", "bootstrap", "budgets",
+        "reaches", "paper", "warnings",
     }  # fmt: skip
 
 
@@ -347,6 +347,64 @@ def test_runs_that_are_in_no_budgets_have_a_law(tmp_path: Path) -> None:
     assert report["loss"]["law"] == pytest.approx(vars(PUBLISHED), rel=1e-3)
     assert any("have fewer than 3 sizes" in line for line in report["warnings"])
     assert not any("every size trained" in line for line in report["conclusions"])
+
+
+class TestBudgets:
+    """Of a table in the style of Epoch's points of Hoffmann et al.: nine budgets whose C runs into each other."""
+
+    LAW = LossLaw(E=1.8172, A=477.83, B=2143.4, alpha=0.34731, beta=0.36717, gamma=1.0)
+    PLAN = (6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21, 3e21)
+
+    def rows(self, shared: float) -> list[dict[str, object]]:
+        rng = np.random.default_rng(0)
+        planned = rng.integers(len(self.PLAN), size=240)
+        C = np.array(self.PLAN)[planned] * np.exp(0.15 * rng.standard_normal(240))
+        N = self.LAW.optimal(C).N * 10 ** rng.uniform(-0.9, 0.9, 240)
+        D = C / (6 * N)
+        noise = shared * rng.standard_normal(len(self.PLAN))[planned] + 0.004 * rng.standard_t(4, 240)
+        loss = self.LAW(N, D) * np.exp(noise)
+        return [
+            {"N": n, "D": d, "loss": value, "budget": f"{self.PLAN[at]:g}"}
+            for n, d, value, at in zip(N, D, loss, planned, strict=True)
+        ]
+
+    @pytest.mark.parametrize(("shared", "unit"), [(0.0, "point"), (0.006, "budget")])
+    def test_what_is_drawn_follows_from_the_data_and_is_said(self, tmp_path: Path, shared: float, unit: str) -> None:
+        rows = self.rows(shared)
+        result = invoke(
+            "fit",
+            write(rows, tmp_path / "r.csv"),
+            "-o",
+            tmp_path / "fit",
+            "--gamma",
+            1,
+            "--bootstrap",
+            100,
+            "--no-figures",
+        )
+        drawn = json.loads((tmp_path / "fit" / "fit.json").read_text())["loss"]["bootstrap"]
+        assert drawn["unit"] == unit
+        assert drawn["clustering"]["groups"] == 9
+        assert (drawn["clustering"]["p"] < 0.2) == (unit == "budget")
+        assert f"100 bootstrap fits, by {unit}: {drawn['why']}." in result.output
+        assert "C differs by a factor of up to" in result.output  # within the named budgets
+        assert "belong to no budget" not in result.output
+
+    def test_without_names_budgets_are_cut_and_single_runs_said(self, tmp_path: Path) -> None:
+        rows = [{key: value for key, value in row.items() if key != "budget"} for row in self.rows(0.0)]
+        report = fit(rows, tmp_path, "--gamma", 1, "--bootstrap", 0, "--no-figures", "--hold-out", 1)
+        alone = sum(each["n_points"] for each in report["budgets"] if not each["isoflop"])
+        assert 0 < alone < 60
+        assert any(line.startswith(f"{alone} of 240 points belong to no budget") for line in report["warnings"])
+        assert any("C is spread without gaps: budgets were cut" in line for line in report["warnings"])
+        # What is held out is a budget and not the single run beyond it.
+        held = [each for each in report["budgets"] if each["held_out"]]
+        assert held[0]["n_points"] >= 3
+        assert not any(each["isoflop"] for each in held[1:])
+
+    def test_a_planned_sweep_is_in_budgets(self, noisy: tuple[Path, dict[str, Any]]) -> None:
+        assert not any("budget" in line for line in noisy[1]["warnings"])
+        assert all(each["isoflop"] for each in noisy[1]["budgets"])
 
 
 def test_an_extrapolation_says_how_far(noisy: tuple[Path, dict[str, Any]]) -> None:
