@@ -6,10 +6,11 @@ so that a corpus is the same on every machine. What is not audio is not read, bu
 
 from __future__ import annotations
 
-import json
 import os
-from collections import Counter
+import re
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from slm_eval.clusters import LABELS
 from slm_eval.errors import UsageError
 from slm_eval.provenance import NAME as PROVENANCE
 from slm_eval.provenance import read_provenance
+from slm_eval.strict_json import parse, read_lines
+
+_MAX_SECONDS = 1e9  # 31 years; beyond, positions in samples are no longer exact
+_MAX_TEXT = 16_384  # bytes: the longest path there is, when every byte of it has to be written as \\xff
 
 
 @dataclass(frozen=True)
@@ -92,48 +97,63 @@ def load_corpus(path: str | os.PathLike[str]) -> Corpus:
     if len({clip.path is None for clip in clips}) > 1:
         raise UsageError(f"{path} mixes audio and ready-made phones; put them into two corpora")
     in_order = tuple(sorted(clips, key=lambda clip: clip.id))
-    return Corpus(str(path), in_order, dict(sorted(ignored.items())), provenance)
+    return Corpus(_printable(str(path)), in_order, dict(sorted(ignored.items())), provenance)
 
 
 def _from_folder(root: Path, ignored: Counter[str]) -> Iterator[Clip]:
-    """Audio files below a folder, links followed; folders that lead back to themselves are entered once."""
-    entered = {_identity(root)}
-    for folder, names, files in os.walk(root, followlinks=True, onerror=_cannot_list):
-        for name in list(names):
-            inner = os.path.join(folder, name)
-            if name.startswith("."):
+    """Audio files below a folder, links followed; no folder is entered twice, however many links lead to it.
+
+    Links are followed after everything else and in the order of names, so that the ids are the same on every machine.
+    """
+    entered: set[tuple[int, int]] = set()
+    folders, links = [root], deque[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.popleft()
+        identity, entries = _list(folder)
+        if identity in entered:
+            ignored["link_loop"] += 1
+            continue
+        entered.add(identity)
+        for entry in entries:
+            if entry.name.startswith("."):
                 ignored["hidden"] += 1
-                names.remove(name)
-            elif os.path.islink(inner) and _identity(Path(inner)) in entered:
-                ignored["link_loop"] += 1
-                names.remove(name)
-            else:
-                entered.add(_identity(Path(inner)))
-        for name in files:
-            if name.startswith("."):
-                ignored["hidden"] += 1
-            elif name == PROVENANCE and Path(folder) == root:
+            elif _is_folder(entry):
+                (links if entry.is_symlink() else folders).append(Path(entry.path))
+            elif entry.name == PROVENANCE and folder == root:
                 continue
-            elif os.path.splitext(name)[1].lower() not in EXTENSIONS:
+            elif os.path.splitext(entry.name)[1].lower() not in EXTENSIONS:
                 ignored["not_audio"] += 1
             else:
-                file = Path(folder, name)
-                yield Clip(_printable(file.relative_to(root).as_posix()), file)
+                yield Clip(_printable(Path(entry.path).relative_to(root).as_posix()), Path(entry.path))
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+def _list(folder: Path) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
+    """What tells a folder from every other, and what is in it, by name.
+
+    Raises:
+        UsageError: it cannot be listed: skipped silently, its clips would be missing in the account.
+    """
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            return (status.st_dev, status.st_ino), sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UsageError(f"cannot list {folder}: {error.strerror}; check its permissions") from error
 
 
-def _cannot_list(error: OSError) -> None:
-    # A folder that is silently skipped would leave clips out of the account.
-    raise UsageError(f"cannot list {error.filename}: {error.strerror}; check its permissions")
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or one that may not be followed: reading it as a file will say so
+        return False
 
 
 def _from_list(path: Path) -> Iterator[Clip]:
     """One path a line. Ids are the paths relative to the deepest folder that holds them all."""
-    files = [path.parent / line for _, line in _lines(path)]
+    files = []
+    for number, line in _lines(path):
+        with _at(path, number, line, "a path"):
+            files.append(path.parent / _plain(line, "the path"))
     if not files:
         return
     root = os.path.commonpath([os.path.abspath(file.parent) for file in files])
@@ -144,31 +164,39 @@ def _from_list(path: Path) -> Iterator[Clip]:
 def _from_scp(path: Path) -> Iterator[Clip]:
     """Kaldi's ``utterance-id path``. Commands (a line that ends in ``|``) are never run."""
     for number, line in _lines(path):
-        identifier, _, file = line.partition(" ")
-        file = file.strip()
-        if not file:
-            raise UsageError(f"{path}, line {number}: expected 'utterance-id path', got {line!r}")
-        if file.endswith("|"):
-            raise UsageError(f"{path}, line {number}: commands are not run; write the audio to files and list those")
-        yield Clip(identifier, path.parent / file)
+        with _at(path, number, line, "'utterance-id path'"):
+            identifier, *rest = re.split("[ \t]+", line, maxsplit=1)
+            if not rest:
+                raise ValueError("there is no path")
+            if line.endswith("|"):
+                raise ValueError("commands are not run; write the audio to files and list those")
+            clip = Clip(_plain(identifier, "the id"), path.parent / _plain(rest[0], "the path"))
+        yield clip
 
 
 def _from_jsonl(path: Path) -> Iterator[Clip]:
     """A manifest of audio, or ready-made phones, one JSON object a line."""
     for number, line in _lines(path):
-        try:
-            entry = json.loads(line)
-            yield _phones_clip(entry) if "phones" in entry else _manifest_clip(entry, path.parent)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f'{path}, line {number}: expected {{"id", "path"[, "start", "end"]}} or {{"id", "phones"}}, '
-                f"got {line[:80]!r} ({type(error).__name__}: {error})"
-            ) from error
+        with _at(path, number, line, '{"id", "path"[, "start", "end"]} or {"id", "phones"}'):
+            entry = parse(line)
+            if not isinstance(entry, dict):
+                raise ValueError(f"a line must hold a JSON object, got {type(entry).__name__}")
+            clip = _phones_clip(entry) if "phones" in entry else _manifest_clip(entry, path.parent)
+        yield clip
+
+
+@contextmanager
+def _at(path: Path, number: int, line: str, expected: str) -> Iterator[None]:
+    """Say of an error inside in which line it is."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(f"{path}, line {number}: expected {expected}, got {line[:80]!r} ({error})") from error
 
 
 def _manifest_clip(entry: dict[str, Any], folder: Path) -> Clip:
-    start, end = (None if entry.get(key) is None else float(entry[key]) for key in ("start", "end"))
-    if (start or 0.0) < 0 or (end is not None and not end > (start or 0.0)):
+    start, end = _seconds(entry, "start"), _seconds(entry, "end")
+    if end is not None and not end > (start or 0.0):
         raise ValueError(f"start {start} and end {end} are seconds with 0 <= start < end")
     return Clip(_text(entry, "id"), folder / _text(entry, "path"), start, end, **_labels(entry))
 
@@ -179,9 +207,9 @@ def _phones_clip(entry: dict[str, Any]) -> Clip:
         raise ValueError("phones is a list of non-empty strings")
     return Clip(
         _text(entry, "id"),
-        phones=tuple(phones),
-        seconds=entry.get("seconds"),
-        recognizer=entry.get("recognizer"),
+        phones=tuple(_plain(phone, "a phone") for phone in phones),
+        seconds=_seconds(entry, "seconds"),
+        recognizer=None if entry.get("recognizer") is None else _text(entry, "recognizer"),
         **_labels(entry),
     )
 
@@ -191,22 +219,39 @@ def _labels(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: _text(entry, name) for name in LABELS if entry.get(name) is not None}
 
 
+def _seconds(entry: dict[str, Any], key: str) -> float | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_SECONDS:
+        raise ValueError(f"{key} must be seconds from 0 to {_MAX_SECONDS:.0e}, got {repr(value)[:40]}")
+    return float(value)
+
+
 def _text(entry: dict[str, Any], key: str) -> str:
+    if key not in entry:
+        raise ValueError(f"there is no {key!r}")
     value = entry[key]
     if not isinstance(value, str) or not value:
         raise ValueError(f"{key} is a non-empty string")
-    return value
+    return _plain(value, key)
+
+
+def _plain(text: str, what: str) -> str:
+    """The text, if a file could be called so; ids become names of files, and go through lists and tables."""
+    if "\0" in text:
+        raise ValueError(f"{what} must not hold a NUL character")
+    if len(text.encode()) > _MAX_TEXT:
+        raise ValueError(f"{what} is longer than {_MAX_TEXT} bytes")
+    return text
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines that hold something."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        yield from read_lines(path)
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path} as a list of clips: {error}") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            yield number, line.strip()
 
 
 def _printable(name: str) -> str:

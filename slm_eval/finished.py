@@ -6,7 +6,6 @@ here. Files that were cut, edited or written by another version are refused with
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.evaluation import SCHEMA, Evaluation
 from slm_eval.signature import Signature
+from slm_eval.strict_json import parse, read_lines, read_text
 
 SIDES = ("generated", "real")
 # What tables and pages show of every metric, and of pJSD beyond that.
@@ -115,13 +115,15 @@ def read_clips(path: Path) -> dict[str, list[dict[str, Any]]]:
         SlmEvalError: a line that is not what a run writes; the message gives its number.
     """
     clips: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
-    for number, line in enumerate(_read(path).split("\n"), start=1):
-        if line:
+    try:
+        for number, line in read_lines(path):
             clip = _parse(path, line, f" line {number}")
             problem = _problem(clip)
             if problem is not None:
                 raise SlmEvalError(f"{path} line {number}: {problem}")
             clips[clip["side"]].append(clip)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
     for side, of_side in clips.items():
         of_side.sort(key=lambda clip: clip["id"])
         repeated = next(_repeated(clip["id"] for clip in of_side), None)
@@ -225,23 +227,21 @@ def _problem(clip: Any) -> str | None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SlmEvalError(f"cannot read {path}: {reason}; a finished run has it, run it again") from error
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> SlmEvalError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return SlmEvalError(f"cannot read {path}: {reason}; a finished run has it, run it again")
 
 
 def _parse(path: Path, text: str, where: str) -> Any:
-    def refuse(constant: str) -> float:
-        raise SlmEvalError(f"{path}{where}: {constant} is not a number that means anything; run it again")
-
     try:
-        return json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        at = where or f" line {error.lineno}"
-        raise SlmEvalError(f"{path}{at} is no JSON ({error.msg}): the file was cut or edited; run it again") from error
-    except RecursionError as error:
-        raise SlmEvalError(f"{path}{where} is nested too deeply to be of a run") from error
+        return parse(text)
+    except ValueError as error:
+        raise SlmEvalError(f"{path}{where} was cut or edited ({error}); run it again") from error
 
 
 def _repeated(ids: Iterable[str]) -> Iterator[str]:

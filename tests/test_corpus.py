@@ -154,5 +154,113 @@ def test_a_folder_says_how_it_was_made(tmp_path: Path) -> None:
     assert corpus.ignored == {}
     for damaged in ("[1]", "{", '{"guidance": NaN}'):
         (tmp_path / "provenance.json").write_text(damaged)
-        with pytest.raises(UsageError, match=r"provenance\.json .*mend or remove it"):
+        with pytest.raises(UsageError, match=r"provenance\.json .*fix or remove it"):
             load_corpus(tmp_path)
+
+
+HOSTILE_LINES = [
+    (r'{"id": "\ud800", "path": "a.wav"}', "half of a character"),
+    (r'{"id": "a\u0000", "path": "a.wav"}', "id must not hold a NUL"),
+    (r'{"id": "a", "path": "a\u0000.wav"}', "path must not hold a NUL"),
+    (r'{"id": "a", "path": "a.wav", "speaker": "\udc80"}', "half of a character"),
+    (r'{"id": "a", "path": "a.wav", "prompt": "\u0000"}', "prompt must not hold a NUL"),
+    (r'{"id": "a", "phones": ["\ud800"]}', "half of a character"),
+    (r'{"id": "a", "phones": ["\u0000"]}', "a phone must not hold a NUL"),
+    ('{"id": "a", "path": "a.wav", "start": Infinity}', "Infinity is not a finite number"),
+    ('{"id": "a", "path": "a.wav", "end": NaN}', "NaN is not a finite number"),
+    ('{"id": "a", "path": "a.wav", "end": 1e308}', r"end must be seconds from 0 to 1e\+09, got 1e\+308"),
+    ('{"id": "a", "path": "a.wav", "end": 1' + 400 * "0" + "}", "has 401 digits"),
+    ('{"id": "a", "path": "a.wav", "end": 1' + 200 * "0" + "}", "end must be seconds"),
+    ('{"id": "a", "path": "a.wav", "start": -1}', "start must be seconds"),
+    ('{"id": "a", "path": "a.wav", "start": true}', "start must be seconds"),
+    ('{"id": "a", "path": "a.wav", "start": "1.5"}', "start must be seconds"),
+    ("[" * 200_000, "nested more than 64 deep"),
+    ('{"id": "a", "phones": [], "seconds": "abc"}', "seconds must be seconds"),
+    ('{"id": "a", "phones": [], "seconds": NaN}', "NaN is not a finite number"),
+    ('{"id": "a", "phones": [], "seconds": -5}', "seconds must be seconds"),
+    ('{"id": "a", "phones": [], "recognizer": []}', "recognizer is a non-empty string"),
+    ('{"id": "a", "path": "a.wav", "id": "b"}', "the key 'id' is there twice"),
+    ('{"id": "' + "x" * 300_000 + '", "path": "a.wav"}', "id is longer than 16384 bytes"),
+    ("1", "must hold a JSON object, got int"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), HOSTILE_LINES)
+def test_a_hostile_line_is_refused_when_it_is_read(line: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"id": "fine", "path": "fine.wav"}\n' + line + "\n")
+    with pytest.raises(UsageError, match=said) as caught:
+        load_corpus(path)
+    assert str(caught.value).startswith(f"{path}, line 2: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_names_with_other_line_ends_come_back(tmp_path: Path) -> None:
+    """U+2028 and its like end lines for str.splitlines, and for nothing that writes these files."""
+    names = [f"a{character}b.wav" for character in "\u2028\u2029\x85\x1c\x1d\x1e\x0b\x0c"]
+    for name in names:
+        (tmp_path / "corpus").mkdir(exist_ok=True)
+        (tmp_path / "corpus" / name).write_bytes(b"x")
+    ids = sorted(names)
+    assert [clip.id for clip in load_corpus(tmp_path / "corpus").clips] == ids
+    texts = {
+        "list.txt": "".join(f"corpus/{name}\n" for name in names),
+        "wav.scp": "".join(f"{name} corpus/{name}\n" for name in names),
+        "m.jsonl": "".join(json.dumps({"id": n, "path": f"corpus/{n}"}, ensure_ascii=False) + "\n" for n in names),
+        "phones.jsonl": "".join(json.dumps({"id": n, "phones": ["a"]}, ensure_ascii=False) + "\n" for n in names),
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+        assert [clip.id for clip in load_corpus(tmp_path / name).clips] == ids, name
+
+
+def test_ids_that_look_like_paths_are_names_and_nothing_else(tmp_path: Path) -> None:
+    ids = [".", "..", "../x", "/etc/passwd", "a/", "C:\\x"]
+    path = tmp_path / "m.jsonl"
+    path.write_text("".join(json.dumps({"id": each, "path": "a.wav"}) + "\n" for each in ids))
+    assert [clip.id for clip in load_corpus(path).clips] == sorted(ids)
+
+
+def test_ten_thousand_links_in_circles_are_seen_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.wav").write_bytes(b"x")
+    for number in range(5_000):
+        (tmp_path / "a" / f"to-b-{number}").symlink_to(tmp_path / "b")
+        (tmp_path / "b" / f"to-a-{number}").symlink_to(tmp_path / "a")
+    corpus = load_corpus(tmp_path)
+    assert [clip.id for clip in corpus.clips] == ["a/x.wav", "b/x.wav"]
+    assert corpus.ignored == {"link_loop": 10_000}
+
+
+def test_a_link_above_the_corpus_does_not_bring_it_twice(tmp_path: Path) -> None:
+    (tmp_path / "corpus" / "real").mkdir(parents=True)
+    (tmp_path / "corpus" / "real" / "x.wav").write_bytes(b"x")
+    (tmp_path / "other.wav").write_bytes(b"x")
+    (tmp_path / "corpus" / "a-link-up").symlink_to(tmp_path)
+    assert [clip.id for clip in load_corpus(tmp_path / "corpus").clips] == ["a-link-up/other.wav", "real/x.wav"]
+
+
+def test_folders_in_folders_are_searched_to_any_depth(tmp_path: Path) -> None:
+    """1,500 levels: more than Python's recursion allows, and no path as a whole that the kernel would not take."""
+    folder = tmp_path
+    for _ in range(1_500):
+        folder = folder / "d"
+        folder.mkdir()
+    (folder / "x.wav").write_bytes(b"x")
+    assert [clip.id for clip in load_corpus(tmp_path).clips] == ["d/" * 1_500 + "x.wav"]
+
+
+def test_a_list_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    for name in ("list.txt", "wav.scp", "m.jsonl"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(UsageError, match="is not a regular file"):
+            load_corpus(tmp_path / name)
+
+
+def test_a_folder_whose_own_name_is_not_utf8_can_be_written(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(b"x")
+    load_corpus(folder).path.encode()
