@@ -28,6 +28,9 @@ _BLOCK_FRAMES = {"cpu": 256}
 _BLOCK_FRAMES_ELSEWHERE = 16_384
 
 
+_MAX_SIZE = 1_000_000  # Hz and samples; a file that says more takes no memory for it
+
+
 @dataclass(frozen=True)
 class FeatureSpec:
     """What a log-mel is. Two things that exchange mels have the same one, or an error.
@@ -48,11 +51,14 @@ class FeatureSpec:
 
     def __post_init__(self) -> None:
         sizes = (self.sample_rate, self.hop, self.window, self.n_mels)
-        if any(size < 1 or int(size) != size for size in (*sizes, self.n_fft)) or self.window > self.n_fft:
-            raise UsageError(f"sizes of a feature are whole numbers above 0, and the window fits n_fft, got {self}")
+        if not all(1 <= size <= _MAX_SIZE and int(size) == size for size in (*sizes, self.n_fft)):
+            raise UsageError(f"sizes of a feature are whole numbers from 1 to {_MAX_SIZE:,}, got {self}")
+        if self.window > self.n_fft:
+            raise UsageError(f"the window of a feature fits n_fft, got {self}")
         if not 0 <= self.fmin < self.fmax <= self.sample_rate / 2:
             raise UsageError(f"0 <= fmin < fmax <= half the sample rate, got {self}")
-        if not self.magnitude_floor > 0 or (self.mel_floor is not None and not math.isfinite(self.mel_floor)):
+        floors = (self.magnitude_floor, 0.0 if self.mel_floor is None else self.mel_floor)
+        if not all(map(math.isfinite, floors)) or self.magnitude_floor <= 0:
             raise UsageError(f"floors are finite, and that of the magnitude is above 0, got {self}")
 
     @property

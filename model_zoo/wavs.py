@@ -16,6 +16,9 @@ from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.provenance import NAME, read_provenance
 from slm_eval.report.files import dump, write_whole
 
+# File systems allow 255; a file that is being written has a dot and nine more.
+_MAX_NAME = 240
+
 
 def wav_files(ids: Iterable[str], folder: Path) -> dict[str, Path]:
     """Where the speech of each clip goes: its id with the suffix .wav, below ``folder``.
@@ -23,14 +26,23 @@ def wav_files(ids: Iterable[str], folder: Path) -> dict[str, Path]:
     Raises:
         UsageError: two clips would go to one file, or an id leads out of the folder.
     """
-    names = {clip_id: PurePosixPath(clip_id).with_suffix(".wav") for clip_id in ids}
-    for clip_id, name in names.items():
-        if name.is_absolute() or ".." in name.parts:
-            raise UsageError(f"the id {clip_id!r} leads out of {folder}; rename it")
+    names = {clip_id: _wav_name(clip_id, folder) for clip_id in ids}
     shared = [str(name) for name, count in Counter(names.values()).items() if count > 1]
     if shared:
         raise UsageError(f"{len(shared)} files would be written more than once, {min(shared)} first; rename clips")
     return {clip_id: folder / name for clip_id, name in names.items()}
+
+
+def _wav_name(clip_id: str, folder: Path) -> PurePosixPath:
+    path = PurePosixPath(clip_id)
+    if path.is_absolute() or ".." in path.parts or not path.name or "\0" in clip_id:
+        raise UsageError(f"the id {clip_id[:80]!r} leads out of {folder}, or is no name of a file; rename it")
+    # An id such as "a.b" may be all name; what follows a dot is replaced, as it is the format of what was heard.
+    name = path.with_suffix(".wav")
+    longest = max(len(part.encode()) for part in name.parts)
+    if longest > _MAX_NAME:
+        raise UsageError(f"the id {clip_id[:80]!r}... makes a name of {longest} bytes, above {_MAX_NAME}; rename it")
+    return name
 
 
 def claim(folder: Path, made: Mapping[str, Any], files: Iterable[Path], fresh: bool = False) -> None:

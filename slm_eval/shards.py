@@ -10,7 +10,6 @@ Merging reads nothing else: no audio, no weights, no cache. clips.jsonl lies bes
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -27,8 +26,10 @@ from slm_eval.metric import Metric, NotComputed
 from slm_eval.observer import Refusal
 from slm_eval.report.files import dump, write_jsonl, write_whole
 from slm_eval.runner import RunOptions, observe, plan
+from slm_eval.strict_json import parse, read_text
 
 NAME = "shard.json"
+_MAX_BYTES = 4 << 30  # a million clips with their phones are 1 GB
 # Of a clip; where its audio lies is of no use on another machine, and ready-made phones are among the observations.
 _CLIP_FIELDS = [each.name for each in fields(Clip) if each.name not in {"path", "phones"}]
 # What SLURM sets in every task of an array job.
@@ -180,7 +181,7 @@ def read_shard(folder: Path) -> Shard:
         what = "a finished run, no shard" if (folder / "summary.json").is_file() else f"no shard: it has no {NAME}"
         raise UsageError(f"{folder} is {what}; `slm-eval run --shard 3/16` writes one")
     try:
-        content = json.loads(path.read_bytes())
+        content = parse(read_text(path, _MAX_BYTES))
         digest = content.pop("digest")
         whole = digest == _digest(content)
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:

@@ -600,7 +600,7 @@ def test_an_archive_without_the_one_folder_is_refused(
 
 def test_an_archive_that_swells_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bomb.tar.gz").write_bytes(archive_of(member("zeros", bytes(5_000_000))))
-    with pytest.raises(SlmEvalError, match="more than 100000 files or 1 MB"):
+    with pytest.raises(SlmEvalError, match="more than 10000 files or 1 MB"):
         unpack(tmp_path / "bomb.tar.gz", tmp_path / "out", 1_000_000)
 
 
@@ -618,6 +618,43 @@ def test_no_space_to_unpack_is_one_line_and_leaves_nothing(
     with pytest.raises(SlmEvalError, match="no space is left there"):
         weights.locate("toy")
     assert list(path.parent.iterdir()) == []
+
+
+def test_an_archive_of_very_many_files_is_refused_before_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "many.tar").write_bytes(archive_of(*[member(f"{at:05d}", b"") for at in range(10_001)], mode="w"))
+    with pytest.raises(SlmEvalError, match="more than 10000 files"):
+        unpack(tmp_path / "many.tar", tmp_path / "out", 1_000_000)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_name_of_many_megabytes_is_not_read(kind: int, tmp_path: Path) -> None:
+    import tracemalloc
+
+    with tarfile.open(tmp_path / "name.tar.gz", "w:gz", format=kind, compresslevel=1) as tar:
+        tar.addfile(tarfile.TarInfo("a" * 40_000_000))
+    tracemalloc.start()
+    with pytest.raises(SlmEvalError, match="a member's header has 400"):
+        unpack(tmp_path / "name.tar.gz", tmp_path / "out", 1_000_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("name", ["a" * 1025, "a/" * 40 + "b"])
+def test_a_name_that_no_file_can_have_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(archive_of(member(name, b"x"), mode="w"))
+    with pytest.raises(SlmEvalError, match="has a name that is too long"):
+        unpack(tmp_path / "a.tar", tmp_path / "out", 1_000_000)
+
+
+def test_headers_that_announce_headers_without_end_are_refused(tmp_path: Path) -> None:
+    """Each long name announces another: tarfile calls itself for every one of them."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 2
+    block = info.tobuf(tarfile.GNU_FORMAT) + b"a\0".ljust(512, b"\0")
+    (tmp_path / "a.tar").write_bytes(block * 5_000)
+    with pytest.raises(SlmEvalError, match="is damaged or cut"):
+        unpack(tmp_path / "a.tar", tmp_path / "out", 1_000_000)
 
 
 def test_permissions_of_an_archive_are_not_taken_over(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from model_zoo.cdslm.model import MMDiT
 from model_zoo.features import FeatureSpec, Normalizer
 from slm_eval._version import __version__
 from slm_eval.errors import SlmEvalError
+from slm_eval.strict_json import parse
 from slm_eval.tensors import write_tensors
 
 FORMAT = "slm-eval-cdslm-1"
@@ -128,7 +129,7 @@ def load(
 
 def _about(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
     try:
-        about = json.loads((metadata or {}).get("cdslm", "{}"))
+        about = parse((metadata or {}).get("cdslm", "{}"))
     except ValueError as error:
         raise SlmEvalError(f"{path} does not say what it is ({error}); take another checkpoint") from error
     found = about.get("format") if isinstance(about, dict) else None

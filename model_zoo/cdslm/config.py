@@ -16,6 +16,10 @@ POSITIONS = ("time_axis", "shared", "per_stream", "none")
 FRAME_RATE = 80  # log-mel frames a second: 12.5 ms hop [paper]
 
 
+# Far above any model, and low enough that a file that says more costs nothing.
+_MAX_SIZE, _MAX_LAYERS, _MAX_SECONDS = 10**6, 1000, 86_400
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The network.
@@ -37,6 +41,11 @@ class ModelConfig:
     base_width: int = 512
 
     def __post_init__(self) -> None:
+        sizes = (self.layers, self.base_layers, self.base_width, self.patch, self.head_dim, self.d)
+        if not all(isinstance(size, int) and size <= _MAX_SIZE for size in sizes) or self.layers > _MAX_LAYERS:
+            raise UsageError(f"sizes are whole numbers up to {_MAX_SIZE}, and layers up to {_MAX_LAYERS}, got {self}")
+        if not all(0 < seconds <= _MAX_SECONDS for seconds in (self.context_seconds, self.target_seconds)):
+            raise UsageError(f"context_seconds and target_seconds are above 0 and up to {_MAX_SECONDS}, got {self}")
         if min(self.layers, self.base_layers, self.base_width) < 1:
             raise UsageError(f"layers, base_layers and base_width are at least 1, got {self}")
         if not 1 <= self.patch <= 6:

@@ -10,7 +10,6 @@ A step of its own before ``slm-zoo prepare``, which takes the manifest that it w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from model_zoo.data.tags import LanguageTagger, NotTaggedError, Tags
 from slm_eval.audio import AudioError
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.report.files import dump, write_jsonl
+from slm_eval.strict_json import parse
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,12 @@ def _read_tags(path: Path, tagger: LanguageTagger) -> dict[str, dict[str, Any]]:
         return {}
     tags: dict[str, dict[str, Any]] = {}
     lines = path.read_text(encoding="utf-8").split("\n")
-    for line in lines[:-1]:  # behind the last line break there is nothing, or half a line
-        entry = json.loads(line)
+    for number, line in enumerate(lines[:-1], start=1):  # behind the last line break there is nothing, or half a line
+        try:
+            entry = parse(line)
+            _ = entry["id"], dict(entry["language_shares"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise SlmEvalError(f"{path}, line {number} is no tag ({error}); remove that line") from error
         if entry.get("tagger") != tagger.name:
             raise UsageError(
                 f"{path} holds tags of {entry.get('tagger')}, not of {tagger.name}; choose another folder, or give "

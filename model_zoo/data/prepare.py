@@ -29,6 +29,7 @@ from model_zoo.data.shards import (
     Entry,
     MelShards,
     Split,
+    read_index,
     read_table,
     shard_path,
     write_index,
@@ -41,6 +42,7 @@ from slm_eval.audio import RESAMPLER
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.fetching.filelock import exclusive
 from slm_eval.report.files import dump, write_whole
+from slm_eval.strict_json import read_object
 
 _CLAIM = "prepare.json"
 _LOCK = ".lock"
@@ -186,10 +188,7 @@ def claim(output: Path, options: PrepareOptions) -> None:
     }
     path = output / _CLAIM
     if path.exists():
-        try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SlmEvalError(f"{path} cannot be read ({error}); choose another folder") from error
+        there = read_object(path, "choose another folder")
         if there != mine:
             differing = ", ".join(
                 f"{key} {_short(there.get(key))} instead of {_short(value)}"
@@ -226,7 +225,7 @@ def _todo(wanted: list[Source], tables: list[dict[str, Any]], output: Path) -> l
             f"{output} holds {len(strangers)} recordings that are not in the sources, {strangers[0]!r} first; name all "
             "its sources, or choose another folder"
         )
-    again = len(json.loads((output / INDEX).read_text(encoding="utf-8"))["shards"]) if (output / INDEX).exists() else 0
+    again = len(read_index(output)["shards"]) if (output / INDEX).exists() else 0
     # Those of shards that are in no index yet are left: a plan that is half carried out must stay the same.
     given_up = {clip_id for table in tables[again:] for clip_id in table["failed"]}
     return [each for each in wanted if each.id not in held and each.id not in given_up]

@@ -191,7 +191,7 @@ class MelShards:
             SlmEvalError: it is of another layout or of other features, or a shard is missing, cut or damaged.
         """
         folder = Path(path)
-        index = _read_index(folder)
+        index = read_index(folder)
         features = dict(index["features"])
         digest = features.pop("digest")
         spec = FeatureSpec.from_dict(features)
@@ -206,10 +206,10 @@ class MelShards:
         mels = []
         for number, shard in enumerate(index["shards"]):
             table = read_table(folder, number)
-            mels.append(_map(folder / shard["file"], shard["frames"], spec.n_mels))
-            if table["frames"] != shard["frames"]:
+            if shard != {"file": shard_path(Path(), number).as_posix(), "frames": table["frames"]}:
                 raise SlmEvalError(f"{folder}: the table of shard {number} is not that of the index; {_AGAIN}")
-            recordings += [Recording(**each, shard=number) for each in table["recordings"]]
+            mels.append(_map(shard_path(folder, number), table["frames"], spec.n_mels))
+            recordings += [_recording(folder, number, table["frames"], each) for each in table["recordings"]]
         normalizer = Normalizer.from_tensors(_tensors(index["normalizer"]))
         ordered = tuple(sorted(recordings, key=lambda each: each.id))
         return cls(folder, spec, normalizer, ordered, tuple(mels), index["failed"])
@@ -238,7 +238,28 @@ class MelShards:
         return self.mels[recording.shard][recording.offset : recording.offset + recording.frames]
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def _recording(folder: Path, shard: int, frames: int, values: Any) -> Recording:
+    """A recording of a shard's table, which lies within the shard.
+
+    Raises:
+        SlmEvalError: it does not, or says something else.
+    """
+    match values:
+        case {
+            "id": str(), "group": str(), "digest": str(), "split": "train" | "validation",
+            "frames": int(count), "offset": int(offset), **more,
+        } if not more and offset >= 0 and 0 < count <= frames - offset:  # fmt: skip
+            return Recording(**values, shard=shard)
+    raise SlmEvalError(f"{folder}: the table of shard {shard} holds {str(values)[:120]}, no recording in it; {_AGAIN}")
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Return what ``write_index`` wrote.
+
+    Raises:
+        UsageError: there is none, as nothing was prepared there, or not all of it yet.
+        SlmEvalError: it is damaged, or of another layout.
+    """
     path = folder / INDEX
     if not path.is_file():
         unfinished = (folder / "prepare.json").is_file()
@@ -253,10 +274,13 @@ def _read_index(folder: Path) -> dict[str, Any]:
             f"{path} is of version {index.get('version')}, this slm-zoo reads version {VERSION}; use the slm-zoo that "
             f"wrote it, or {_AGAIN}"
         )
-    missing = {"features", "shards", "normalizer", "failed"} - index.keys()
-    if missing or "digest" not in index["features"]:
-        raise SlmEvalError(f"{path} lacks {', '.join(sorted(missing)) or 'a digest'}: it is damaged; {_AGAIN}")
-    return index
+    match index:
+        case {
+            "features": {"digest": str()}, "shards": list(), "failed": dict(),
+            "normalizer": {"mean": [*mean], "scale": [*scale]},
+        } if all(isinstance(number, float | int) for number in [*mean, *scale]):  # fmt: skip
+            return index
+    raise SlmEvalError(f"{path} lacks features, shards, normalizer or failures: it is damaged; {_AGAIN}")
 
 
 def _require(folder: Path, found: FeatureSpec, expected: FeatureSpec) -> None:

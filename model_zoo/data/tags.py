@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 
 from model_zoo.data.sources import Source
 from slm_eval.errors import UsageError
+from slm_eval.strict_json import parse, read_text
 
 
 class NotTaggedError(Exception):
@@ -52,16 +52,16 @@ class ManifestTagger:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(path)
+        except (OSError, ValueError) as error:
             raise UsageError(f"cannot read {path} as tags: {error}") from error
         self.name = f"tags {hashlib.sha256(text.encode()).hexdigest()[:16]}"
         self._tags: dict[str, Tags] = {}
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip():
                 continue
             try:
-                entry = json.loads(line)
+                entry = parse(line)
                 self._tags[self._key(entry)] = _tags(entry)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise UsageError(

@@ -99,7 +99,9 @@ def load_detector(model: str = DEFAULT, device: str = "auto") -> Detector:
         raise SlmEvalError("hearing languages needs transformers; pip install 'slm-eval[tag]'") from error
     forbidden = offline_by()
     try:
-        network = WhisperForConditionalGeneration.from_pretrained(model, local_files_only=forbidden is not None)
+        # Named, or else the model's own configuration may name code that transformers fetches and runs.
+        how: dict[str, Any] = {"attn_implementation": "sdpa", "local_files_only": forbidden is not None}
+        network = WhisperForConditionalGeneration.from_pretrained(model, **how)
         extractor = WhisperFeatureExtractor.from_pretrained(model, local_files_only=forbidden is not None)
     except (OSError, ValueError) as error:
         advice = f"unset {forbidden} to fetch it, or " if forbidden else "check the network, or "

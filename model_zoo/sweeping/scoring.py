@@ -6,14 +6,13 @@ FOLDER/guidance-2/run/        what ``slm-eval run`` found
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from model_zoo.cut import CONTEXTS, REAL
 from model_zoo.sweeping.spec import Scoring
 from slm_eval.corpus import Corpus, load_corpus
 from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.finished import is_run
+from slm_eval.finished import is_run, read_run
 from slm_eval.report.files import write_run
 from slm_eval.runner import RunOptions, evaluate
 
@@ -50,7 +49,7 @@ class Scorer:
             if not is_run(below / "run"):
                 self._speak(checkpoint, below / "speech", guidance)
                 self._evaluate(below)
-            metrics = json.loads((below / "run" / "summary.json").read_text(encoding="utf-8"))["metrics"]
+            metrics = read_run(below / "run").metrics
             found |= {f"{key}@{guidance:g}": float(each["value"]) for key, each in metrics.items()}
         _release()
         return found

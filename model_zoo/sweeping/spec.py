@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model_zoo.cdslm.flops import Tokens, parameter_count
+from model_zoo.plain_yaml import read_yaml
 from model_zoo.planning.ladder import LAYERS, duration, warmup
 from model_zoo.sweeping.table import COLUMNS
 from model_zoo.sweeping.values import count, known_keys, listed, mapping, number, positive
@@ -293,12 +294,6 @@ def _refuse_shared_names(runs: Sequence[PlannedRun], path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"there is no sweep {path}; those of the package are in model_zoo/configs/ablations")
-    try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return dict(mapping(told, str(path)))
+    return dict(mapping(read_yaml(path), str(path)))

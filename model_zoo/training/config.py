@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
+from model_zoo.plain_yaml import parse_yaml, read_yaml
 from slm_eval.errors import UsageError, unknown_name
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -157,15 +158,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     Raises:
         UsageError: no such file, no YAML, an unknown key, or a value of another kind.
     """
-    import yaml
-
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"there is no configuration {path}; those of the package are in model_zoo/configs")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path) or {}
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds {type(values).__name__}, expected keys and values")
     for override in overrides:
@@ -173,8 +169,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
         if not equals:
             raise UsageError(f"expected key=value, such as optimizer.learning_rate=3e-4, got {override!r}")
         try:
-            _set(values, key.strip().split("."), yaml.safe_load(text))
-        except yaml.YAMLError as error:
+            _set(values, key.strip().split("."), parse_yaml(text))
+        except ValueError as error:
             raise UsageError(f"{override!r} has no value that YAML can read") from error
     return from_dict(values)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from model_zoo.plain_yaml import read_yaml
 from model_zoo.training.config import TrainConfig, from_dict, to_dict
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.report.files import dump, write_whole
@@ -48,12 +49,10 @@ def config_of(folder: Path) -> TrainConfig:
     Raises:
         SlmEvalError: there is none.
     """
-    import yaml
-
     path = folder / "config.yaml"
     if not path.is_file():
         raise SlmEvalError(f"there is no run in {folder}: config.yaml is missing; give the folder of slm-zoo train -o")
-    return from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return from_dict(read_yaml(path))
 
 
 def read_json(path: Path) -> dict[str, Any]:

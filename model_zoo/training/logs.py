@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from model_zoo.training.config import TrainConfig, to_dict
 from slm_eval.errors import SlmEvalError
 from slm_eval.report.files import write_whole
+from slm_eval.strict_json import parse
 
 Record = Mapping[str, Any]
 
@@ -80,9 +81,9 @@ class JsonLines:
     def __init__(self, path: Path, start: int) -> None:
         kept = []
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
                 try:
-                    if json.loads(line)["step"] <= start:
+                    if parse(line)["step"] <= start:
                         kept.append(line)
                 except (ValueError, KeyError, TypeError):
                     continue  # the last line of a run that was killed while it wrote

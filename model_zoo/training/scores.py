@@ -9,7 +9,6 @@ One step is scored at a time. One that would begin while another is under way is
 
 from __future__ import annotations
 
-import json
 import subprocess
 import threading
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from model_zoo.training.config import ScoreConfig
 from model_zoo.training.logs import Log
 from model_zoo.training.ranks import Ranks
 from slm_eval import launching
+from slm_eval.strict_json import read_object
 
 Export = Callable[[Path, int], None]  # writes the model of a step; all ranks take part
 
@@ -69,7 +69,7 @@ class Scores:
                 if problem is not None:
                     self._log.write("score", step, {"failed": problem})
                     return
-            metrics = json.loads((below / "run" / "summary.json").read_text(encoding="utf-8"))["metrics"]
+            metrics = read_object(below / "run" / "summary.json", "score it again")["metrics"]
             found |= {f"{key}@{guidance:g}": float(metric["value"]) for key, metric in metrics.items()}
         (folder / "model.safetensors").unlink()
         self._log.write("score", step, found)

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from model_zoo.features import FeatureSpec, Normalizer
+from model_zoo.plain_yaml import read_yaml
+from model_zoo.vocoder.arrays import read_array
 from model_zoo.vocoder.file import require_tensors, save_hifigan
 from model_zoo.vocoder.hifigan import Generator, GeneratorConfig
 from slm_eval.errors import SlmEvalError, UsageError
@@ -27,6 +29,7 @@ from slm_eval.fetching.archive import unpack
 from slm_eval.fetching.ledger import file_digest
 from slm_eval.tensors import load_tensors
 
+_MAX_BINS = 4096  # of a mel; ours have 80
 _MAX_ARCHIVE_BYTES = 4_000_000_000  # a recipe's folder has below 1 GB: generator, discriminator and optimizers
 # What the generator of a recipe may ask for beside ``GeneratorConfig``, and the only value that is built here.
 _FIXED = {
@@ -119,13 +122,10 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         SlmEvalError: it cannot be read, or holds more than plain values.
     """
-    import yaml
-
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SlmEvalError(f"{path.name} cannot be read as YAML of plain values ({reason}); get it again") from error
+        config = read_yaml(path)
+    except UsageError as error:
+        raise SlmEvalError(f"{error}; get it again") from error
     if not isinstance(config, dict) or not isinstance(config.get("generator_params"), dict):
         raise SlmEvalError(f"{path.name} has no generator_params; expected the config.yml of a ParallelWaveGAN recipe")
     return config
@@ -164,11 +164,13 @@ def generator_config(recipe: Mapping[str, Any], path: Path) -> GeneratorConfig:
     if kind != "HiFiGANGenerator":
         raise SlmEvalError(f"{path.name}: the generator is {kind}, expected HiFiGANGenerator; use a HiFi-GAN recipe's")
     # Old recipes spell it so (ParallelWaveGAN #295).
-    given = {key.replace("kernal", "kernel"): value for key, value in recipe["generator_params"].items()}
+    given = {str(key).replace("kernal", "kernel"): value for key, value in recipe["generator_params"].items()}
     for key, built in _FIXED.items():
         if given.pop(key, built) != built:
             raise SlmEvalError(f"{path.name}: {key} of the generator is not {built}, which is all that is built here")
     slope = given.pop("nonlinear_activation_params", {"negative_slope": 0.1})
+    if not isinstance(slope, dict) or "negative_slope" not in slope:
+        raise SlmEvalError(f"{path.name}: nonlinear_activation_params must hold negative_slope, got {slope!r}")
     return GeneratorConfig.from_dict({**given, "slope": slope["negative_slope"]})
 
 
@@ -233,9 +235,9 @@ def read_statistics(path: Path) -> Normalizer:
         SlmEvalError: it is damaged, or holds something else.
     """
     try:
-        mean, scale = _h5_rows(path) if path.suffix == ".h5" else np.load(path, allow_pickle=False)
-        rows = [torch.from_numpy(np.asarray(row, dtype=np.float32).reshape(-1)) for row in (mean, scale)]
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        mean, scale = _h5_rows(path) if path.suffix == ".h5" else read_array(path)
+        rows = [torch.from_numpy(np.array(row, dtype=np.float32).reshape(-1)) for row in (mean, scale)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SlmEvalError(f"{path.name} holds no mean and scale ({error}); get it again") from error
     return Normalizer(*rows)
 
@@ -244,4 +246,23 @@ def _h5_rows(path: Path) -> tuple[np.ndarray, np.ndarray]:
     import h5py
 
     with h5py.File(path, "r") as file:
-        return file["mean"][()], file["scale"][()]
+        return _h5_row(file, "mean"), _h5_row(file, "scale")
+
+
+def _h5_row(file: Any, name: str) -> np.ndarray:
+    """A small dataset of numbers that lies in this file itself: HDF5 can also lead into any other file.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    import h5py
+
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is a link")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise ValueError(f"{name} is no dataset of this file")
+    if dataset.dtype.kind != "f" or dataset.size is None or not 0 < dataset.size <= _MAX_BINS:
+        raise ValueError(f"{name} holds {dataset.size} of {dataset.dtype}, expected 1 to {_MAX_BINS} floats")
+    row: np.ndarray = dataset[()]
+    return row

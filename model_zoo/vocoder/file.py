@@ -20,6 +20,7 @@ from torch import Tensor
 from model_zoo.features import FeatureSpec, Normalizer
 from model_zoo.vocoder.hifigan import Generator, GeneratorConfig, HiFiGAN
 from slm_eval.errors import SlmEvalError
+from slm_eval.strict_json import parse
 from slm_eval.tensors import load_tensors, write_tensors
 
 FORMAT = "slm-eval-vocoder-1"
@@ -95,7 +96,7 @@ def _metadata(path: Path) -> tuple[FeatureSpec, GeneratorConfig]:
     with safe_open(path, "pt") as file:
         text = (file.metadata() or {}).get("vocoder", "{}")
     try:
-        about = json.loads(text)
+        about = parse(text)
         if about.get("format") != FORMAT:
             raise SlmEvalError(f"{path} is no converted vocoder; make one with slm-zoo convert-vocoder")
         features, generator = dict(about["features"]), dict(about["generator"])

@@ -25,6 +25,9 @@ _TILE_VALUES = 1 << 18  # numbers in a tensor of a CPU's tile: 1 MB
 _LEAST_TILE = 4096  # positions: what a tile computes of its neighbours stays below 3 %
 
 
+_MAX_SIZE, _MAX_PARTS = 65_536, 64  # of a dimension, and of stages, blocks and their convolutions
+
+
 @dataclass(frozen=True)
 class GeneratorConfig:
     """What differs between HiFi-GAN recipes of ParallelWaveGAN (``generator_params``). Default: v1 with hop 300."""
@@ -40,6 +43,10 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         odd = [self.kernel_size, *self.resblock_kernel_sizes]
+        counts = (self.upsample_scales, self.resblock_kernel_sizes, *self.resblock_dilations)
+        largest = max([self.in_channels, self.channels, *odd, *(size for sizes in counts for size in sizes)])
+        if largest > _MAX_SIZE or max(map(len, counts)) > _MAX_PARTS:
+            raise SlmEvalError(f"no HiFi-GAN generator is as large: {str(self)[:200]}; use a HiFi-GAN recipe's")
         doubled = tuple(2 * scale for scale in self.upsample_scales)
         if (
             min([self.in_channels, *self.upsample_scales, *odd, *(d for each in self.resblock_dilations for d in each)])

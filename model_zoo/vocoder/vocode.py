@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from model_zoo.features import FeatureSpec, log_mel
 from model_zoo.vocoder import load_vocoder
+from model_zoo.vocoder.arrays import read_array
 from model_zoo.wavs import claim, wav_files, write_audio
 from slm_eval._version import __version__
 from slm_eval.audio import AudioError, read_audio, resample
@@ -133,12 +134,11 @@ def read_mels(path: Path) -> Tensor:
         (mels,) = tensors.values()
     else:
         try:
-            array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise SlmEvalError(f"{path.name} is damaged or no array of numbers; write it again") from error
-        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-            raise SlmEvalError(f"{path.name} holds no array of floats; write raw log10 mels, (frames, bins)")
-        mels = torch.from_numpy(array)
+            mels = torch.from_numpy(np.array(read_array(path), dtype=np.float32))
+        except (OSError, ValueError) as error:
+            raise SlmEvalError(
+                f"{path.name} holds no array of floats ({error}); write raw log10 mels, (frames, bins)"
+            ) from error
     if mels.ndim != 2 or not mels.is_floating_point():
         raise SlmEvalError(
             f"{path.name} holds {mels.dtype} of shape {tuple(mels.shape)}, expected floats (frames, bins)"

@@ -20,6 +20,7 @@ from typing import Any
 from slm_eval.errors import SlmEvalError
 from slm_eval.fetching.download import cannot_write
 from slm_eval.store import content_digest
+from slm_eval.strict_json import parse, read_text
 
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -53,6 +54,9 @@ def _state(path: Path) -> list[int]:
     """Changes whenever the file is written. st_ctime also does when somebody sets the other times back."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+_ENTRY = 5  # a digest and what ``_state`` says
 
 
 class Ledger:
@@ -93,14 +97,17 @@ class Ledger:
 
     def _read(self) -> dict[str, Any]:
         try:
-            record = json.loads(self.path.read_text(encoding="utf-8"))
+            record = parse(read_text(self.path))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
             raise self._damaged(error) from error
-        if not isinstance(record, dict) or not isinstance(record.get("sha256"), str):
-            raise self._damaged("no digest in it")
-        return record
+        match record:
+            case {"sha256": str(), "root": str(), "files": {**files}} if all(
+                isinstance(entry, list) and len(entry) == _ENTRY for entry in files.values()
+            ):
+                return dict(record)
+        raise self._damaged("no digest in it")
 
     def _write(self, record: dict[str, Any]) -> None:
         partial: str | None = None

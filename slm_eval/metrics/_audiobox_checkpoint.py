@@ -7,7 +7,6 @@ configuration inside. Importing this loads no torch: a cached run asks for the d
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from slm_eval import weights
 from slm_eval.errors import SlmEvalError
 from slm_eval.fetching import hub
 from slm_eval.metrics._audiobox_shapes import AXES, expected_shapes, sizes_of
+from slm_eval.strict_json import read_object
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -172,15 +172,9 @@ def _main_file(path: Path) -> Path:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SlmEvalError(f"{path} is missing: it belongs beside model.safetensors; {_ADVICE}") from error
-    except (OSError, ValueError) as error:
-        raise SlmEvalError(f"cannot read {path} ({error}); {_ADVICE}") from error
-    if not isinstance(config, dict):
-        raise SlmEvalError(f"{path} holds a {type(config).__name__}, expected a JSON object; {_ADVICE}")
-    return config
+    if not path.exists():
+        raise SlmEvalError(f"{path} is missing: it belongs beside model.safetensors; {_ADVICE}")
+    return read_object(path, _ADVICE)
 
 
 def _check_config(file: Path, config: Mapping[str, Any]) -> None:

@@ -12,18 +12,19 @@ inventory/updated_<phonelists>  a user's own, which then counts instead
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slm_eval.errors import SlmEvalError, unknown_name
 from slm_eval.phones._allosaurus_settings import FrontEndConfig, NetworkConfig
+from slm_eval.strict_json import parse, read_text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FILES = ("model.pt", "am_config.json", "pm_config.json", "lm_config.json", "phone.txt", "inventory/index.json")
+_MAX_SIZE = 10_000  # of a layer and of the number of layers; the published model has 640 and 5
 ALL_PHONES = "ipa"  # the name the package gives to no inventory at all
 # What the front end implements. The package offers nothing else either, but would not notice other values of all.
 _FIXED = {
@@ -69,8 +70,8 @@ def languages(folder: Path) -> dict[str, str]:
     try:
         for entry in _read_json(path):
             for code in (entry["ISO6393"], entry["GlottoCode"]):
-                found[code.lower()] = entry["phonelists"]
-    except (KeyError, TypeError, AttributeError) as error:
+                found[code.lower()] = _plain_name(entry["phonelists"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SlmEvalError(f"{path} is no index of inventories ({error!r}); get the model again") from error
     return found
 
@@ -133,9 +134,10 @@ def network_config(folder: Path) -> NetworkConfig:
         size = config.get("feat_size", -1)
         if size == -1:
             size = next(iter(next(iter(config["feat_size_dict"].values())).values()))
-        return NetworkConfig(
-            int(size), int(config["hidden_size"]), int(config["layer_size"]), int(config["phone_size"])
-        )
+        sizes = (size, *(config[key] for key in ("hidden_size", "layer_size", "phone_size")))
+        if not all(isinstance(each, int) and 0 < each <= _MAX_SIZE for each in sizes):
+            raise ValueError(f"sizes must be whole numbers up to {_MAX_SIZE}, got {sizes}")
+        return NetworkConfig(*sizes)
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise SlmEvalError(f"{path} is no network configuration ({error!r}); get the model again") from error
 
@@ -161,9 +163,16 @@ def network_state(folder: Path, config: NetworkConfig) -> dict[str, Tensor]:
     return {name: found[name] for name in shapes}
 
 
+def _plain_name(name: str) -> str:
+    """The name of an inventory's file, which lies beside the index and nowhere else."""
+    if not name or name != Path(name).name or name in {".", ".."} or "\0" in name:
+        raise ValueError(f"{name[:80]!r} is no name of a file")
+    return name
+
+
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse(read_text(path))
     except (OSError, ValueError) as error:
         raise SlmEvalError(f"cannot read {path}: {error}; get the model again") from error
 
@@ -173,7 +182,7 @@ def _read_units(path: Path) -> dict[str, int]:
     units: dict[str, int] = {}
     index = 0
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in read_text(path).split("\n"):
             if not line.strip():
                 continue
             phone, *number = line.split()

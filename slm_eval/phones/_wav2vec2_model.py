@@ -12,7 +12,6 @@ when phones are read rather than written. Importing this loads neither torch nor
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 from slm_eval import weights
 from slm_eval.errors import SlmEvalError
 from slm_eval.fetching import hub
+from slm_eval.strict_json import read_object
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import Wav2Vec2Config
 
 NAME = "wav2vec2"  # the weight set
 DEFAULT = "facebook/wav2vec2-lv-60-espeak-cv-ft"
@@ -31,6 +32,7 @@ _TENSORS = ("model.safetensors", "pytorch_model.bin")
 _NEEDED = ("config.json", "vocab.json")
 _OPTIONAL = ("preprocessor_config.json", "special_tokens_map.json")
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_MAX_PHONES = 100_000
 _USUAL_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 _WORD_BOUNDARY = "|"  # between words in the vocabularies of character models
 # The convolution over positions is stored in the names that weight_norm used before torch 2.
@@ -129,19 +131,24 @@ def settings(folder: Path, rate: int) -> Settings:
         raise SlmEvalError(f"{folder} wants audio at {asked} Hz, supported is {rate} Hz; use another model")
     try:
         size, blank = int(config["vocab_size"]), int(config["pad_token_id"])
+        if not 0 < size <= _MAX_PHONES:
+            raise ValueError(f"vocab_size {size}")
         phones: list[str | None] = [None] * size
         special = _special(folder)
         for phone, index in vocabulary.items():
             phones[index] = None if phone in special else phone
         if not 0 <= blank < size:
             raise ValueError(f"pad_token_id {blank} of {size}")
+        kernels, strides = config["conv_kernel"], config["conv_stride"]
+        if len(kernels) != len(strides) or not all(isinstance(n, int) and 0 < n < 1000 for n in [*kernels, *strides]):
+            raise ValueError(f"conv_kernel {kernels} and conv_stride {strides}")
         return Settings(
             phones=tuple(phones),
             blank=blank,
             normalise=bool(preprocessor.get("do_normalize", True)),
             masked=config["feat_extract_norm"] == "layer",
-            kernels=tuple(config["conv_kernel"]),
-            strides=tuple(config["conv_stride"]),
+            kernels=tuple(kernels),
+            strides=tuple(strides),
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise SlmEvalError(
@@ -160,7 +167,7 @@ def network(folder: Path, device: str) -> nn.Module:
 
     path = next(folder / name for name in _TENSORS if (folder / name).is_file())
     state = {_current_name(name): tensor.float() for name, tensor in weights.load_tensors(path).items()}
-    config = Wav2Vec2Config.from_pretrained(folder, local_files_only=True)
+    config = Wav2Vec2Config(**_known(_read_json(folder / "config.json"), Wav2Vec2Config()))
     with torch.device("meta"):  # no memory and no random numbers for tensors that are replaced at once
         model = Wav2Vec2ForCTC(config)
     if _UNUSED in model.state_dict():
@@ -171,6 +178,15 @@ def network(folder: Path, device: str) -> nn.Module:
         reason = " ".join(str(error).split())[:200]
         raise SlmEvalError(f"{path} does not fit config.json ({reason}); get the model again") from error
     return model.requires_grad_(False).eval().to(device)
+
+
+def _known(values: dict[str, Any], defaults: Wav2Vec2Config) -> dict[str, Any]:
+    """What a configuration says of the network itself.
+
+    Others of its keys are left out: transformers fetches and runs the code that ``attn_implementation`` names.
+    """
+    kept = defaults.to_dict().keys() - {"attn_implementation", "_attn_implementation", "experts_implementation"}
+    return {key: value for key, value in values.items() if key in kept and not key.startswith("_")}
 
 
 def _current_name(name: str) -> str:
@@ -220,10 +236,4 @@ def _fetch_if_published(repo: str, name: str) -> bool:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SlmEvalError(f"cannot read {path}: {error}; get the model again") from error
-    if not isinstance(content, dict):
-        raise SlmEvalError(f"{path} holds a {type(content).__name__}, expected a table; get the model again")
-    return content
+    return read_object(path, "get the model again")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise UsageError(f"{path} is not text in UTF-8; export the runs as CSV") from error
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=delimiter)]
+    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)]
     filled = [(at, row) for at, row in enumerate(rows, start=1) if any(row)]
     if len(filled) < 2:
         raise UsageError(f"{path} holds no runs; expected a header and a row for each run")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from slm_eval.scaling.analysis import SCHEMA
 from slm_eval.scaling.estimates import estimates, laws_of, one
 from slm_eval.scaling.law import FLOPS_PER_TOKEN, LossLaw, MetricLaw
 from slm_eval.scaling.tables import interval, number
+from slm_eval.strict_json import parse, read_text
 
 Report = dict[str, Any]
 # Rounded sizes of a budget are not extrapolation.
@@ -28,7 +28,7 @@ def read_fit(path: Path) -> Report:
     """
     path = path / "fit.json" if path.is_dir() else path
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = parse(read_text(path))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; `slm-eval scaling fit` writes it") from error
     except ValueError as error:

@@ -8,7 +8,6 @@ real speech scores against real speech at the sizes of that run, and its band on
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from slm_eval.errors import UsageError
 from slm_eval.scaling.cells import number, read_cells
+from slm_eval.strict_json import parse, read_text
 
 _OF_CLIPS, _OF_FLOOR, _GIVEN = "mean ± sd of clips", "floor ± sd", "as given"
 
@@ -56,7 +56,7 @@ def of_column(real: dict[str, Real], name: str) -> Real | None:
 
 def _from_json(path: Path) -> dict[str, Real]:
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = parse(read_text(path))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

@@ -357,6 +357,18 @@ def _other_front_end(folder: Path) -> None:
     (folder / "pm_config.json").write_text(json.dumps({**config, "feature_window": 5}))
 
 
+def _endless_layers(folder: Path) -> None:
+    config = json.loads((folder / "am_config.json").read_text())
+    (folder / "am_config.json").write_text(json.dumps({**config, "layer_size": 10**9}))
+
+
+def _inventory_elsewhere(folder: Path) -> None:
+    """An index that leads to any file of the machine, a pipe for one."""
+    (folder / "inventory" / "index.json").write_text(
+        json.dumps([{"ISO6393": "eng", "GlottoCode": "stan1293", "phonelists": "../../secret"}])
+    )
+
+
 def _fewer_phones(folder: Path) -> None:
     (folder / "phone.txt").write_text("a 1\nb 2\n")
 
@@ -373,6 +385,9 @@ def _fewer_phones(folder: Path) -> None:
         (_other_front_end, "feature_window is 5"),
         (_fewer_phones, "230 phones"),
         (lambda folder: (folder / "am_config.json").write_text("{"), "cannot read"),
+        (lambda folder: (folder / "am_config.json").write_text("[" * 100_000), "nested more than 64 deep"),
+        (_endless_layers, "sizes must be whole numbers up to 10000"),
+        (_inventory_elsewhere, "'../../secret' is no name of a file"),
         (lambda folder: (folder / "pm_config.json").write_text("{}"), "no front-end configuration"),
         (lambda folder: (folder / "inventory/index.json").write_text("[{}]"), "no index of inventories"),
     ],

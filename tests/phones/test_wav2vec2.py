@@ -21,6 +21,7 @@ from conftest import ROOT, noise
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.observer import Refusal, Signal
 from slm_eval.phones import _wav2vec2_model as model_files
+from slm_eval.phones._wav2vec2_model import network
 from slm_eval.phones.wav2vec2 import Wav2Vec2, normalise, phones
 
 transformers = pytest.importorskip("transformers")
@@ -213,14 +214,29 @@ def _with_code(folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(buffer.getvalue())
 
 
-def _other_size(folder: Path) -> None:
+def _change(folder: Path, **values: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+    (folder / "config.json").write_text(json.dumps({**config, **values}))
+
+
+def _other_size(folder: Path) -> None:
+    _change(folder, hidden_size=64)
+
+
+def test_a_configuration_cannot_name_code(tmp_path: Path) -> None:
+    """transformers fetches and runs what attn_implementation names, where the package kernels is there."""
+    folder = make_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    for key in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
+        (folder / "config.json").write_text(json.dumps({**config, key: "kernels-community/evil"}))
+        assert network(folder, "cpu").config._attn_implementation in {"sdpa", "eager"}
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (lambda folder: _change(folder, vocab_size=10**15), "do not describe a CTC model"),
+        (lambda folder: _change(folder, conv_stride=[0] * 7), "do not describe a CTC model"),
         (lambda folder: (folder / "model.safetensors").unlink(), "lacks model.safetensors or pytorch_model.bin"),
         (lambda folder: (folder / "vocab.json").unlink(), "lacks vocab.json"),
         (lambda folder: (folder / "vocab.json").write_text('{"a": 99}'), "do not describe a CTC model"),

@@ -107,18 +107,22 @@ def test_files_that_cannot_be_vocoded(mels: Path, vocoder: Path, tmp_path: Path)
     np.save(mels / "integers.npy", np.zeros((9, 80), np.int64))
     np.save(mels / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     (mels / "nonsense.npy").write_bytes(b"nonsense")
+    with (mels / "petabyte.npy").open("wb") as file:  # as its header says
+        header = {"descr": "<f4", "fortran_order": False, "shape": (10**13, 80)}
+        np.lib.format.write_array_header_1_0(file, header)
     (mels / "nonsense2.safetensors").write_bytes(b"nonsense")
     save_file({"x": torch.zeros(9, 80), "y": torch.zeros(9, 80)}, mels / "two.safetensors")
     result = run("vocode", mels, "-o", tmp_path / "out", "--vocoder", vocoder, "--device", "cpu")
     assert result.exit_code == 1
-    assert "2 written, 0 kept, 8 failed" in result.stdout
+    assert "2 written, 0 kept, 9 failed" in result.stdout
     for line in (
         "bins.npy: a vocoder takes mels of shape (batch, frames, 80), got (1, 9, 40)",
         "batch.npy: batch.npy holds torch.float32 of shape (1, 9, 80), expected floats (frames, bins)",
         "nan.npy: the mels have values that are NaN or infinite",
         "integers.npy: integers.npy holds no array of floats",
-        "objects.npy: objects.npy is damaged or no array of numbers",
-        "nonsense.npy: nonsense.npy is damaged or no array of numbers",
+        "objects.npy: objects.npy holds no array of floats",
+        "nonsense.npy: nonsense.npy holds no array of floats",
+        "petabyte.npy: petabyte.npy holds no array of floats",
         "two.safetensors: two.safetensors holds 2 tensors, expected one of mels",
     ):
         assert line in result.stderr

@@ -187,3 +187,56 @@ def test_sources_and_outputs_that_cannot_be(recipe: Recipe, tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(SlmEvalError, match="cannot write"):
         convert(recipe(), tmp_path / "file" / "vocoder.safetensors")
+
+
+def _other_file(path: Path) -> None:
+    """Numbers of any file of the machine, read as the mean."""
+    path.with_name("secret").write_bytes(np.full(80, 7.0, np.float64).tobytes())
+    with h5py.File(path, "r+") as file:
+        del file["mean"]
+        file.create_dataset("mean", (80,), "f8", external=[(str(path.with_name("secret")), 0, 640)])
+
+
+def _linked(link: Callable[[Path], object]) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        with h5py.File(path.with_name("other.hdf5"), "w") as other:
+            other["mean"] = np.zeros(80)
+        with h5py.File(path, "r+") as file:
+            del file["mean"]
+            file["mean"] = link(path)
+
+    return spoil
+
+
+def _terabytes(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["mean"]
+        file.create_dataset("mean", (10**12,), "f4", chunks=(1024,))
+
+
+def _virtual(path: Path) -> None:
+    layout = h5py.VirtualLayout((80,), "f8")
+    layout[:] = h5py.VirtualSource(path.with_name("other.hdf5"), "mean", (80,))
+    with h5py.File(path, "r+") as file:
+        del file["mean"]
+        file.create_virtual_dataset("mean", layout)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_other_file, "mean is no dataset of this file"),
+        (_linked(lambda path: h5py.ExternalLink("other.hdf5", "mean")), "mean is a link"),
+        (_linked(lambda path: h5py.SoftLink("/scale")), "mean is a link"),
+        (_virtual, "mean is no dataset of this file"),
+        (_terabytes, "mean holds 1000000000000 of float32"),
+        (lambda path: path.write_bytes(b"x"), "no mean and scale"),
+    ],
+)
+def test_statistics_are_read_from_their_own_file(
+    spoil: Callable[[Path], object], said: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    folder = recipe()
+    spoil(folder / "stats.h5")
+    with pytest.raises(SlmEvalError, match=said):
+        convert(folder, tmp_path / "out.safetensors")
