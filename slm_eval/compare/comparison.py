@@ -8,8 +8,8 @@ from typing import Any
 
 from slm_eval.compare.design import Design
 from slm_eval.compare.divergences import divergence_changes, phones_to_tell_apart
-from slm_eval.compare.permutation import holm
-from slm_eval.compare.result import LEVEL, Difference
+from slm_eval.compare.judgement import judge
+from slm_eval.compare.result import Difference, Tested, Together
 from slm_eval.compare.scores import score_differences
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.finished import FinishedRun
@@ -18,7 +18,7 @@ from slm_eval.runner import SHARED_AUDIO
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two systems, by every metric that both have.
+    """Hold how two systems differ, by every metric that both have.
 
     Attributes:
         a, b: names.
@@ -29,6 +29,7 @@ class Comparison:
         labellings: that were tried, the observed one among them: all there are, or as many as were asked for.
         seed: of the random draws.
         differences: by key.
+        together: by family of metrics, where it has several (pjsd, say): whether the systems differ by any of them.
         not_compared: key -> why.
     """
 
@@ -41,10 +42,11 @@ class Comparison:
     labellings: int
     seed: int
     differences: dict[str, Difference]
+    together: dict[str, Together]
     not_compared: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return asdict(self)
 
 
@@ -61,7 +63,7 @@ def compare(
 
     Args:
         a, b: runs against the same real speech.
-        keys: metrics to look at; None: all that both have. Holm's correction is over these.
+        keys: metrics to look at; None: all that both have. Corrections are over these.
         paired: by clip id; None: where at least half of the clips of either system have a partner.
         permutations: B, where not all labellings can be tried; at least 99.
         seed: of the random draws.
@@ -77,7 +79,8 @@ def compare(
     scores = score_differences([key for key in common if key in a.score_keys], a.metrics, design)
     orders = [n for n in a.divergences if f"pjsd.{n}" in common]
     found = {**scores, **divergence_changes(orders, a.metrics, design)}
-    judged = _judged({key: each for key in common if isinstance(each := found[key], Difference)})
+    tested = {key: each for key in common if isinstance(each := found[key], Tested)}
+    judged, together = judge(tested)
     for key in (key for key in judged if key.startswith("pjsd.")):
         judged[key] = replace(judged[key], notes=(*judged[key].notes, *_shared_audio(key, a, b)))
     unclear = [n for n in orders if (key := f"pjsd.{n}") in judged and judged[key].better is None]
@@ -90,9 +93,10 @@ def compare(
         n_clips=(len(design.a), len(design.b)),
         left_out=(len(a.clips["generated"]) - len(design.a), len(b.clips["generated"]) - len(design.b)),
         by=design.by,
-        labellings=design.draws.shape[1],
+        labellings=design.labellings.size,
         seed=seed,
         differences=judged,
+        together=together,
         not_compared=not_compared | {key: each for key in common if isinstance(each := found[key], str)},
     )
 
@@ -132,18 +136,3 @@ def _shared_audio(key: str, a: FinishedRun, b: FinishedRun) -> list[str]:
         for warning in run.metrics[key].get("warnings", ())
         if SHARED_AUDIO in warning
     ]
-
-
-def _judged(differences: dict[str, Difference]) -> dict[str, Difference]:
-    """With p-values corrected, and who is better where they say so."""
-    adjusted = holm([each.p for each in differences.values()])
-    return {
-        key: replace(each, p_adjusted=p, better=_better(each, p), needed=each.needed if p >= LEVEL else None)
-        for (key, each), p in zip(differences.items(), adjusted, strict=True)
-    }
-
-
-def _better(each: Difference, p: float) -> str | None:
-    if p >= LEVEL or each.difference == 0:
-        return None
-    return "A" if (each.difference > 0) == each.higher_is_better else "B"

@@ -1,8 +1,8 @@
-"""What is compared with what: clips in pairs or as two samples, and the labellings that all metrics share."""
+"""Which clips are compared: in pairs or as two samples, and the labellings that all metrics share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,18 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_eval.clusters import Clusters
-from slm_eval.compare.permutation import shuffles, swaps
+from slm_eval.compare.labellings import Labellings, shuffles, swaps
 from slm_eval.errors import UsageError
 from slm_eval.finished import FinishedRun
-from slm_eval.incidence import Draws
 
 # Below this share of common ids, on either side, ids match by accident rather than by design.
 MIN_PAIRED = 0.5
 # What a random generator is for: more draws of one do not move another.
-LABELS, HALVES, REAL_HALVES, SLOPE = range(4)
+LABELS, HALVES, REAL_HALVES, SIZES = range(4)
 
 Clip = Mapping[str, Any]
-Units = npt.NDArray[np.intp]
+Positions = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class Design:
         a, b: lines of clips.jsonl, in the order of their ids.
         real: likewise, of real speech.
         units: of the clips of A and of B, shape (clips,): which unit of the labelling each belongs to, 0 to C - 1.
-        draws: shape (C, B) of zeros and ones. 1: a pair stays as it is; or a clip is labelled as A's.
+        labellings: of the units. 1: a pair stays as it is; or a clip is labelled as A's.
         by: what a unit is: "clip", "speaker" or "prompt".
         permutations, seed: as asked for.
     """
@@ -42,21 +41,22 @@ class Design:
     a: list[Clip]
     b: list[Clip]
     real: list[Clip]
-    units: tuple[Units, Units]
-    draws: Draws
+    units: tuple[Positions, Positions]
+    labellings: Labellings
     by: str
     permutations: int
     seed: int
 
     @classmethod
     def of(cls, a: FinishedRun, b: FinishedRun, paired: bool | None, permutations: int, seed: int) -> Design:
-        """
+        """Pair the clips of two runs, or take them as two samples; the order of the clips does not matter.
+
         Raises:
             UsageError: pairs are asked for, but no id is in both runs; or too few permutations.
         """
         if permutations < 99:
             raise UsageError(f"at least 99 permutations are needed to speak of 5 %, got {permutations}")
-        mine, other = ({clip["id"]: clip for clip in run.clips["generated"]} for run in (a, b))
+        mine, other = (_by_id(run.clips["generated"]) for run in (a, b))
         common = sorted(mine.keys() & other.keys())
         if paired and not common:
             raise UsageError(f"{a.name} and {b.name} have no clip id in common, so there are no pairs to compare")
@@ -65,11 +65,18 @@ class Design:
         clips = [mine[each] for each in common] if paired else list(mine.values())
         others = [other[each] for each in common] if paired else list(other.values())
         clusters = Clusters.of(clips)
-        first, rng = clusters.numbered, np.random.default_rng((seed, LABELS))
+        first, key = clusters.numbered, (seed, LABELS)
         n_first = int(first.max()) + 1
         if paired:
-            units, draws = (first, first), swaps(n_first, permutations, rng)
+            units, labellings = (first, first), swaps(n_first, permutations, key)
         else:
             second = Clusters.of(others).numbered
-            units, draws = (first, second + n_first), shuffles(n_first, int(second.max()) + 1, permutations, rng)
-        return cls(paired, clips, others, a.clips["real"], units, draws, clusters.by, permutations, seed)  # type: ignore[arg-type]
+            units = (first, second + n_first)
+            labellings = shuffles(n_first, int(second.max()) + 1, permutations, key)
+        real = list(_by_id(a.clips["real"]).values())
+        return cls(paired, clips, others, real, units, labellings, clusters.by, permutations, seed)
+
+
+def _by_id(clips: Iterable[Clip]) -> dict[str, Clip]:
+    """Return the clips by id, in the order of the ids."""
+    return {clip["id"]: clip for clip in sorted(clips, key=lambda clip: clip["id"])}

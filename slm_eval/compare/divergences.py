@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from slm_eval.compare.design import HALVES, LABELS, REAL_HALVES, SLOPE, Design
-from slm_eval.compare.permutation import divergence_of_labels, label_sizes, p_value, shuffles
+from slm_eval.compare.design import HALVES, LABELS, REAL_HALVES, SIZES, Design
+from slm_eval.compare.labellings import Labellings, block_size, shuffles
+from slm_eval.compare.permutation import p_value
 from slm_eval.compare.pool import Pool
-from slm_eval.compare.result import Difference
+from slm_eval.compare.result import Difference, Tested
 from slm_eval.compare.speech import Phones, Speech
 from slm_eval.divergence import jensen_shannon
-from slm_eval.incidence import Draws, Floats, Incidence, divergences
+from slm_eval.incidence import Draws, Floats, Incidence, divergences, from_overlap, in_blocks, overlaps
 from slm_eval.ngrams import encode, window_keys
 from slm_eval.rarefaction import PhonesNeeded, phones_needed
 from slm_eval.statistics import Undefined, draw_halves, too_few
@@ -27,8 +28,8 @@ _HALF_SAMPLES = 128
 
 def divergence_changes(
     orders: Sequence[int], metrics: dict[str, dict[str, Any]], design: Design
-) -> dict[str, Difference | str]:
-    """Each order's difference by its key, or why there is none. All orders are tested under the same labellings.
+) -> dict[str, Tested | str]:
+    """Return each order's difference by its key, or why there is none. All orders share the labellings.
 
     Args:
         metrics: what summary.json says of each key.
@@ -38,13 +39,7 @@ def divergence_changes(
     speech = Speech.of(design)
     if isinstance(speech, str):
         return {f"pjsd.{n}": speech for n in orders}
-    found: dict[str, Difference | str] = {}
-    for n in orders:
-        equal = speech.at_equal_sizes(n, design.seed)
-        ((_, windows),) = window_keys(equal.encoded, (n,))
-        incidence = Incidence.build(windows, equal.encoded.n_windows(n))
-        found[f"pjsd.{n}"] = _difference(n, incidence, equal, metrics[f"pjsd.{n}"], design)
-    return found
+    return {f"pjsd.{n}": _tested(n, speech, metrics[f"pjsd.{n}"], design) for n in orders}
 
 
 def phones_to_tell_apart(orders: Sequence[int], design: Design) -> dict[str, str]:
@@ -81,80 +76,128 @@ def against_real(
     {1: 1.0, 2: 0.01}
     """
     both = encode([*generated, *real])
-    members = shuffles(len(generated), len(real), permutations, np.random.default_rng((seed, LABELS)))
+    labellings = shuffles(len(generated), len(real), permutations, (seed, LABELS))
     found: dict[int, float | Undefined] = {}
     for n, windows in window_keys(both, orders):
         n_windows = both.n_windows(n)
         if min(n_windows[: len(generated)].sum(), n_windows[len(generated) :].sum()) == 0:
             found[n] = Undefined(f"a side has no {n}-grams")
         else:
-            found[n] = p_value(divergence_of_labels(Incidence.build(windows, n_windows), members))
+            found[n] = p_value(divergence_of_labels(Incidence.build(windows, n_windows), labellings))
     return found
 
 
-def _difference(
-    n: int, incidence: Incidence, speech: Speech, metric: dict[str, Any], design: Design
-) -> Difference | str:
-    _, second, real = speech.ranges
-    n_ngrams = tuple(int(incidence.n_windows[side].sum()) for side in speech.ranges)
-    if not all(n_ngrams):
+def divergence_of_labels(incidence: Incidence, labellings: Labellings) -> Floats:
+    """Return J between the utterances with a label and those without it, for each labelling: shape (B,).
+
+    Args:
+        incidence: of all utterances, each a unit of the labellings.
+    """
+    everything = slice(0, incidence.n_windows.size)
+    # Types of a single utterance are never on both sides.
+    several = np.diff(incidence.starts) > 1
+    groups = incidence.groups(several, (everything,))
+    whole = [group.totals(0) for group in groups]
+    total = int(incidence.n_windows.sum())
+
+    def block(at: slice) -> Floats:
+        labels = labellings.block(at)
+        n_first = np.einsum("u,ub->b", incidence.n_windows, labels)
+        n_second = total - n_first
+        overlap = np.zeros(n_first.size)
+        for group, of_all in zip(groups, whole, strict=True):
+            counts = group.counts(0, labels)
+            overlap += overlaps(counts, of_all - counts, n_first, n_second)
+        return from_overlap(overlap, n_first, n_second)
+
+    return np.concatenate(list(in_blocks(block, labellings.size, block_size(incidence.n_windows.size))))
+
+
+def _tested(n: int, speech: Speech, metric: dict[str, Any], design: Design) -> Tested | str:
+    """Return the difference at equal sizes, and the test of pairs at equal sizes or of all clips of two samples."""
+    equal = speech.at_equal_sizes(n, design.seed)
+    incidence = _incidence(n, equal)
+    if not all(_sizes(incidence, equal)):
         return f"a side has no {n}-grams"
+    if design.paired or equal is speech:
+        statistics = _statistics(incidence, equal, design.seed)
+    else:
+        statistics = _statistics(_incidence(n, speech), speech, design.seed)
+    return Tested(_difference(n, incidence, equal, metric, design, p_value(statistics)), statistics)
+
+
+def _incidence(n: int, speech: Speech) -> Incidence:
+    ((_, windows),) = window_keys(speech.encoded, (n,))
+    return Incidence.build(windows, speech.encoded.n_windows(n))
+
+
+def _sizes(incidence: Incidence, speech: Speech) -> tuple[int, int, int]:
+    """Return the n-grams of A, B and real speech."""
+    return tuple(int(incidence.n_windows[side].sum()) for side in speech.ranges)  # type: ignore[return-value]
+
+
+def _statistics(incidence: Incidence, speech: Speech, seed: int) -> Floats:
+    """Return J(A, R) - J(B, R) of all labellings, less what sizes make of it: shape (B,)."""
+    _, second, real = speech.ranges
+    pool = Pool.of(incidence, slice(0, second.stop), real)
+    rng = np.random.default_rng((seed, SIZES))
+    return pool.statistics(speech.labels, speech.labellings.size, rng, centred=not speech.paired)
+
+
+def _difference(
+    n: int, incidence: Incidence, speech: Speech, metric: dict[str, Any], design: Design, p: float
+) -> Difference:
     per_nat = 1 / math.log(2) if metric["unit"] == "bits" else 1.0
     counts = [incidence.counts_of(side) for side in speech.ranges]
     of_a, of_b = (jensen_shannon(of_side, counts[2]) for of_side in counts[:2])
     n_shared = min(int(np.minimum(of_side, counts[2]).sum()) for of_side in counts[:2])
-    # Types that no system shares with real speech add nothing to either divergence.
-    incidence = incidence.of_types((counts[0] + counts[1] > 0) & (counts[2] > 0))
-    p = p_value(_statistics(Pool.of(incidence, slice(0, second.stop), real), speech.members, design.seed))
-    interval = _interval(incidence, speech, design, (of_a, of_b), n_shared)
+    spread = _spread(incidence, speech, design, (of_a, of_b), n_shared)
     notes = speech.notes
-    if isinstance(interval, Undefined):
-        notes = (*notes, f"there is no interval: {interval.reason}")
+    interval = p_source = None
+    if isinstance(spread, Undefined):
+        notes = (*notes, f"there is no interval: {spread.reason}")
+    else:
+        interval, p_source = _of_source(of_a - of_b, *spread)
     return Difference(
         key=f"pjsd.{n}",
         a=of_a * per_nat,
         b=of_b * per_nat,
         difference=(of_a - of_b) * per_nat,
-        ci95=None if isinstance(interval, Undefined) else (interval[0] * per_nat, interval[1] * per_nat),
+        ci95=None if interval is None else (interval[0] * per_nat, interval[1] * per_nat),
         effect=None,
         p=p,
         p_adjusted=p,
+        p_source=p_source,
+        p_source_adjusted=p_source,
         n=(len(speech.a), len(speech.b)),
-        n_ngrams=n_ngrams,  # type: ignore[arg-type]
+        n_ngrams=_sizes(incidence, speech),
         unit=metric["unit"],
         higher_is_better=False,
         better=None,
+        claim=None,
         needed=None,
         notes=notes,
         signature=metric["signature"],
     )
 
 
-def _statistics(pool: Pool, members: Draws, seed: int) -> Floats:
-    """J(A, R) - J(B, R) under each labelling, less what its sizes alone make of it.
+def _of_source(difference: float, sd: float, freedom: int) -> tuple[tuple[float, float], float]:
+    """Return the 95 % interval of a difference, and the p-value of there being none, by the same t distribution."""
+    from scipy.special import stdtr, stdtrit
 
-    The observed labelling has equal sizes, others have not where utterances differ in length, and the smaller sample
-    has the larger divergence. Without regard to that, others vary more, and the test has less power than it could: of
-    300 simulated pairs of equal systems 4 were called different at 5 % and n = 2. The correction is a function of the
-    sizes and of the pooled utterances, not of who spoke them, so the test stays exact.
-    """
-    slope = pool.size_slope(np.random.default_rng((seed, SLOPE)))
-    n_first, n_second = label_sizes(pool.n_windows, members)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        owed = slope * (np.log(n_first) - np.log(n_second))
-    return pool.differences(members) - owed
+    half = float(stdtrit(freedom, 0.975)) * sd
+    p = 2 * float(stdtr(freedom, -abs(difference) / sd)) if sd else float(difference == 0)
+    return (difference - half, difference + half), p
 
 
-def _interval(
+def _spread(
     incidence: Incidence, speech: Speech, design: Design, whole: tuple[float, float], n_shared: int
-) -> tuple[float, float] | Undefined:
-    """95 % interval of the difference by complementary halves, as ``statistics.half_sampling`` does for one value.
+) -> tuple[float, int] | Undefined:
+    """Return the sd of the difference over fresh samples, and its degrees of freedom: by complementary halves.
 
     Halves of A, of B (the same pairs where they are paired) and of real speech are drawn; what a half of real speech
     adds to both divergences is no part of their difference.
     """
-    from scipy.special import stdtrit
-
     first, second, real = speech.ranges
     reason = too_few(speech.clusters, n_shared)
     if reason is not None:
@@ -174,9 +217,7 @@ def _interval(
     odd = float(np.var((gaps[0] - gaps[1]) / 2, ddof=1))
     even = float(np.var((gaps[0] + gaps[1]) / 2, ddof=1))
     sd = math.sqrt(max(odd - even, odd / 2)) * (2 - sum(whole) / math.log(2)) / overlap
-    freedom = min(int(each.max()) for each in speech.clusters)
-    half = float(stdtrit(freedom, 0.975)) * sd
-    return whole[0] - whole[1] - half, whole[0] - whole[1] + half
+    return sd, min(int(each.max()) for each in speech.clusters)
 
 
 def _with_complements(halves: Draws) -> Draws:

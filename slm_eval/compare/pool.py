@@ -10,20 +10,39 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.compare.permutation import label_sizes
+from slm_eval.compare.labellings import Labels, block_size
 from slm_eval.compare.tally import LARGEST, Class, classes, tallied_overlaps
-from slm_eval.incidence import Draws, Floats, Group, Incidence, from_overlap, in_blocks, overlaps
+from slm_eval.incidence import Floats, Group, Incidence, from_overlap, in_blocks, overlaps
 from slm_eval.ngrams import Counts
 
-# Labellings per step: four times as many as in ``incidence``, since calls of numpy for many small classes add up.
-_BLOCK = 256
-# Of the pool, for the change of a divergence with size near one half of it; and how often they are drawn.
-_SLOPE_SHARES, _SLOPE_DRAWS = (0.4, 0.6), 64
+# How J of random speech falls with its size: sizes that are looked at, and how often they are drawn.
+_CURVE_SIZES, _CURVE_DRAWS = 4, 32
+# A curve over less than this factor is a line through two sizes at least as far apart.
+_SHORTEST = 1.5
+# Labellings whose sizes are further out than this share on either side take the slope of those within.
+_TAIL = 0.005
+# Sum of squares of logarithms of sizes that are equal but for rounding.
+_NO_SPREAD = 1e-18
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Say of the utterances with a label and of those without it, under each labelling: shape (B,) each.
+
+    Attributes:
+        first, second: divergence from real speech, NaN where there is no n-gram.
+        n_first, n_second: n-grams.
+    """
+
+    first: Floats
+    second: Floats
+    n_first: Floats
+    n_second: Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """What the pool shares with real speech.
+    """Hold what the pool shares with real speech.
 
     Attributes:
         n_windows: shape (U,), n-grams of each utterance.
@@ -41,7 +60,7 @@ class Pool:
 
     @classmethod
     def of(cls, incidence: Incidence, pool: slice, real: slice) -> Pool:
-        """From the n-grams of all utterances, and which are the pool's and real speech's."""
+        """Take the n-grams of all utterances, and which are the pool's and real speech's."""
         of_pool, of_real = (incidence.counts_of(side) for side in (pool, real))
         shared = (of_pool > 0) & (of_real > 0)
         rare = shared & (np.maximum(of_pool, of_real) <= LARGEST)
@@ -54,48 +73,99 @@ class Pool:
             [group.totals(1) for group in frequent],
         )
 
-    def divergences(self, members: Draws) -> tuple[Floats, Floats]:
-        """From real speech, of the utterances with a label and of those without it; NaN where there is no n-gram.
+    def groups(self, labels: Labels, n_labellings: int) -> Groups:
+        """Measure both groups of each labelling, a block of labellings at a time.
 
         Args:
-            members: shape (U, B), 1 where an utterance has the label.
-
-        Returns:
-            two of shape (B,).
+            labels: of a range of labellings.
+            n_labellings: B.
         """
-        sizes = label_sizes(self.n_windows, members)
         whole = [group.totals(0) for group in self.frequent]
+        total = int(self.n_windows.sum())
 
-        def block(at: slice) -> Floats:
-            labels, n_first, n_second = members[:, at], sizes[0][at], sizes[1][at]
+        def block(labellings: slice) -> Floats:
+            drawn = labels(labellings)
+            n_first = np.einsum("u,ub->b", self.n_windows, drawn)
+            n_second = total - n_first
             n_real = np.broadcast_to(self.n_real, n_first.shape)
-            first, second = tallied_overlaps(self.rare, labels, (n_first, n_second, self.n_real))
+            first, second = tallied_overlaps(self.rare, drawn, (n_first, n_second, self.n_real))
             for group, of_real, of_both in zip(self.frequent, self.of_real, whole, strict=True):
-                counts = group.counts(0, labels)
+                counts = group.counts(0, drawn)
                 first += overlaps(counts, of_real, n_first, n_real)
                 second += overlaps(of_both - counts, of_real, n_second, n_real)
-            return np.stack((from_overlap(first, n_first, n_real), from_overlap(second, n_second, n_real)))
+            scores = from_overlap(first, n_first, n_real), from_overlap(second, n_second, n_real)
+            return np.stack((*scores, n_first, n_second))
 
-        first, second = np.concatenate(list(in_blocks(block, members.shape[1], _BLOCK)), axis=1)
-        return first, second
+        blocks = in_blocks(block, n_labellings, block_size(self.n_windows.size))
+        return Groups(*np.concatenate(list(blocks), axis=1))
 
-    def differences(self, members: Draws) -> Floats:
-        """J(first, real) - J(second, real) under each labelling: shape (B,)."""
-        first, second = self.divergences(members)
-        return first - second
+    def statistics(self, labels: Labels, n_labellings: int, rng: np.random.Generator, *, centred: bool) -> Floats:
+        """Return J(first, real) - J(second, real) under each labelling, less what the sizes of the groups make of it.
 
-    def size_slope(self, rng: np.random.Generator) -> float:
-        """Change of J(utterances of the pool, real) with the logarithm of their n-grams, near half of the pool.
+        The smaller group has the larger divergence. Groups differ in size where the systems do, and labellings among
+        themselves wherever utterances differ in length; both would drown what is looked for. So what random speech of
+        the pool scores at the size of each group is taken off (``size_curve``), and then what the difference still
+        changes with the sizes, by a line through all labellings. Both are functions of the pooled utterances and of all
+        labellings alike, not of which was observed: the test stays exact.
 
-        From random utterances, whatever their labels: 40 % of the pool, and 60 % with these among them. It is negative.
+        Args:
+            labels, n_labellings: as for ``groups``.
+            rng: for ``size_curve``.
+            centred: whether the mean over labellings is taken off too. Of swapped pairs it is 0 by symmetry.
         """
-        size = self.n_windows.size
-        ranks = rng.permuted(np.tile(np.arange(size)[:, None], _SLOPE_DRAWS), axis=0)
-        parts = np.concatenate([ranks < share * size for share in _SLOPE_SHARES], axis=1).astype(np.uint8)
-        scores = self.divergences(parts)[0].reshape(2, -1)
-        n_grams = label_sizes(self.n_windows, parts)[0].reshape(2, -1)
-        usable = (n_grams > 0).all(axis=0) & (n_grams[0] != n_grams[1])
+        groups = self.groups(labels, n_labellings)
+        log_sizes = np.log(np.maximum((groups.n_first, groups.n_second), 1.0))
+        curve = self.size_curve(float(log_sizes.min()), float(log_sizes.max()), rng)
+        expected = np.polyval(curve, log_sizes)
+        differences = groups.first - groups.second - (expected[0] - expected[1])
+        return _without_line(differences, log_sizes[0] - log_sizes[1], centred)
+
+    def size_curve(self, smallest: float, largest: float, rng: np.random.Generator) -> Floats:
+        """Return a polynomial in the logarithm of the size: J of random utterances of the pool, whatever their labels.
+
+        Through the means at sizes between two logarithms. The sizes of one draw are nested, so that most of its chance
+        is common to all of them.
+        """
+        n_sizes = _CURVE_SIZES
+        if largest - smallest < np.log(_SHORTEST):
+            n_sizes, middle = 2, (smallest + largest) / 2
+            smallest, largest = middle - np.log(_SHORTEST) / 2, middle + np.log(_SHORTEST) / 2
+        sizes = np.exp(np.linspace(smallest, largest, n_sizes))
+        parts = np.zeros((self.n_windows.size, _CURVE_DRAWS, n_sizes), dtype=np.uint8)
+        for draw in range(_CURVE_DRAWS):
+            order = rng.permutation(self.n_windows.size)
+            ends = np.searchsorted(np.cumsum(self.n_windows[order]), sizes, side="right")
+            for at, end in enumerate(ends.tolist()):
+                parts[order[: max(end, 1)], draw, at] = 1
+        columns = parts.reshape(self.n_windows.size, -1)
+        groups = self.groups(lambda at: columns[:, at], columns.shape[1])
+        scores, n_ngrams = (each.reshape(_CURVE_DRAWS, n_sizes) for each in (groups.first, groups.n_first))
+        usable = (n_ngrams > 0).all(axis=1)
         if not usable.any():
-            return 0.0
-        grown = np.log(n_grams[1, usable] / n_grams[0, usable])
-        return float(np.sum(scores[1, usable] - scores[0, usable]) / np.sum(grown))
+            return np.zeros(1)
+        reached, means = np.log(n_ngrams[usable]).mean(axis=0), scores[usable].mean(axis=0)
+        # Few utterances do not reach all sizes: those that are the same are one.
+        distinct = np.unique(reached.round(2), return_index=True)[1]
+        return np.asarray(np.polyfit(reached[distinct], means[distinct], distinct.size - 1))
+
+
+def _without_line(values: Floats, sizes: Floats, centred: bool) -> Floats:
+    """Return the residuals of a line through all labellings, in units of the sd that each has beside the line.
+
+    Sizes are clipped to those of nearly all labellings: one that lies far out, as the observed one where the clips of
+    one system are longer, would otherwise draw the line to itself and look like the others.
+    """
+    residuals = values.copy()
+    finite = np.isfinite(values)
+    if not finite.any():
+        return residuals
+    y, x = values[finite], np.clip(sizes, *np.quantile(sizes[finite], (_TAIL, 1 - _TAIL)))[finite]
+    if centred:
+        y, x = y - y.mean(), x - x.mean()
+    squares = float(x @ x)
+    if squares > _NO_SPREAD:
+        y = y - x * (float(x @ y) / squares)
+        leverage = x**2 / squares + centred / x.size
+        y = np.where(leverage < 1, y / np.sqrt(np.maximum(1 - leverage, np.finfo(float).tiny)), 0.0)
+    residuals[finite] = y
+    return residuals

@@ -1,8 +1,10 @@
-"""What a comparison says of one metric."""
+"""The result of a comparison for one metric."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from slm_eval.incidence import Floats
 
 LEVEL = 0.05  # of the tests, after correction
 # Two-sided 5 % and a power of 80 %: quantiles 0.975 and 0.8 of the normal distribution, as in ``rarefaction``.
@@ -11,7 +13,7 @@ DETECTABLE = 1.959964 + 0.841621
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of both systems.
+    """Say how one metric of both systems differs.
 
     Attributes:
         a, b: values on what was compared: the clips that have a partner; for pJSD, equal numbers of n-grams. So they
@@ -20,10 +22,15 @@ class Difference:
         ci95: of the difference; None with the reason among the notes.
         effect: difference over the sd of what varies: of the paired differences (Cohen's d_z), or of the scores, pooled
             (Cohen's d). None for pJSD, which is of a whole corpus, and where nothing varies.
-        p, p_adjusted: two-sided permutation p-value, and Holm's over all metrics of the comparison.
+        p, p_adjusted: of "A and B are the same system": two-sided, by permutation of labels against this real sample;
+            and corrected for all metrics of the comparison.
+        p_source, p_source_adjusted: of "A and B are equally far from real speech", of which the real sample is one
+            draw: two-sided, by half-samples of A, B and real speech; and corrected for all n. For pJSD; None where
+            there is no interval.
         n: clips of A and of B that the metric could score; where paired, pairs.
         n_ngrams: of A, B and real speech; for pJSD.
-        better: "A" or "B" where the adjusted p is below 5 %, else None.
+        better: "A" or "B" where a corrected p is below 5 %, else None.
+        claim: what ``better`` stands for, in words.
         needed: how much speech would tell the two apart, where this much does not.
         notes: one line each.
     """
@@ -36,11 +43,37 @@ class Difference:
     effect: float | None
     p: float
     p_adjusted: float
+    p_source: float | None
+    p_source_adjusted: float | None
     n: tuple[int, int]
     n_ngrams: tuple[int, int, int] | None
     unit: str
     higher_is_better: bool
     better: str | None
+    claim: str | None
     needed: str | None
     notes: tuple[str, ...]
     signature: str
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """Hold a difference and its statistic under all labellings, the observed one first: shape (B,)."""
+
+    difference: Difference
+    statistics: Floats
+
+
+@dataclass(frozen=True)
+class Together:
+    """Say whether the systems differ by several metrics that are judged together.
+
+    Attributes:
+        keys: of the metrics.
+        p: of the smallest p-value of these, by the same labellings.
+        p_adjusted: corrected for all families of metrics.
+    """
+
+    keys: tuple[str, ...]
+    p: float
+    p_adjusted: float

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from slm_eval.compare.design import Design, Units
-from slm_eval.compare.permutation import p_value, paired_sums, unpaired_differences
-from slm_eval.compare.result import DETECTABLE, Difference
-from slm_eval.incidence import Floats
+from slm_eval.compare.design import Design, Positions
+from slm_eval.compare.labellings import Labellings, block_size
+from slm_eval.compare.permutation import p_value
+from slm_eval.compare.result import DETECTABLE, Difference, Tested
+from slm_eval.compare.welch import UnitScores, welch_statistics
+from slm_eval.incidence import Floats, in_blocks
 from slm_eval.means import Estimate, Interval, Sample, Withheld
 from slm_eval.means import difference as difference_of_means
 
@@ -23,7 +25,7 @@ class _Scores:
 
     a: Floats
     b: Floats
-    units: tuple[Units, Units]
+    units: tuple[Positions, Positions]
 
     @classmethod
     def of(cls, key: str, design: Design) -> _Scores:
@@ -40,8 +42,8 @@ class _Scores:
 
 def score_differences(
     keys: Sequence[str], metrics: dict[str, dict[str, Any]], design: Design
-) -> dict[str, Difference | str]:
-    """Each key's difference, or why there is none. All keys are tested under the same labellings.
+) -> dict[str, Tested | str]:
+    """Return each key's difference with its test, or why there is none. All keys share the labellings.
 
     Args:
         metrics: what summary.json says of each key.
@@ -49,24 +51,38 @@ def score_differences(
     scores = {key: _Scores.of(key, design) for key in keys}
     usable = {key: each for key, each in scores.items() if each.a.size and each.b.size}
     why = "no pair has both scores" if design.paired else "a system has no clip with a score"
-    found: dict[str, Difference | str] = dict.fromkeys(keys, why)
+    found: dict[str, Tested | str] = dict.fromkeys(keys, why)
     if usable:
         statistics = _statistics(list(usable.values()), design)
         for (key, each), statistic in zip(usable.items(), statistics, strict=True):
-            found[key] = _difference(key, each, p_value(statistic), metrics[key], design.paired)
+            difference = _difference(key, each, p_value(statistic), metrics[key], design.paired)
+            found[key] = Tested(difference, statistic)
     return found
 
 
 def _statistics(scores: Sequence[_Scores], design: Design) -> Floats:
-    """Under each labelling, (metrics, B): the sum of the paired differences, or the difference of the means."""
-    units = design.draws.shape[0]
+    """Return of each labelling, (metrics, B): the sum of the paired differences, or Welch's t."""
+    units = design.labellings.observed.size
     if design.paired:
         sums = np.array([np.bincount(each.units[0], each.a - each.b, units) for each in scores])
-        return paired_sums(sums, design.draws)
-    both = [(np.concatenate((each.a, each.b)), np.concatenate(each.units)) for each in scores]
-    sums = np.array([np.bincount(unit, values, units) for values, unit in both])
-    counts = np.array([np.bincount(unit, minlength=units) for _, unit in both], dtype=np.float64)
-    return unpaired_differences(sums, counts, design.draws)
+        return paired_sums(sums, design.labellings)
+    pooled = [(np.concatenate((each.a, each.b)), np.concatenate(each.units)) for each in scores]
+    return welch_statistics([UnitScores.of(values, of_unit, units) for values, of_unit in pooled], design.labellings)
+
+
+def paired_sums(sums: Floats, labellings: Labellings) -> Floats:
+    """Return the sum of the differences of pairs under each labelling, (M, B), from those of each unit, (M, C).
+
+    Turned signs leave the sum of squares as it is, so that Student's t would order the labellings in the same way.
+    """
+
+    def block(at: slice) -> Floats:
+        # Not a matrix product: threads of BLAS wait for each other by spinning, which on a busy machine took a hundred
+        # times as long as the sums themselves.
+        return np.asarray(np.einsum("mc,cb->mb", sums, labellings.block(at).astype(np.float64)))
+
+    blocks = in_blocks(block, labellings.size, block_size(sums.itemsize * sums.shape[1]))
+    return 2 * np.concatenate(list(blocks), axis=1) - sums.sum(axis=1, keepdims=True)
 
 
 def _difference(key: str, scores: _Scores, p: float, metric: dict[str, Any], paired: bool) -> Difference:
@@ -85,11 +101,14 @@ def _difference(key: str, scores: _Scores, p: float, metric: dict[str, Any], pai
         effect=estimate.value / spread if spread else None,
         p=p,
         p_adjusted=p,
+        p_source=None,
+        p_source_adjusted=None,
         n=(scores.a.size, scores.b.size),
         n_ngrams=None,
         unit=metric["unit"],
         higher_is_better=metric["higher_is_better"],
         better=None,
+        claim=None,
         needed=_needed(estimate, scores),
         notes=notes,
         signature=metric["signature"],

@@ -2,7 +2,8 @@
 
 The smaller sample scores worse whatever it says. So where the systems differ in n-grams by more than 1 %, the longer
 clip of each pair is cut to the phones of the shorter one; or, without pairs, clips of the larger system are left out,
-and one is cut.
+and one is cut. The test without pairs is of all clips: it allows for sizes by itself (``pool.Pool.statistics``), and
+what is left out would be missing from its power.
 This is done for each n by itself: an utterance has n - 1 n-grams less than phones, and systems with short utterances
 lose more of them.
 """
@@ -19,7 +20,8 @@ import numpy.typing as npt
 
 from slm_eval.analysis import MAX_SIZE_DIFFERENCE
 from slm_eval.clusters import Clusters
-from slm_eval.compare.design import Clip, Design, Units
+from slm_eval.compare.design import Clip, Design, Positions
+from slm_eval.compare.labellings import Labellings
 from slm_eval.cutting import filling
 from slm_eval.incidence import Draws
 from slm_eval.ngrams import Encoded, encode
@@ -33,8 +35,9 @@ class Speech:
 
     Attributes:
         a, b, real: one sequence of phones per utterance.
+        units: of the labellings, of the utterances of A and of B.
         clusters: of the utterances of A, B and real speech, numbered from 0.
-        members: shape (utterances of A and B, labellings), 1 where an utterance is labelled as of A.
+        labellings: of the units.
         paired: whether ``a[i]`` and ``b[i]`` are a pair.
         notes: what was done to make sizes equal.
     """
@@ -42,8 +45,9 @@ class Speech:
     a: list[Phones]
     b: list[Phones]
     real: list[Phones]
-    clusters: tuple[Units, Units, Units]
-    members: Draws
+    units: tuple[Positions, Positions]
+    clusters: tuple[Positions, Positions, Positions]
+    labellings: Labellings
     paired: bool
     notes: tuple[str, ...] = ()
 
@@ -59,10 +63,8 @@ class Speech:
         if not (a and b and real):
             return "a side has no phones"
         units = tuple(of_side[keep] for of_side, keep in zip(design.units, heard, strict=True))
-        labels = design.draws[units[0]], design.draws[units[1]]
-        members = np.concatenate((labels[0], 1 - labels[1] if design.paired else labels[1]))
         clusters = (_renumbered(units[0]), _renumbered(units[1]), Clusters.of(of_real).numbered)
-        return cls(a, b, real, clusters, members, design.paired)
+        return cls(a, b, real, (units[0], units[1]), clusters, design.labellings, design.paired)
 
     @cached_property
     def encoded(self) -> Encoded:
@@ -74,6 +76,12 @@ class Speech:
         """Utterances of A, B and real speech."""
         ends = len(self.a), len(self.a) + len(self.b), len(self.a) + len(self.b) + len(self.real)
         return slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2])
+
+    def labels(self, labellings: slice) -> Draws:
+        """Return 1 where an utterance of A or B is labelled as of A: shape (utterances of A and B, labellings)."""
+        drawn = self.labellings.block(labellings)
+        of_b = drawn[self.units[1]]
+        return np.concatenate((drawn[self.units[0]], 1 - of_b if self.paired else of_b))
 
     def at_equal_sizes(self, n: int, seed: int) -> Speech:
         """Itself where A and B have equally many n-grams, within 1 %; else as much of it as makes them equal.
@@ -88,12 +96,12 @@ class Speech:
         if self.paired:
             pairs = [(mine[: len(other)], other[: len(mine)]) for mine, other in zip(self.a, self.b, strict=True)]
             cut = replace(self, a=[mine for mine, _ in pairs], b=[other for _, other in pairs])
-            how = "the longer clip of each pair was cut"
+            what, how = "", "the longer clip of each pair was cut"
         else:
             cut = self._subsample(n, seed)
-            how = "clips of the larger system were left out, and one was cut"
+            what, how = " for the values", "clips of the larger system were left out, and one was cut"
         # Without figures, which stand in the result: equal notes of several n can then be told as one.
-        notes = (f"the systems differed in size and were made equal: {how}",)
+        notes = (f"the systems differed in size and were made equal{what}: {how}",)
         return replace(cut, notes=notes)
 
     def _sizes(self, n: int) -> tuple[int, int]:
@@ -105,15 +113,15 @@ class Speech:
         """Random clips of the larger system, the last one in part, with as many n-grams as the smaller one has."""
         total = min(self._sizes(n))
         (of_a, a), (of_b, b) = (filling(each, n, total, seed) for each in (self.a, self.b))
-        members = self.members[np.concatenate((of_a, of_b + len(self.a)))]
-        clusters = _renumbered(self.clusters[0][of_a]), _renumbered(self.clusters[1][of_b]), self.clusters[2]
-        return replace(self, a=a, b=b, members=members, clusters=clusters)
+        units = self.units[0][of_a], self.units[1][of_b]
+        clusters = _renumbered(units[0]), _renumbered(units[1]), self.clusters[2]
+        return replace(self, a=a, b=b, units=units, clusters=clusters)
 
 
 def _phones(clips: Sequence[Clip], keep: npt.NDArray[Any]) -> list[Phones]:
     return [clip["phones"] for clip, kept in zip(clips, keep, strict=True) if kept]
 
 
-def _renumbered(units: Units) -> Units:
+def _renumbered(units: Positions) -> Positions:
     """Numbers without gaps."""
     return np.unique(units, return_inverse=True)[1]

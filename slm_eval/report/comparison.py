@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from slm_eval.compare import LEVEL, Comparison, Difference
+from slm_eval.compare.judgement import REAL_SAMPLE
+from slm_eval.compare.result import Together
 from slm_eval.report.table import grid
 
 
 def render_comparison(comparison: Comparison) -> str:
-    """For a terminal, without colours: who was compared how, one line a metric, and what is to be known of it.
+    """Return text for a terminal: who was compared how, what was found, one line a metric, and what to know of it.
 
-    "d_z" and "d" are Cohen's: the difference over the sd of the paired differences, or of the scores.
+    "d_z" and "d" are Cohen's: the difference over the sd of the paired differences, or of the scores. "p" is of "A and
+    B are the same system", corrected beside it; "p source" of "A and B are equally far from real speech", corrected. A
+    winner in brackets is closer to this real sample, which is not shown of real speech.
     """
     size = "d_z" if comparison.paired else "d"
-    header = ["", "A", "B", "A - B", "95 % interval", size, "n", "p", "p (Holm)", "better"]
+    header = ["", "A", "B", "A - B", "95 % interval", size, "n", "p", "corrected", "p source", "better"]
     blocks = [_heading(comparison)]
+    if comparison.together:
+        blocks.append("\n".join(_together(name, each) for name, each in comparison.together.items()))
     if comparison.differences:
         blocks.append(grid(header, [_row(each, comparison) for each in comparison.differences.values()]))
     notes = [f"{', '.join(keys)}: {note}" for note, keys in _notes(comparison).items()]
@@ -31,7 +37,12 @@ def _heading(comparison: Comparison) -> str:
     else:
         lines.append(f"unpaired (pairs are clips of the same id): {n_a} and {n_b} clips, labels of {what} shuffled")
     tests = f"two-sided permutation tests, {comparison.labellings:,} labellings"
-    lines.append(f"{tests}, Holm over {_count(len(comparison.differences), 'metric')}")
+    families = len({key.partition(".")[0] for key in comparison.differences})
+    lines.append(f"{tests}, corrected by step-down min-p within a family of metrics and by Holm over {families}")
+    if any(each.p_source is not None for each in comparison.differences.values()):
+        lines.append(
+            "p: are A and B the same system? p source: is one closer to real speech than to this sample of it?"
+        )
     # A pair's swap and its opposite are equally large, so that both count.
     if (2 if comparison.paired else 1) / comparison.labellings > LEVEL:
         lines.append(f"p-values are multiples of 1/{comparison.labellings}: so few clips cannot show a difference")
@@ -55,8 +66,22 @@ def _row(each: Difference, comparison: Comparison) -> list[str]:
         str(each.n[0]) if comparison.paired else f"{each.n[0]} / {each.n[1]}",
         f"{each.p:.4f}",
         f"{each.p_adjusted:.4f}",
-        each.better or "-",
+        "-" if each.p_source_adjusted is None else f"{each.p_source_adjusted:.4f}",
+        _better(each),
     ]
+
+
+def _better(each: Difference) -> str:
+    if each.better is None:
+        return "-"
+    return f"({each.better})" if each.claim == f"{each.better} {REAL_SAMPLE}" else each.better
+
+
+def _together(name: str, together: Together) -> str:
+    """Return one line about a family of metrics: "A and B differ by pjsd (1, 2, 3) together: p = 0.0005, corrected 0.0010"."""
+    verdict = "differ" if together.p_adjusted < LEVEL else "are not told apart"
+    keys = ", ".join(key.partition(".")[2] for key in together.keys)
+    return f"A and B {verdict} by {name} ({keys}) together: p = {together.p:.4f}, corrected {together.p_adjusted:.4f}"
 
 
 def _notes(comparison: Comparison) -> dict[str, list[str]]:
