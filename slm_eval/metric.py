@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from slm_eval.audio import AudioError, check, resample, to_mono
-from slm_eval.clusters import Clusters
+from slm_eval.clusters import Clusters, warn_of_repeats
 from slm_eval.corpus import Corpus
 from slm_eval.errors import SlmEvalError
 from slm_eval.means import Moments, Withheld, mean
@@ -238,7 +238,7 @@ class ScoreMetric(Metric):
             unit=self.unit,
             higher_is_better=self.higher_is_better,
             signature=str(self.observer.fingerprint),
-            warnings=tuple(warnings),
+            warnings=(*warnings, *warn_of_repeats(clusters)),
             sd=mine.sd,
             n=mine.n,
             real=moments.get("real"),

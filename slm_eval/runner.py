@@ -190,9 +190,11 @@ def _corpus(source: str | os.PathLike[str] | Corpus) -> Corpus:
 
 
 def observations(clips: Iterable[ClipResult], observer: Observer) -> list[Observation]:
-    """What an observer saw, without the clips in which it could see nothing; with the speaker and prompt of each."""
+    """What an observer saw, without clips in which it could see nothing; with the speaker, prompt and audio of each."""
     seen = ((clip, clip.sound.observations.get(str(observer.fingerprint))) for clip in clips)
-    return [{**each, **clip.clip.labels} for clip, each in seen if isinstance(each, dict)]
+    return [
+        {**each, **clip.clip.labels, "content": clip.sound.content} for clip, each in seen if isinstance(each, dict)
+    ]
 
 
 def _identify(corpora: dict[str, Corpus], options: RunOptions) -> dict[str, list[ClipResult]]:

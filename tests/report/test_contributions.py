@@ -78,7 +78,7 @@ def test_shares_counts_and_the_value_of_the_run(tmp_path: Path) -> None:
 
 def test_standard_error_is_that_of_a_ratio_over_clips() -> None:
     """z of "a" by the textbook: residuals c - n f of each clip."""
-    generated = [list("aab"), list("ab"), list("bbbb"), list("aaaa") * 9] * 4
+    generated = [list("aab"), list("ab"), list("bbbb"), list("aaaa") * 4] * 4
     real = [list("ba"), list("bbb"), list("abb"), list("bbbbbb") * 3] * 4
     [found] = differences(made(generated, real), [1])
 
