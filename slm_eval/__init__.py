@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from slm_eval.metrics.dnsmos import DNSMOS
     from slm_eval.metrics.nisqa import NISQA
     from slm_eval.metrics.pjsd import pJSD
+    from slm_eval.metrics.plm import PhoneLM
     from slm_eval.runner import RunOptions, evaluate
 
 _WHERE = {
@@ -28,6 +29,7 @@ _WHERE = {
     "NISQA": "slm_eval.metrics.nisqa",
     "AudioboxAesthetics": "slm_eval.metrics.audiobox",
     "Evaluation": "slm_eval.evaluation",
+    "PhoneLM": "slm_eval.metrics.plm",
     "RunOptions": "slm_eval.runner",
     "SlmEvalError": "slm_eval.errors",
     "evaluate": "slm_eval.runner",
@@ -40,6 +42,7 @@ __all__ = [
     "NISQA",
     "AudioboxAesthetics",
     "Evaluation",
+    "PhoneLM",
     "RunOptions",
     "SlmEvalError",
     "__version__",

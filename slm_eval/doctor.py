@@ -10,6 +10,7 @@ import numpy as np
 
 from slm_eval.audio import resample
 from slm_eval.errors import SlmEvalError
+from slm_eval.metrics.phone_metric import PhoneMetric
 from slm_eval.observer import Observation, Observer, Refusal, Signal
 from slm_eval.registry import make_metric, make_recognizer, metric_names, recognizer_names
 
@@ -57,7 +58,8 @@ def examine(device: str) -> Iterator[tuple[str, bool]]:
         UsageError: there is no such device.
     """
     observers = [make_recognizer(name) for name in recognizer_names()]
-    observers += [make_metric(name).observer for name in metric_names() if name != "pjsd"]
+    metrics = [make_metric(name) for name in metric_names()]
+    observers += [metric.observer for metric in metrics if not isinstance(metric, PhoneMetric)]
     for observer in observers:
         missing = observer.missing()
         if missing is not None:

@@ -18,9 +18,12 @@ from slm_eval.signature import Signature
 from slm_eval.strict_json import parse, read_lines, read_text
 
 SIDES = ("generated", "real")
-# What tables and pages show of every metric, and of pJSD beyond that.
+# What tables and pages show of every metric, and of some beyond that.
 _OF_EACH = ("ci95", "unit", "higher_is_better")
-_OF_DIVERGENCE = (*_OF_EACH, "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams")
+_FIELDS_OF = {
+    "pjsd": (*_OF_EACH, "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams"),
+    "plm": (*_OF_EACH, "real", "difference", "n_phones"),
+}
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,15 @@ class FinishedRun:
         return [key for key, each in self.metrics.items() if not key.startswith("pjsd.") and {"sd", "n"} <= each.keys()]
 
     @property
+    def cross_entropies(self) -> dict[str, dict[str, Any]]:
+        """Key -> what summary.json says of plm."""
+        return {key: each for key, each in self.metrics.items() if key.startswith("plm.")}
+
+    @property
     def other_keys(self) -> list[str]:
         """Keys of metrics over whole corpora that other packages add: a value, and what every summary has."""
-        return [key for key in self.metrics if not key.startswith("pjsd.") and key not in self.score_keys]
+        ours = {*self.score_keys, *self.cross_entropies}
+        return [key for key in self.metrics if not key.startswith("pjsd.") and key not in ours]
 
     def signature(self, key: str) -> Signature:
         """How a number was computed."""
@@ -139,7 +148,8 @@ def require_fields(run: FinishedRun) -> None:
         SlmEvalError: it lacks fields that every run writes.
     """
     for key, metric in run.metrics.items():
-        lacking = [name for name in (_OF_DIVERGENCE if key.startswith("pjsd.") else _OF_EACH) if name not in metric]
+        fields = _FIELDS_OF.get(key.partition(".")[0], _OF_EACH)
+        lacking = [name for name in fields if name not in metric]
         if lacking:
             raise SlmEvalError(f"summary.json of {run.name} lacks {', '.join(lacking)} of {key}; run it again")
     for side in SIDES:
@@ -177,10 +187,10 @@ def _check_summary(path: Path, summary: Any) -> None:
 def _malformed(metric: dict[str, Any]) -> str | None:
     """The first field of a metric, or of its real side, that holds something other than what a run writes there."""
     for name, held in metric.items():
-        if name == "real" and isinstance(held, dict):
+        if name in {"real", "difference"} and isinstance(held, dict):
             inner = _malformed(held)
             if inner is not None:
-                return f"{inner} of real"
+                return f"{inner} of {name}"
         elif name in _FIELDS and not (held is None and name in _WITHHELD) and not _FIELDS[name](held):
             return name
     return None
@@ -204,7 +214,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("value", "sd", "n", "floor", "floor_sd", "p", "excess", "corrected", "coverage"), _is_number),
     "ci95": _is_interval,
     "scale": _is_interval,
-    "n_ngrams": _is_pair_of_sides,
+    **dict.fromkeys(("n_ngrams", "n_phones"), _is_pair_of_sides),
 }
 
 

@@ -139,22 +139,28 @@ class Sample:
     moved: Floats
 
     @classmethod
-    def of(cls, scores: Sequence[float] | Floats, clusters: Numbers | None = None) -> Sample:
+    def of(
+        cls, scores: Sequence[float] | Floats, clusters: Numbers | None = None, sizes: Numbers | None = None
+    ) -> Sample:
         """Return at least one finite score by cluster.
 
         Args:
             scores: shape (n,).
             clusters: shape (n,), number of the cluster of each; None: each clip by itself.
+            sizes: shape (n,): each score is a mean over so many parts of a clip, at least one, and the mean of the
+                sample is over parts: a ratio of sums, judged by its linearisation. None: every clip counts once.
         """
         values = np.asarray(scores, dtype=np.float64)
-        value, n = float(np.mean(values)), values.size
-        labels = np.arange(n) if clusters is None else clusters
+        weights = np.ones(values.size) if sizes is None else sizes
+        total = float(weights.sum())
+        value = float(np.mean(values)) if sizes is None else float(np.sum(values * sizes)) / total
+        labels = np.arange(values.size) if clusters is None else clusters
         present, place = np.unique(labels, return_inverse=True)
-        share = np.bincount(place) / n
+        share = np.bincount(place, weights=weights) / total
         # A single cluster would be divided by zero: it moves nothing, and ``overlap`` says that it knows nothing.
         left = np.where(share < 1, 1 - share, 1.0)
-        moved = np.bincount(place, weights=values - value) / n / np.sqrt(left)
-        return cls(value, n, float(np.abs(values).max()), present, share, moved)
+        moved = np.bincount(place, weights=(values - value) * weights) / total / np.sqrt(left)
+        return cls(value, values.size, float(np.abs(values).max()), present, share, moved)
 
     @property
     def variance(self) -> float:
@@ -186,7 +192,7 @@ class Sample:
         return Withheld(NOTHING_VARIES) if error <= _ROUNDING * self.largest else None
 
 
-def mean(scores: Sequence[float] | Floats, clusters: Numbers | None = None) -> Estimate:
+def mean(scores: Sequence[float] | Floats, clusters: Numbers | None = None, sizes: Numbers | None = None) -> Estimate:
     """Return the mean with a standard error that is robust to clips of one cluster being alike.
 
     With the small-sample correction of Bell and McCaffrey (2002): se^2 = sum of e_c^2 / (1 - p_c), over n^2. For
@@ -195,9 +201,9 @@ def mean(scores: Sequence[float] | Floats, clusters: Numbers | None = None) -> E
     of 30 clips differ in size.
 
     Args:
-        scores, clusters: as for ``Sample.of``.
+        scores, clusters, sizes: as for ``Sample.of``.
     """
-    sample = Sample.of(scores, clusters)
+    sample = Sample.of(scores, clusters, sizes)
     error = math.sqrt(sample.variance)
     return Estimate(sample.mean, error, _inverse(sample.overlap(sample)), sample.withheld(error))
 

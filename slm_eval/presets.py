@@ -18,12 +18,13 @@ PAPER_RECOGNIZER = "allosaurus"
 def choose_metrics(
     names: str | None, preset: str | None, *, recognizer: str, lang: str | None, n: str, log_base: str, seed: int
 ) -> list[Metric]:
-    """The metrics of ``--metrics`` or ``--preset``, else all there are; pJSD gets the options that are about it.
+    """The metrics of ``--metrics`` or ``--preset``, else all there are; metrics of phones get the options about them.
 
     Args:
         names: comma-separated; a name may carry options, as in ``dnsmos:windows=all``.
         preset: "paper" or None.
-        recognizer, lang, n, log_base, seed: options of pJSD; ``n`` is "5", "1-5" or "1,2,5".
+        recognizer, lang, log_base: options of the metrics of phones.
+        n, seed: options of pJSD; ``n`` is "5", "1-5" or "1,2,5".
 
     Raises:
         UsageError: an unknown name or option, or a preset together with names.
@@ -84,6 +85,10 @@ def _make(text: str, about_pjsd: dict[str, Any]) -> Metric:
         if settings:
             raise UsageError("options of pjsd have flags of their own: --ngrams, --recognizer, --lang, --log-base")
         options = about_pjsd
+    if name == "plm":
+        if options.keys() - {"n"}:
+            raise UsageError("only n is an option of plm; the others have flags: --recognizer, --lang, --log-base")
+        options |= {option: about_pjsd[option] for option in ("recognizer", "lang", "log_base")}
     return make(**options)
 
 

@@ -16,6 +16,7 @@ from slm_eval.observer import Observer
 
 METRICS = {
     "pjsd": "slm_eval.metrics.pjsd:pJSD",
+    "plm": "slm_eval.metrics.plm:PhoneLM",
     "dnsmos": "slm_eval.metrics.dnsmos:DNSMOS",
     "nisqa": "slm_eval.metrics.nisqa:NISQA",
     "nisqa_tts": "slm_eval.metrics.nisqa:NISQATTS",

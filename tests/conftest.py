@@ -63,3 +63,10 @@ def librispeech() -> Path:
     if not folder.is_dir():
         pytest.skip("the real speech is not beside the repository (../shared/data/librispeech)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def librispeech_phones() -> list[list[str]]:
+    """Phones of real speech: 251 utterances of as many speakers, in the order of their ids."""
+    lines = (Path(__file__).parent / "data" / "librispeech-phones.txt").read_text(encoding="utf-8").splitlines()
+    return [line.split()[1:] for line in lines if not line.startswith("#")]

@@ -8,24 +8,18 @@ samples are large enough for this n at all. The arithmetic is in ``analysis.py``
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from os import PathLike
 from typing import Any, Literal
 
 from slm_eval.analysis import Analysis, analyse
-from slm_eval.clusters import Clusters
-from slm_eval.corpus import Corpus
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.metric import Metric, NotComputed, Summary
+from slm_eval.clusters import warn_of_repeats
+from slm_eval.errors import UsageError
+from slm_eval.metric import NotComputed, Summary
+from slm_eval.metrics.phone_metric import PhoneMetric, Phones, by_side, digest, phones_and_clusters
 from slm_eval.observer import Observation, Observer
-from slm_eval.phones.given import GivenPhones
-from slm_eval.registry import make_recognizer, why_no_recognizer
-
-Phones = Sequence[str]
+from slm_eval.recitation import warn_of_recitation
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class DivergenceSummary(Summary):
     clusters: dict[str, dict[str, Any]]  # side -> {"by": "clip", "speaker" or "prompt", "n": how many}
 
 
-class pJSD(Metric):
+class pJSD(PhoneMetric):
     """pJSD-n of generated against real speech, lower is better, from 0 to ln 2 nats (1 bit).
 
     Args:
@@ -80,23 +74,11 @@ class pJSD(Metric):
         seed: int = 0,
         device: str = "auto",
     ) -> None:
-        # "auto" may have to fetch weights to know what it is: not before it is needed.
-        automatic = partial(make_recognizer, recognizer, lang)
-        super().__init__(automatic if recognizer == "auto" else automatic(), device=device)
-        self._lang = lang
+        super().__init__(recognizer, real, lang=lang, log_base=log_base, device=device)
         self.orders = (n,) if isinstance(n, int) else tuple(sorted(set(n)))
         if not self.orders or min(self.orders) < 1:
             raise UsageError(f"n is one or several numbers from 1, got {n!r}")
-        if log_base not in {"e", "2"}:
-            raise UsageError(f"log_base is 'e' or '2', got {log_base!r}")
-        self.log_base = log_base
         self.seed = seed
-        self._real = real
-        self._real_observed: list[Observation] | None = None
-
-    def missing(self) -> str | None:
-        """None when a recogniser is here or can be fetched."""
-        return self._observer.missing() if isinstance(self._observer, Observer) else why_no_recognizer(self._lang)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -108,78 +90,37 @@ class pJSD(Metric):
         """All that is not about recognising phones."""
         return {"n": list(self.orders), "log_base": self.log_base, "seed": self.seed}
 
-    def prepare(self, corpora: dict[str, Corpus]) -> str | None:
-        """Ready-made phones need no recogniser, but must come from the one that recognises the other side.
-
-        Raises:
-            UsageError: the two sides were recognised differently.
-        """
-        ready_made = {side: _recognizer_of(corpus) for side, corpus in corpora.items() if not corpus.has_audio}
-        if len(ready_made) == len(corpora):
-            if len(set(ready_made.values())) > 1:
-                raise UsageError(f"the corpora were recognised differently: {_listed(ready_made)}")
-            self._observer = GivenPhones(next(iter(ready_made.values())))
-            return None
-        mine = str(self.observer.fingerprint)
-        for side, recognizer in ready_made.items():
-            if recognizer not in {None, mine}:
-                raise UsageError(
-                    f"the {side} phones were recognised by {recognizer}, the other side would be by {mine}; "
-                    "choose the same --recognizer and --lang"
-                )
-        return self.missing()
-
     def summarise(
         self, generated: Sequence[Observation], real: Sequence[Observation]
     ) -> dict[str, Summary | NotComputed]:
         """Each n from the same phone sequences; see ``analysis.analyse``. Clips of one cluster are drawn together."""
-        spoken, reference = ([seen["phones"] for seen in side] for side in (generated, real))
-        clusters = Clusters.of(generated), Clusters.of(real)
+        spoken, reference, clusters = phones_and_clusters(generated, real)
         analyses = analyse(
             spoken,
             reference,
             self.orders,
             seed=self.seed,
-            generated_clusters=clusters[0].labels,
-            real_clusters=clusters[1].labels,
+            generated_clusters=clusters["generated"].labels,
+            real_clusters=clusters["real"].labels,
         )
-        against = _digest(reference)
-        drawn = {side: each.to_dict() for side, each in zip(("generated", "real"), clusters, strict=True)}
+        against = digest(reference)
+        drawn = {side: each.to_dict() for side, each in clusters.items()}
+        warnings = (*warn_of_recitation(spoken, reference), *warn_of_repeats(clusters))
         return {
-            f"{self.name}.{n}": self._summary(found, against, drawn)
+            f"{self.name}.{n}": self._summary(found, against, drawn, warnings)
             if isinstance(found, Analysis)
             else NotComputed(found.reason)
             for n, found in analyses.items()
         }
 
-    def _observed(self) -> dict[str, list[Observation]]:
-        """With the real side that was given at construction."""
-        observed = super()._observed()
-        if self._real is None:
-            return observed
-        if self._real_observed is None:  # once: a training loop computes often, and even digesting files takes time
-            self._real_observed = self._observe_real()
-        return {**observed, "real": [*observed["real"], *self._real_observed]}
-
-    def _observe_real(self) -> list[Observation]:
-        if not isinstance(self._real, (str, PathLike)):
-            return [{"phones": list(phones)} for phones in self._real or ()]
-        from slm_eval.corpus import load_corpus
-        from slm_eval.runner import RunOptions, observations, observe
-
-        corpora = {"real": load_corpus(self._real)}
-        reason = self.prepare(corpora) if corpora["real"].has_audio else None
-        if reason is not None:
-            raise SlmEvalError(f"{self.name} cannot be computed: {reason}")
-        clips = observe(corpora, [self.observer], RunOptions(device=self.device))
-        return observations(clips["real"], self.observer)
-
-    def _summary(self, found: Analysis, against: str, clusters: dict[str, dict[str, Any]]) -> DivergenceSummary:
+    def _summary(
+        self, found: Analysis, against: str, clusters: dict[str, dict[str, Any]], warnings: tuple[str, ...]
+    ) -> DivergenceSummary:
         # How clips are grouped is in the summary, not in the signature: it moves interval and floor, never the value,
         # and values of equal signature are comparable.
         recognizer = self.observer.fingerprint
         signature = recognizer.extend(self.name, n=found.n, base=self.log_base, real=against, phones=recognizer.name)
-        per_nat = 1.0 if self.log_base == "e" else 1.0 / math.log(2)
+        per_nat = self.per_nat
 
         def in_unit(nats: float | None) -> float | None:
             return None if nats is None else nats * per_nat
@@ -188,10 +129,10 @@ class pJSD(Metric):
             key=f"{self.name}.{found.n}",
             value=found.value * per_nat,
             ci95=None if found.ci95 is None else (found.ci95[0] * per_nat, found.ci95[1] * per_nat),
-            unit="nats" if self.log_base == "e" else "bits",
+            unit=self.unit,
             higher_is_better=False,
             signature=str(signature),
-            warnings=found.warnings,
+            warnings=(*found.warnings, *warnings),
             floor=in_unit(found.floor),
             floor_sd=in_unit(found.floor_sd),
             p=found.p,
@@ -199,35 +140,9 @@ class pJSD(Metric):
             corrected=in_unit(found.corrected),
             coverage=found.coverage,
             sd=in_unit(found.sd),
-            n_ngrams=_by_side(found.n_ngrams),
-            n_types=_by_side(found.n_types),
-            n_phones=_by_side(found.n_phones),
-            n_clips=_by_side(found.n_utterances),
+            n_ngrams=by_side(found.n_ngrams),
+            n_types=by_side(found.n_types),
+            n_phones=by_side(found.n_phones),
+            n_clips=by_side(found.n_utterances),
             clusters=clusters,
         )
-
-
-def _by_side(pair: tuple[int, int]) -> dict[str, int]:
-    return {"generated": pair[0], "real": pair[1]}
-
-
-def _recognizer_of(corpus: Corpus) -> str | None:
-    """What recognised ready-made phones.
-
-    Raises:
-        UsageError: not the same for all of them.
-    """
-    recognizers = {clip.recognizer for clip in corpus.clips}
-    if len(recognizers) > 1:
-        raise UsageError(f"{corpus.path} holds phones of different recognizers: {', '.join(map(str, recognizers))}")
-    return recognizers.pop()
-
-
-def _listed(recognizers: dict[str, str | None]) -> str:
-    return ", ".join(f"{side} by {recognizer or 'something unnamed'}" for side, recognizer in recognizers.items())
-
-
-def _digest(utterances: Sequence[Phones]) -> str:
-    """What generated speech was compared with: values against different real speech are not comparable."""
-    lines = sorted("\x1f".join(phones) for phones in utterances)
-    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:8]

@@ -75,6 +75,11 @@ def _tables(run: FinishedRun) -> list[Table]:
         header = ["metric", "generated", "95 % interval", "real", "95 % interval", "difference", "clips"]
         rows = [_score_row(key, run.metrics[key]) for key in run.score_keys if run.metrics[key]["unit"] == unit]
         tables.append(Table(f"Means over clips in {unit}, with 95 % intervals", header, rows))
+    if run.cross_entropies:
+        unit = next(iter(run.cross_entropies.values()))["unit"]
+        header = ["metric", "generated", "95 % interval", "real", "95 % interval", "difference", "p"]
+        rows = [_cross_entropy_row(key, metric) for key, metric in run.cross_entropies.items()]
+        tables.append(Table(f"Cross-entropy of phones under a model of real speech, in {unit}", header, rows))
     if run.other_keys:
         rows = [_other_row(key, run.metrics[key]) for key in run.other_keys]
         tables.append(Table("Metrics over whole corpora", ["metric", "value", "95 % interval", "unit"], rows))
@@ -110,6 +115,19 @@ def _score_row(key: str, metric: dict[str, Any]) -> list[str]:
         interval_text(real and real["ci95"], 3),
         NONE if gap is None else f"{signed(gap[0], 3)} {interval_text(gap[1:], 3)}",
         f"{metric['n']:,} / {real['n'] if real else 0:,}",
+    ]
+
+
+def _cross_entropy_row(key: str, metric: dict[str, Any]) -> list[str]:
+    real, gap = metric["real"], metric["difference"]
+    return [
+        key,
+        fixed(metric["value"], 4),
+        interval_text(metric["ci95"], 4),
+        fixed(real["value"], 4),
+        interval_text(real["ci95"], 4),
+        f"{signed(gap['value'], 4)} {interval_text(gap['ci95'], 4)}",
+        fixed(gap["p"], 4),
     ]
 
 

@@ -131,7 +131,7 @@ def basis(columns: Sequence[Column]) -> str:
 
 def digits(key: str) -> int:
     """Decimal places, as in the table of a run."""
-    return 4 if key.startswith("pjsd.") else 3
+    return 4 if key.startswith(("pjsd.", "plm.")) else 3
 
 
 def around(found: Result | Reference | None, places: int) -> str:

@@ -87,6 +87,8 @@ def metrics(run: FinishedRun) -> Markup:
         parts.append(
             _score_table({key: run.metrics[key] for key in run.score_keys if run.metrics[key]["unit"] == unit})
         )
+    if run.cross_entropies:
+        parts.append(_cross_entropy_table(run.cross_entropies))
     if run.other_keys:
         parts.append(_other_table({key: run.metrics[key] for key in run.other_keys}))
     return section("metrics", "Metrics", "All metrics", (), parts)
@@ -163,6 +165,36 @@ def _score_table(scores: dict[str, dict[str, Any]]) -> Markup:
     better = "higher" if next(iter(scores.values()))["higher_is_better"] else "lower"
     ends = f"{charts.number(axis.low)} to {charts.number(axis.high)}"
     return table(columns, rows, f"Scores in {unit}; {better} is better. The plots go from {ends}")
+
+
+def _cross_entropy_table(metrics: dict[str, dict[str, Any]]) -> Markup:
+    unit = next(iter(metrics.values()))["unit"]
+    columns = [
+        Column("metric", numeric=False),
+        Column("generated", "Under a phone n-gram model of real speech"),
+        Column("95 % interval", "Of other generated clips"),
+        Column("real", "Real clips, each by a model that has not seen it"),
+        Column("95 % interval", "Of other real clips"),
+        Column("difference", "Generated less real, with its 95 % interval: of other clips of both"),
+        Column("p", "Of both being equally predictable, two-sided"),
+        Column("phones", "Generated / real"),
+    ]
+    rows = []
+    for key, metric in metrics.items():
+        real, gap, sizes = metric["real"], metric["difference"], metric["n_phones"]
+        rows.append(
+            [
+                Cell(key, key),
+                number_cell(metric["value"], 4),
+                _interval_cell(metric["ci95"], 4),
+                number_cell(real["value"], 4),
+                _interval_cell(real["ci95"], 4),
+                Cell(f"{signed(gap['value'], 4)} {interval_text(gap['ci95'], 4)}", float(gap["value"])),
+                number_cell(gap["p"], 4),
+                Cell(f"{sizes['generated']:,} / {sizes['real']:,}", float(sizes["generated"])),
+            ]
+        )
+    return table(columns, rows, f"Cross-entropy in {unit}; above real: unlike real speech, below it: too predictable")
 
 
 def _other_table(metrics: dict[str, dict[str, Any]]) -> Markup:
@@ -248,4 +280,4 @@ def _score_axis(scores: Sequence[dict[str, Any]]) -> Axis:
 
 
 def _digits(key: str) -> int:
-    return 4 if key.startswith("pjsd.") else 3
+    return 4 if key.startswith(("pjsd.", "plm.")) else 3

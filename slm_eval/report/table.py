@@ -3,6 +3,7 @@
 "real vs real" is the floor: what real speech would score against real speech at the same sizes, ± its sd; "p" tests
 whether generated and real speech could be of one source, which the floor does not. "n-grams" and "n" count what a
 number rests on: generated / real n-grams, and clips.
+"real" of a cross-entropy is that of real speech which its model has not seen.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from slm_eval.evaluation import Evaluation
 from slm_eval.metric import ScoreSummary, Summary
 from slm_eval.metrics.pjsd import DivergenceSummary
+from slm_eval.metrics.plm import CrossEntropySummary
 
 _NONE = "-"
 
@@ -25,10 +27,15 @@ def render(evaluation: Evaluation) -> str:
         unit = divergences[0].unit
         header = [unit, "value", "95 % interval", "real vs real", "p", "excess", "corrected", "coverage", "n-grams"]
         blocks.append(grid(header, [_divergence_row(each) for each in divergences]))
+    entropies = [each for each in evaluation.summaries.values() if isinstance(each, CrossEntropySummary)]
+    if entropies:
+        header = [entropies[0].unit, "value", "95 % interval", "real", "- real", "95 % interval", "p", "phones"]
+        blocks.append(grid(header, [_cross_entropy_row(each) for each in entropies]))
     for unit in dict.fromkeys(each.unit for each in scores):
         header = [unit, "value", "95 % interval", "sd", "n", "real", "95 % interval", "n"]
         blocks.append(grid(header, [_score_row(each) for each in scores if each.unit == unit]))
-    others = [each for each in evaluation.summaries.values() if not isinstance(each, (DivergenceSummary, ScoreSummary))]
+    ours = (DivergenceSummary, CrossEntropySummary, ScoreSummary)
+    others = [each for each in evaluation.summaries.values() if not isinstance(each, ours)]
     if others:
         rows = [[each.key, f"{each.value:.4f}", _interval(each, 4), each.unit] for each in others]
         blocks.append(grid(["over corpora", "value", "95 % interval", "unit"], rows))
@@ -61,6 +68,20 @@ def _divergence_row(summary: DivergenceSummary) -> list[str]:
         _number(summary.corrected, ".4f"),
         f"{summary.coverage:.3f}",
         f"{summary.n_ngrams['generated']} / {summary.n_ngrams['real']}",
+    ]
+
+
+def _cross_entropy_row(summary: CrossEntropySummary) -> list[str]:
+    gap = summary.difference
+    return [
+        summary.key,
+        f"{summary.value:.4f}",
+        _interval(summary, 4),
+        f"{summary.real.value:.4f}",
+        f"{gap.value:+.4f}",
+        _NONE if gap.ci95 is None else f"[{gap.ci95[0]:+.4f}, {gap.ci95[1]:+.4f}]",
+        _NONE if gap.p is None else f"{gap.p:.4f}",
+        f"{summary.n_phones['generated']} / {summary.n_phones['real']}",
     ]
 
 

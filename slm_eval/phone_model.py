@@ -1,0 +1,256 @@
+"""How predictable phones are to real speech: an n-gram model of real phones, and what it makes of every clip.
+
+The model is an interpolated n-gram model with Witten-Bell smoothing (Witten and Bell 1991; the recursion as in Chen and
+Goodman 1999). With c the counts of real speech, h the n - 1 phones before w, h' all of them but the first, and T(h)
+the number of distinct phones that were seen after h:
+
+    p(w | h) = (c(h w) + T(h) p(w | h')) / (c(h) + T(h));   the last h' is empty, below it p(w) = 1 / V
+
+V counts the phones of real speech and one more that stands for every phone that real speech does not have. Windows of
+n phones are scored, by -log p of their last phone, as pJSD counts them: none crosses clips, and the first n - 1 phones
+of a clip are context alone. So neither how clips begin and end, nor how long they are, is part of the number.
+
+Real clips are scored too, each by a model that has not seen it: real speech is divided into folds, clips of one cluster
+in the same, and a fold is scored by the model of the others. Generated clips are scored by the same models, averaged by
+the share of windows of each fold, so that both are scored by models of as much speech. All is in nats.
+
+Letters: P phones of both sides in all, K phones in the inventory of real speech, T distinct n-grams, U clips, F folds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Phones = Sequence[Hashable]
+
+# More folds leave more speech to each model, and cost as much more time.
+FOLDS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Surprisals:
+    """What models of real speech make of the clips of a side.
+
+    Attributes:
+        total: shape (U,), sum of -log p over the windows of each clip, in nats.
+        windows: shape (U,), windows of n phones in each.
+    """
+
+    total: Floats
+    windows: Ints
+
+    @property
+    def mean(self) -> Floats:
+        """Per window, of clips that have at least one."""
+        return self.total / self.windows
+
+
+@dataclass(frozen=True, eq=False)
+class PhoneModels:
+    """Models of real speech without each of its folds, and the windows of generated and of real clips.
+
+    Attributes:
+        grams: k-grams of all clips, generated first.
+        n_generated: generated clips.
+        folds: shape (real clips,), from 0 to F - 1.
+    """
+
+    grams: _Grams
+    n_generated: int
+    folds: Ints
+
+    @classmethod
+    def of(cls, generated: Sequence[Phones], real: Sequence[Phones], folds: Ints, n: int) -> PhoneModels:
+        """
+        Args:
+            generated, real: one sequence of phones per clip; phones are hashable, those of real clips sortable.
+            folds: of the real clips, as ``divide`` makes them: at least two, each with a clip of n phones.
+            n: phones per window, at least 1.
+        """
+        return cls(_Grams.of([*generated, *real], real, n), len(generated), folds)
+
+    def surprisals(self) -> tuple[Surprisals, Surprisals]:
+        """Of generated and of real clips. A generated clip's do not depend on the other generated clips."""
+        windows = self.grams.levels[-1]
+        fold = self._fold_of_clip[self.grams.clip[windows.positions]]
+        scores, average = np.empty(fold.size), np.zeros(windows.context.size)
+        for left_out, share in enumerate(self._shares):
+            surprisal = self._surprisal_without(left_out)
+            average += share * surprisal
+            scores[fold == left_out] = surprisal[windows.types[fold == left_out]]
+        scores[fold < 0] = average[windows.types[fold < 0]]
+        clip = self.grams.clip[windows.positions]
+        total = np.bincount(clip, weights=scores, minlength=self._fold_of_clip.size).astype(np.float64)
+        n_windows = np.bincount(clip, minlength=self._fold_of_clip.size)
+        sides = slice(0, self.n_generated), slice(self.n_generated, None)
+        first, second = (Surprisals(total[side], n_windows[side]) for side in sides)
+        return first, second
+
+    def coupling(self) -> float:
+        """What real clips add to the variance of (generated - real) by being in each other's models.
+
+        A real clip moves the difference twice: by its own score (d), and by making clips that are like it less
+        surprising where it is in the model (e). Where both sides are of one source, e cancels on average between
+        generated and real clips, and what is left of it comes from pairs of real clips. Of such a pair both clips
+        find each other in their models: with k(i, j) what j does to the score of i, the difference has the variance of
+        the sum of k(i, j) + k(j, i) over pairs, which is d^2 + d e summed over clips. The variance of the scores, as if
+        the models were given, has d^2 alone and is up to half too small; the jackknife, (d + e)^2, is too large.
+
+        Returns:
+            sum of d e over folds, in nats^2 of the difference; at least 0.
+        """
+        n_folds, shares = len(self._shares), self._shares
+        of_generated = self._counts[-1][-1]
+        alone = [self._surprisal_without(fold) for fold in range(n_folds)]
+        real = np.array([self._of_fold(fold, surprisal) for fold, surprisal in enumerate(alone)])
+        apart = np.array([_mean(of_generated, surprisal) for surprisal in alone]) - real
+        rise = np.zeros(n_folds)  # of the difference where a fold is in no model
+        for one in range(n_folds):
+            for other in range(one):
+                surprisal = self._surprisal_without(one, other)
+                generated = _mean(of_generated, surprisal)
+                for held, gone in ((one, other), (other, one)):
+                    rise[gone] += shares[held] * (generated - self._of_fold(held, surprisal) - apart[held])
+        direct = shares * (np.dot(shares, real) - real)
+        effect = rise.mean() - rise
+        return max(float(np.dot(direct, effect)) * n_folds / (n_folds - 1), 0.0)
+
+    @cached_property
+    def _fold_of_clip(self) -> Ints:
+        """-1 for generated clips."""
+        return np.concatenate((np.full(self.n_generated, -1), self.folds))
+
+    @cached_property
+    def _counts(self) -> list[list[Ints]]:
+        """Of the k-grams of each fold, k = 1 to n; those of the generated clips last."""
+        fold = self._fold_of_clip[self.grams.clip]
+        parts = [*range(int(self.folds.max()) + 1), -1]
+        return [[level.counts(fold == part) for level in self.grams.levels] for part in parts]
+
+    @cached_property
+    def _shares(self) -> Floats:
+        """Of the windows of real speech, by fold."""
+        sizes = np.array([counts[-1].sum() for counts in self._counts[:-1]])
+        return sizes / sizes.sum()
+
+    def _surprisal_without(self, *folds: int) -> Floats:
+        """-log p of each n-gram by the model of the other folds."""
+        others = [counts for fold, counts in enumerate(self._counts[:-1]) if fold not in folds]
+        return -np.log(self.grams.probabilities([np.sum(of_level, axis=0) for of_level in zip(*others, strict=True)]))
+
+    def _of_fold(self, fold: int, surprisal: Floats) -> float:
+        """Mean over the windows of a fold."""
+        return _mean(self._counts[fold][-1], surprisal)
+
+
+def divide(clips: Sequence[Phones], clusters: npt.NDArray[np.integer]) -> Ints:
+    """Fold of each clip: clusters in a random but fixed order, each into the fold that has the fewest phones yet.
+
+    The order is that of digests of what the clusters say, so that neither the order of the clips nor their names
+    matter, and there is nothing to draw.
+
+    Args:
+        clips: real clips.
+        clusters: shape (clips,), cluster of each, from 0.
+
+    Returns:
+        ``FOLDS`` folds, or one for each cluster where these are fewer.
+    """
+    contents: dict[int, list[str]] = {}
+    for phones, cluster in zip(clips, clusters.tolist(), strict=True):
+        contents.setdefault(cluster, []).append("\x1f".join(map(str, phones)))
+    digests = {cluster: _digest("\x1e".join(sorted(said))) for cluster, said in contents.items()}
+    sizes = np.bincount(clusters, weights=[len(phones) for phones in clips])
+    filled = [(0, fold) for fold in range(min(FOLDS, len(contents)))]
+    fold_of = np.zeros(len(sizes), dtype=np.int64)
+    for cluster in sorted(contents, key=lambda each: (digests[each], each)):
+        size, fold = heapq.heappop(filled)
+        fold_of[cluster] = fold
+        heapq.heappush(filled, (size + int(sizes[cluster]), fold))
+    return fold_of[clusters]
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """The windows of k phones.
+
+    Attributes:
+        positions: where they begin, among the phones of all clips.
+        types: shape (windows,), number of the k-gram that each is, from 0.
+        context: shape (T,), number of the (k-1)-gram without the last phone.
+        suffix: shape (T,), number of the (k-1)-gram without the first phone.
+    """
+
+    positions: Ints
+    types: Ints
+    context: Ints
+    suffix: Ints
+
+    def counts(self, chosen: npt.NDArray[np.bool_]) -> Ints:
+        """How often each k-gram begins at the chosen positions: shape (T,)."""
+        return np.bincount(self.types[chosen[self.positions]], minlength=self.context.size)
+
+
+@dataclass(frozen=True, eq=False)
+class _Grams:
+    """The k-grams of all clips for k = 1 to n, and how they extend each other.
+
+    Attributes:
+        levels: for each k.
+        clip: shape (P,), the clip of each phone.
+        vocabulary: V, what the probabilities after a context sum to one over.
+    """
+
+    levels: list[_Level]
+    clip: Ints
+    vocabulary: int
+
+    @classmethod
+    def of(cls, clips: Sequence[Phones], real: Sequence[Phones], n: int) -> _Grams:
+        inventory = sorted(set(chain.from_iterable(real)))  # type: ignore[type-var]
+        id_of = {phone: at for at, phone in enumerate(inventory)}
+        unknown, vocabulary = len(inventory), len(inventory) + 1
+        ids = np.array([id_of.get(phone, unknown) for phone in chain.from_iterable(clips)], dtype=np.int64)
+        lengths = np.array([len(phones) for phones in clips], dtype=np.int64)
+        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(ids.size)  # phones from here to the end of the clip
+        single = np.zeros(vocabulary, dtype=np.int64)
+        levels = [_Level(np.arange(ids.size), ids, single, single)]
+        number = ids.copy()  # of the k-gram that begins at each position
+        for k in range(2, n + 1):
+            positions = np.flatnonzero(left >= k)
+            keys = number[positions] * vocabulary + ids[positions + k - 1]
+            _, first, types = np.unique(keys, return_index=True, return_inverse=True)
+            levels.append(_Level(positions, types, number[positions[first]], number[positions[first] + 1]))
+            number[positions] = types
+        return cls(levels, np.repeat(np.arange(lengths.size), lengths), vocabulary)
+
+    def probabilities(self, counts: Sequence[Ints]) -> Floats:
+        """p(last phone | the others) of every n-gram, by the model of these counts of k-grams, k = 1 to n."""
+        p = np.full(1, 1 / self.vocabulary)
+        for level, count in zip(self.levels, counts, strict=True):
+            after = np.bincount(level.context, weights=count)
+            distinct = np.bincount(level.context, weights=count > 0)
+            seen = after + distinct
+            shorter = p[level.suffix]
+            known = (seen > 0)[level.context]
+            of_context = np.where(seen > 0, seen, 1)[level.context]
+            p = np.where(known, (count + distinct[level.context] * shorter) / of_context, shorter)
+        return p
+
+
+def _mean(counts: Ints, values: Floats) -> float:
+    return float(np.sum(counts * values) / counts.sum())
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

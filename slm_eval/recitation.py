@@ -1,0 +1,66 @@
+"""Speech that was said before: phone sequences of real clips in generated ones.
+
+Only whole transcripts of at least ``clusters.MIN_PHONES`` phones count, so that neither "uh huh" nor a
+common phrase does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_eval.clusters import MIN_PHONES
+from slm_eval.ngrams import encode, window_keys
+
+Phones = Sequence[Hashable]
+
+
+def warn_of_recitation(generated: Sequence[Phones], real: Sequence[Phones]) -> tuple[str, ...]:
+    """A line where generated clips are copies, at least in part."""
+    copies = int(np.count_nonzero(recited(generated, real)))
+    if not copies:
+        return ()
+    return (
+        f"{copies} of {len(generated)} generated clips hold all phones of a real clip, or lie within one "
+        f"({MIN_PHONES} phones or more): recited speech scores as real",
+    )
+
+
+def recited(generated: Sequence[Phones], real: Sequence[Phones]) -> npt.NDArray[np.bool_]:
+    """Which generated clips hold the whole transcript of a real clip, or lie as a whole within one.
+
+    Windows of ``MIN_PHONES`` phones are numbered; a transcript is looked for where its first window occurs.
+
+    Args:
+        generated, real: one sequence of phones per clip.
+
+    Returns:
+        shape (generated clips,).
+
+    >>> recited(["ab" * 12, "abc" * 8], ["ab" * 10]).tolist()
+    [True, False]
+    """
+    encoded = encode([*generated, *real])
+    ((_, keys),) = window_keys(encoded, (MIN_PHONES,))
+    ends = np.cumsum(encoded.lengths)
+    n_windows = encoded.n_windows(MIN_PHONES)
+    clip = np.repeat(np.arange(n_windows.size), n_windows)
+    first = np.cumsum(n_windows) - n_windows  # window of each clip that has one
+    start = np.arange(keys.size) - first[clip] + (ends - encoded.lengths)[clip]
+    width, text = encoded.ids.dtype.itemsize, encoded.ids.tobytes()
+    is_generated = np.arange(n_windows.size) < len(generated)
+    found = np.zeros(n_windows.size, dtype=bool)
+    for holders, held in ((is_generated, ~is_generated), (~is_generated, is_generated)):
+        whole = np.flatnonzero(held & (n_windows > 0))
+        places = np.flatnonzero(holders[clip] & np.isin(keys, keys[first[whole]]))
+        for length in np.unique(encoded.lengths[whole]).tolist():
+            said: dict[bytes, list[int]] = {}
+            for each in whole[encoded.lengths[whole] == length].tolist():
+                said.setdefault(text[(ends[each] - length) * width : ends[each] * width], []).append(each)
+            for place in places[start[places] + length <= ends[clip[places]]].tolist():
+                at = int(start[place])
+                copies = said.get(text[at * width : (at + length) * width], ())
+                found[[clip[place], *copies]] |= bool(copies)
+    return found[: len(generated)]
