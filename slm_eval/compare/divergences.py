@@ -17,11 +17,11 @@ from slm_eval.compare.permutation import p_value
 from slm_eval.compare.pool import Pool
 from slm_eval.compare.result import Difference, Tested
 from slm_eval.compare.speech import Phones, Speech
-from slm_eval.divergence import jensen_shannon
+from slm_eval.divergence import LN2, jensen_shannon
 from slm_eval.incidence import Draws, Floats, Incidence, divergences, from_overlap, in_blocks, overlaps
 from slm_eval.ngrams import encode, window_keys
 from slm_eval.rarefaction import PhonesNeeded, phones_needed
-from slm_eval.statistics import Undefined, draw_halves, too_few
+from slm_eval.statistics import Undefined, draw_halves, effective_clusters, sampling_variance, too_few
 
 _HALF_SAMPLES = 128
 
@@ -181,7 +181,7 @@ def _difference(
     )
 
 
-def _of_source(difference: float, sd: float, freedom: int) -> tuple[tuple[float, float], float]:
+def _of_source(difference: float, sd: float, freedom: float) -> tuple[tuple[float, float], float]:
     """Return the 95 % interval of a difference, and the p-value of there being none, by the same t distribution."""
     from scipy.special import stdtr, stdtrit
 
@@ -192,33 +192,36 @@ def _of_source(difference: float, sd: float, freedom: int) -> tuple[tuple[float,
 
 def _spread(
     incidence: Incidence, speech: Speech, design: Design, whole: tuple[float, float], n_shared: int
-) -> tuple[float, int] | Undefined:
-    """Return the sd of the difference over fresh samples, and its degrees of freedom: by complementary halves.
+) -> tuple[float, float] | Undefined:
+    """Return the sd of the difference over fresh samples, and its degrees of freedom; or why they are not known.
 
-    Halves of A, of B (the same pairs where they are paired) and of real speech are drawn; what a half of real speech
-    adds to both divergences is no part of their difference.
+    By complementary halves, as ``statistics.half_sampling`` does for one value: halves of A, of B (the same pairs where
+    they are paired) and of real speech are drawn; what a half of real speech adds to both divergences is no part of
+    their difference.
     """
-    first, second, real = speech.ranges
     reason = too_few(speech.clusters, n_shared)
     if reason is not None:
         return reason
+    halves = _halves(speech, design)
+    sides = speech.ranges
+    of_a, of_b = (
+        divergences(incidence, (side, sides[2]), (drawn, halves[2]))
+        for side, drawn in zip(sides[:2], halves[:2], strict=True)
+    )
+    shared = 1 - float(np.mean(of_a) + np.mean(of_b)) / (2 * LN2)
+    if not np.isfinite(of_a - of_b).all() or shared <= 0:
+        return Undefined("halves of the sides share no n-gram")
+    sizes = [np.einsum("u,ud->d", incidence.n_windows[side], drawn) for side, drawn in zip(sides, halves, strict=True)]
+    distance = sum(whole) / (2 * LN2)
+    growth = (1 - distance) / shared
+    sd = math.sqrt(sampling_variance(of_a - of_b, sizes)) * (1 + (growth - 1) * distance)
+    return sd, min(effective_clusters(each) for each in speech.clusters) - 1
+
+
+def _halves(speech: Speech, design: Design) -> list[Draws]:
+    """Return halves of A, B and real speech, each followed by those that are left."""
     rngs = [np.random.default_rng((design.seed, purpose)) for purpose in (HALVES, REAL_HALVES)]
     of_a = draw_halves(speech.clusters[0], _HALF_SAMPLES, rngs[0])
     of_b = of_a if design.paired else draw_halves(speech.clusters[1], _HALF_SAMPLES, rngs[0])
-    of_real = _with_complements(draw_halves(speech.clusters[2], _HALF_SAMPLES, rngs[1]))
-    scores = [
-        divergences(incidence, (side, real), (_with_complements(halves), of_real))
-        for side, halves in ((first, of_a), (second, of_b))
-    ]
-    gaps = (scores[0] - scores[1]).reshape(2, -1)
-    overlap = 2 - float(np.mean(scores[0]) + np.mean(scores[1])) / math.log(2)
-    if not np.isfinite(gaps).all() or overlap <= 0:
-        return Undefined("halves of the sides share no n-gram")
-    odd = float(np.var((gaps[0] - gaps[1]) / 2, ddof=1))
-    even = float(np.var((gaps[0] + gaps[1]) / 2, ddof=1))
-    sd = math.sqrt(max(odd - even, odd / 2)) * (2 - sum(whole) / math.log(2)) / overlap
-    return sd, min(int(each.max()) for each in speech.clusters)
-
-
-def _with_complements(halves: Draws) -> Draws:
-    return np.concatenate((halves, 1 - halves), axis=1)
+    of_real = draw_halves(speech.clusters[2], _HALF_SAMPLES, rngs[1])
+    return [np.concatenate((drawn, 1 - drawn), axis=1) for drawn in (of_a, of_b, of_real)]

@@ -364,7 +364,7 @@ def test_command_on_runs(tmp_path: Path) -> None:
         assert message in " ".join(refused.output.split())
     (paths[1] / "clips.jsonl").write_text((paths[1] / "clips.jsonl").read_text().replace("2.", 'NaN, "x": 2.', 1))
     refused = invoke(*paths)
-    assert (refused.exit_code, "NaN is not a number" in refused.output) == (1, True)
+    assert (refused.exit_code, "NaN is not a finite number" in refused.output) == (1, True)
 
 
 def test_command_on_speech() -> None:
