@@ -14,11 +14,9 @@ from slm_eval.commands import Commands
 from slm_eval.scaling_cli import scaling
 
 if TYPE_CHECKING:
-    from slm_eval.corpus import Corpus
     from slm_eval.evaluation import Evaluation
     from slm_eval.metric import Metric
-    from slm_eval.runner import RunOptions
-    from slm_eval.shards import Share
+    from slm_eval.shards import Shard
 
 
 @click.group(
@@ -65,28 +63,35 @@ def _observing(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+_FORCE = click.option("--force", is_flag=True, help="Write over another run that is in the folder.")
+
+
 @main.command()
 @click.option("--generated", required=True, type=click.Path(), help="Generated speech: folder, list, wav.scp, JSONL.")
 @click.option("--real", required=True, type=click.Path(), help="Real speech to compare with, likewise.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder for the results; by default runs/<name>.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the results; default: runs/NAME.")
+@click.option("--name", metavar="NAME", help="Of the run; by default that of the generated folder.")
 @click.option("--metrics", metavar="LIST", help="Comma-separated, as named by `list`; by default all that can run.")
 @click.option("--preset", type=click.Choice(["paper"]), help="All metrics of the paper, with Allosaurus.")
 @click.option("--ngrams", default="1-5", show_default=True, help="Values of n for pJSD: 5, 1-5 or 1,2,5.")
 @click.option("--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Nats or bits.")
 @click.option("--seed", default=0, show_default=True, help="Of the random draws behind intervals and floors.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the table.")
+@_FORCE
 @click.option("--shard", metavar="I/N", help="Only the I-th of N shares of the clips, for `merge`; or slurm.")
 @_observing
 def run(
     generated: str,
     real: str,
     output: Path | None,
+    name: str | None,
     metrics: str | None,
     preset: str | None,
     ngrams: str,
     log_base: str,
     seed: int,
     as_json: bool,
+    force: bool,
     shard: str | None,
     recognizer: str,
     lang: str | None,
@@ -95,76 +100,67 @@ def run(
 ) -> None:
     """Score a folder of generated speech against a folder of real speech."""
     from slm_eval.corpus import load_corpus
+    from slm_eval.errors import UsageError
+    from slm_eval.identity import claim, describe, run_folder
     from slm_eval.presets import choose_metrics
     from slm_eval.runner import RunOptions, evaluate
-    from slm_eval.shards import parse_share
+    from slm_eval.shards import observe_share, parse_share
 
+    if as_json and shard is not None:
+        raise UsageError("--json prints a summary, which a shard has not; give it to `slm-eval merge`")
     share = None if shard is None else parse_share(shard)
+    folder = output or run_folder(generated, name, share)
     corpora = load_corpus(generated).limit(limit), load_corpus(real).limit(limit)
     chosen = choose_metrics(metrics, preset, recognizer=recognizer, lang=lang, n=ngrams, log_base=log_base, seed=seed)
+    asked = describe(chosen, name=name, recognizer=recognizer, lang=lang, limit=limit)
+    claim(folder, {"generated": generated, "real": real}, asked, share, force=force)
     options = RunOptions(progress=True, **observing)
-    path = Path(generated).resolve()
-    folder = Path("runs", path.name if path.is_dir() else path.stem)  # the dot in a folder "model-1.5" ends no name
     named = metrics is not None or preset is not None
     if share is not None:
-        _run_shard(share, corpora, chosen, options, output, folder, named=named, as_json=as_json)
+        _run_shard(observe_share(*corpora, share, chosen, options, named=named, asked=asked), folder)
     else:
-        _finish(evaluate(*corpora, metrics=chosen, options=options), output or folder, as_json=as_json, named=named)
+        evaluation = evaluate(*corpora, metrics=chosen, options=options)
+        _finish(evaluation, folder, asked, as_json=as_json, named=named)
 
 
-def _run_shard(
-    share: Share,
-    corpora: tuple[Corpus, Corpus],
-    metrics: list[Metric],
-    options: RunOptions,
-    output: Path | None,
-    folder: Path,
-    *,
-    named: bool,
-    as_json: bool,
-) -> None:
-    """One share of a run: observe, write, and say what is there. ``folder`` is that of the whole run."""
-    from slm_eval.errors import UsageError
+def _run_shard(shard: Shard, folder: Path) -> None:
+    """Write one share of a run, and say what is there."""
     from slm_eval.report.table import render
-    from slm_eval.shards import observe_share, refuse_run, write_shard
+    from slm_eval.shards import write_shard
 
-    if as_json:
-        raise UsageError("--json prints a summary, which a shard has not; give it to `slm-eval merge`")
-    output = output or folder.with_name(f"{folder.name}.shard-{share.index}-of-{share.count}")
-    refuse_run(output)
-    shard = observe_share(*corpora, share, metrics, options, named=named)
-    write_shard(shard, output)
+    write_shard(shard, folder)
     click.echo(render(shard.seen))
-    click.echo(f"shard {share} written to {output}; `slm-eval merge` puts shards together")
-    _exit(shard.seen, named=named)
+    click.echo(f"shard {shard.share} written to {folder}; `slm-eval merge` puts shards together")
+    _exit(shard.seen, named=shard.named)
 
 
 @main.command()
 @click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SHARD...")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the table.")
-def merge(shards: tuple[Path, ...], output: Path, as_json: bool) -> None:
+@_FORCE
+def merge(shards: tuple[Path, ...], output: Path, as_json: bool, force: bool) -> None:
     """Put the shards of a run together: the same results as without shards, and no audio is read."""
-    from slm_eval.errors import UsageError
+    from slm_eval.identity import claim
     from slm_eval.merging import merge as put_together
-    from slm_eval.shards import NAME, read_shard
+    from slm_eval.shards import read_shard
 
-    if (output / NAME).exists():
-        raise UsageError(f"{output} is a shard; choose another --output for the whole run")
     read = [read_shard(folder) for folder in shards]
-    _finish(put_together(read), output, as_json=as_json, named=read[0].named)
+    evaluation, asked = put_together(read), read[0].asked
+    claim(output, {side: corpus.path for side, corpus in evaluation.corpora.items()}, asked, force=force)
+    _finish(evaluation, output, asked, as_json=as_json, named=read[0].named)
 
 
-def _finish(evaluation: Evaluation, folder: Path, *, as_json: bool, named: bool) -> None:
+def _finish(evaluation: Evaluation, folder: Path, asked: dict[str, Any], *, as_json: bool, named: bool) -> None:
     """Write and print what a run found out. ``named``: the metrics were asked for by name."""
     from slm_eval.finished import FinishedRun
     from slm_eval.report.files import dump, write_run
     from slm_eval.report.html import write_html
     from slm_eval.report.table import render
 
-    write_run(evaluation, folder)
-    write_html(FinishedRun.of(evaluation, folder.resolve().name), folder)
-    click.echo(dump(evaluation.to_dict(), indent=2) if as_json else render(evaluation))
+    summary = write_run(evaluation, folder, asked)
+    write_html(FinishedRun.of(evaluation, asked.get("name") or folder.resolve().name), folder)
+    click.echo(dump(summary, indent=2) if as_json else render(evaluation))
     click.echo(f"written to {folder}", err=as_json)
     _exit(evaluation, named=named)
 
@@ -261,7 +257,7 @@ def report(folder: Path, generated: str | None, real: str | None, output: Path |
     from slm_eval.report.html import write_html
 
     run, output = read_run(folder), output or folder
-    click.echo(write_html(run, output, {"generated": generated, "real": real}))
+    click.echo(write_html(run, output, {"generated": generated, "real": real}, keep_richer=True))
     for path in write_documents(run, output):
         click.echo(path)
 

@@ -14,7 +14,9 @@ from typing import Any
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.evaluation import SCHEMA, Evaluation
+from slm_eval.identity import about
 from slm_eval.signature import Signature
+from slm_eval.store import content_digest
 from slm_eval.strict_json import parse, read_lines, read_text
 
 SIDES = ("generated", "real")
@@ -114,7 +116,24 @@ def read_run(folder: Path) -> FinishedRun:
                 f"{folder}: summary.json tells of {told} {side} clips, clips.jsonl holds {len(clips[side])}; "
                 "one of the files was changed: run it again"
             )
-    return FinishedRun(folder.resolve().name, summary, clips, folder)
+    _check_digest(folder, summary)
+    return FinishedRun(_name(folder, summary), summary, clips, folder)
+
+
+def _name(folder: Path, summary: dict[str, Any]) -> str:
+    """What the run was called by --name, else its folder."""
+    name = about(summary).get("name")
+    return name if isinstance(name, str) else folder.resolve().name
+
+
+def _check_digest(folder: Path, summary: dict[str, Any]) -> None:
+    """Both files are of one run; summaries from before the digest was noted are taken as they are."""
+    told = about(summary).get("clips_sha256")
+    if told is not None and told != content_digest(folder / "clips.jsonl"):
+        raise SlmEvalError(
+            f"{folder}: clips.jsonl is not the one that summary.json was made from: a run was stopped between the "
+            "two, or one of them was changed; run it again (what was observed is kept)"
+        )
 
 
 def read_clips(path: Path) -> dict[str, list[dict[str, Any]]]:

@@ -5,13 +5,14 @@ Nothing is observed: audio, weights and recognisers may all be elsewhere. What d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.evaluation import ClipResult, Evaluation, Sound, environment
+from slm_eval.identity import differences
 from slm_eval.metric import Metric
 from slm_eval.observer import Observation, Observer, Refusal, Signal
 from slm_eval.registry import metric_class
@@ -48,24 +49,10 @@ def merge(shards: Sequence[Shard]) -> Evaluation:
 
 
 def _require_same_run(first: Shard, other: Shard) -> None:
-    for place, mine, theirs in _differences(first.run, other.run):
+    for place, mine, theirs in differences(first.run, other.run):
         raise UsageError(
             f"{first.name} and {other.name} are shards of different runs: {place} is {mine!r} against {theirs!r}"
         )
-
-
-def _differences(mine: Any, theirs: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two JSON values differ: the dotted place and both values, as deep as both have the same shape."""
-    if isinstance(mine, dict) and isinstance(theirs, dict) and mine.keys() == theirs.keys():
-        pairs = [(key, mine[key], theirs[key]) for key in mine]
-    elif isinstance(mine, list) and isinstance(theirs, list) and len(mine) == len(theirs):
-        pairs = [(str(at), *pair) for at, pair in enumerate(zip(mine, theirs, strict=True))]
-    else:
-        if mine != theirs:
-            yield place, mine, theirs
-        return
-    for key, one, another in pairs:
-        yield from _differences(one, another, f"{place}.{key}" if place else key)
 
 
 def _put_together(shards: Sequence[Shard], side: str) -> list[ClipResult]:

@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,13 @@ from slm_eval.audio import AudioError, AudioFacts
 from slm_eval.corpus import Clip, Corpus
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.evaluation import SCHEMA, ClipResult, Evaluation, Sound
+from slm_eval.identity import SHARD, about, base, refuse_other_kind
 from slm_eval.metric import Metric, NotComputed
 from slm_eval.observer import Refusal
 from slm_eval.report.files import dump, write_jsonl, write_whole
 from slm_eval.runner import RunOptions, observe, plan
 from slm_eval.strict_json import parse, read_text
 
-NAME = "shard.json"
 _MAX_BYTES = 4 << 30  # a million clips with their phones are 1 GB
 # Of a clip; where its audio lies is of no use on another machine, and ready-made phones are among the observations.
 _CLIP_FIELDS = [each.name for each in fields(Clip) if each.name not in {"path", "phones"}]
@@ -64,12 +64,14 @@ class Shard:
         share: which of the clips it has.
         run: what all shards of a run have in common, as JSON values: version, corpora, metrics, named.
         seen: its clips, observed; nothing is summarised.
+        asked: what identifies the run, as in summary.json; see ``identity``.
     """
 
     name: str
     share: Share
     run: dict[str, Any]
     seen: Evaluation
+    asked: dict[str, Any] = field(default_factory=dict)
 
     @property
     def named(self) -> bool:
@@ -122,6 +124,7 @@ def observe_share(
     options: RunOptions | None = None,
     *,
     named: bool = False,
+    asked: Mapping[str, Any] | None = None,
 ) -> Shard:
     """Observe one share of what ``evaluate`` would; the other arguments and errors are those of ``evaluate``."""
     corpora, runnable, left_out = plan(generated, real, metrics)
@@ -133,7 +136,7 @@ def observe_share(
     }
     parts = {side: share.of(corpus) for side, corpus in corpora.items()}
     clips = observe(parts, [metric.observer for metric in runnable], options or RunOptions())
-    return Shard(f"shard {share}", share, run, Evaluation(parts, clips, {}, left_out))
+    return Shard(f"shard {share}", share, run, Evaluation(parts, clips, {}, left_out), dict(asked or {}))
 
 
 def write_shard(shard: Shard, folder: Path) -> None:
@@ -143,30 +146,24 @@ def write_shard(shard: Shard, folder: Path) -> None:
         UsageError: the folder holds a finished run.
         SlmEvalError: it cannot be written.
     """
-    refuse_run(folder)
+    refuse_other_kind(folder, shard=True)
     write_jsonl(folder / "clips.jsonl", (clip.to_dict() for side in shard.seen.clips.values() for clip in side))
+    paths = [corpus.path for corpus in shard.seen.corpora.values()]
     content = {
         "schema": SCHEMA,
         **shard.run,
         "index": shard.share.index,
         "count": shard.share.count,
         "not_computed": {key: vars(absent) for key, absent in shard.seen.not_computed.items()},
-        "environment": shard.seen.environment,
+        "environment": {
+            **shard.seen.environment,
+            "run": base(folder, paths) | shard.asked | {"shard": str(shard.share)},
+        },
         "clips": {
             side: [_record(clip, shard.fingerprints) for clip in clips] for side, clips in shard.seen.clips.items()
         },
     }
-    write_whole(folder / NAME, [dump({"digest": _digest(content), **content}), "\n"])
-
-
-def refuse_run(folder: Path) -> None:
-    """A folder is a run or a shard, never both.
-
-    Raises:
-        UsageError: the folder holds a finished run.
-    """
-    if (folder / "summary.json").exists():
-        raise UsageError(f"{folder} holds a finished run; choose another --output for a shard")
+    write_whole(folder / SHARD, [dump({"digest": _digest(content), **content}), "\n"])
 
 
 def read_shard(folder: Path) -> Shard:
@@ -176,9 +173,9 @@ def read_shard(folder: Path) -> Shard:
         UsageError: there is no shard.
         SlmEvalError: it is damaged, was changed by hand, or is of another version.
     """
-    path = folder / NAME
+    path = folder / SHARD
     if not path.is_file():
-        what = "a finished run, no shard" if (folder / "summary.json").is_file() else f"no shard: it has no {NAME}"
+        what = "a finished run, no shard" if (folder / "summary.json").is_file() else f"no shard: it has no {SHARD}"
         raise UsageError(f"{folder} is {what}; `slm-eval run --shard 3/16` writes one")
     try:
         content = parse(read_text(path, _MAX_BYTES))
@@ -200,6 +197,8 @@ def read_shard(folder: Path) -> Shard:
 def _restore(name: str, content: dict[str, Any]) -> Shard:
     share = Share(index=content["index"], count=content["count"])
     run = {part: content[part] for part in ("version", "corpora", "metrics", "named")}
+    asked = {key: value for key, value in about(content).items() if key not in {"base", "shard"}}
+    environment = {name: value for name, value in content["environment"].items() if name != "run"}
     shard = Shard(name, share, run, Evaluation({}, {}, {}, {}))
     clips = {
         side: [_clip(side, record, shard.fingerprints) for record in records]
@@ -210,7 +209,7 @@ def _restore(name: str, content: dict[str, Any]) -> Shard:
         for side, told in run["corpora"].items()
     }
     left_out = {key: NotComputed(**absent) for key, absent in content["not_computed"].items()}
-    return replace(shard, seen=Evaluation(corpora, clips, {}, left_out, content["environment"]))
+    return replace(shard, seen=Evaluation(corpora, clips, {}, left_out, environment), asked=asked)
 
 
 def _listing(corpus: Corpus) -> dict[str, Any]:

@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS observations (
 """
 # What SQLite says of a file that it could read and cannot write, and of a folder that cannot hold its journal.
 _NOT_WRITABLE = ("readonly database", "unable to open database file")
+_NO_SPACE = ("disk is full", "disk I/O error")
 # What to do, by what SQLite says; what is not listed says that the file is damaged.
 _ELSEWHERE = "or set SLM_EVAL_CACHE to another folder"
 _ADVICE = {
@@ -171,6 +172,8 @@ class Store:
                 # Written also where it is the same: that the file cannot be written shows here, and not after minutes.
                 self._connection.execute(f"PRAGMA user_version = {_VERSION}")
         except sqlite3.OperationalError as error:
+            if version == _VERSION and any(words in str(error) for words in _NO_SPACE):
+                return True  # a run that knows everything needs none; another one hears of it when it puts
             if not any(words in str(error) for words in _NOT_WRITABLE):
                 raise
             if version < _VERSION:

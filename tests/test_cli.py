@@ -114,7 +114,7 @@ def test_phones_stand_for_the_audio_they_come_from(clips: tuple[Path, Path], tmp
         assert result.exit_code == 0, result.output
         written.append(tmp_path / f"{side}.jsonl")
     for generated, real in (written, (clips[0], written[1])):
-        assert invoke(*run_arguments(generated, real, tmp_path / "phones")).exit_code == 0
+        assert invoke(*run_arguments(generated, real, tmp_path / "phones", "--force")).exit_code == 0
         audio, phones = (
             json.loads((tmp_path / name / "summary.json").read_text())["metrics"] for name in ("audio", "phones")
         )

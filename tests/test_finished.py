@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from slm_eval import evaluate, pJSD
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.evaluation import Evaluation
 from slm_eval.finished import FinishedRun, read_run
+from slm_eval.identity import about
 from slm_eval.report.files import write_run
 
 
@@ -33,6 +35,8 @@ def run(tmp_path: Path, write_wav: Callable[..., Path]) -> tuple[Path, Evaluatio
 def test_read_back_equals_what_was_written(run: tuple[Path, Evaluation]) -> None:
     folder, evaluation = run
     read, made = read_run(folder), FinishedRun.of(evaluation, "run")
+    assert about(read.summary) == {"clips_sha256": hashlib.sha256((folder / "clips.jsonl").read_bytes()).hexdigest()}
+    del read.summary["environment"]["run"]
     assert (read.name, read.summary, read.clips) == (
         made.name, json.loads(json.dumps(made.summary)), json.loads(json.dumps(made.clips)),
     )  # fmt: skip
@@ -67,6 +71,12 @@ SCORE = '"loudness.rms": 0.'
         ("clips.jsonl", lambda text: text.split("\n")[0] + "\n" + text, r"'0\.wav' is there more than once"),
         ("clips.jsonl", lambda text: text.replace('"side": "real"', '"side": "surreal"'), "line 5: id is a text"),
         ("clips.jsonl", lambda text: "[]\n", "line 1: not a clip of a run"),
+        # As where a run was killed after it wrote its clips over those of an earlier one: the same clips, other scores.
+        (
+            "clips.jsonl",
+            lambda text: text.replace(SCORE, '"loudness.rms": 0.9'),
+            "is not the one that summary.json was",
+        ),
     ],
 )
 def test_a_changed_file_is_refused(
@@ -89,3 +99,11 @@ def test_what_is_no_run(run: tuple[Path, Evaluation], tmp_path: Path) -> None:
     (tmp_path / "real" / "shard.json").write_text("{}")
     with pytest.raises(UsageError, match="slm-eval merge"):
         read_run(tmp_path / "real")
+
+
+def test_a_run_from_before_digests_were_noted_is_read(run: tuple[Path, Evaluation]) -> None:
+    path = run[0] / "summary.json"
+    summary = json.loads(path.read_text())
+    del summary["environment"]["run"]
+    path.write_text(json.dumps(summary))
+    assert read_run(run[0]).score_keys == ["loudness.rms"]

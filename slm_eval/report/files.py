@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from slm_eval.errors import SlmEvalError
 from slm_eval.evaluation import Evaluation
+from slm_eval.identity import base
 
 
-def write_run(evaluation: Evaluation, folder: Path) -> None:
+def write_run(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Write clips.jsonl, then summary.json: a folder with a summary is a finished run.
+
+    The summary holds the digest of clips.jsonl. Where this is killed between the two, over an earlier run, that run's
+    summary does not fit the new clips, and reading them says so.
+
+    Args:
+        evaluation: what was found out.
+        folder: made where needed.
+        asked: what identifies the run, of ``identity.describe``.
+
+    Returns:
+        The object of summary.json.
 
     Raises:
         SlmEvalError: the folder cannot be written; files of an earlier run stay as they were.
     """
-    lines = (clip.to_dict() for side in evaluation.clips.values() for clip in side)
-    write_jsonl(folder / "clips.jsonl", lines)
-    write_whole(folder / "summary.json", [dump(evaluation.to_dict(), indent=2), "\n"])
+    digest = hashlib.sha256()
+
+    def lines() -> Iterator[str]:
+        for side in evaluation.clips.values():
+            for clip in side:
+                line = dump(clip.to_dict()) + "\n"
+                digest.update(line.encode())
+                yield line
+
+    write_whole(folder / "clips.jsonl", lines())
+    paths = [corpus.path for corpus in evaluation.corpora.values()]
+    run = {"clips_sha256": digest.hexdigest()} | base(folder, paths) | dict(asked or {})
+    summary = evaluation.to_dict()
+    summary["environment"] = summary["environment"] | {"run": run}
+    write_whole(folder / "summary.json", [dump(summary, indent=2), "\n"])
+    return summary
 
 
 def write_jsonl(path: Path, objects: Iterable[dict]) -> None:
@@ -47,7 +74,7 @@ def write_whole(path: Path, parts: Iterable[str]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with open(descriptor, "w", encoding="utf-8") as file:
+        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # digests are of the same bytes everywhere
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())

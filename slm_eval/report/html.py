@@ -11,6 +11,7 @@ from pathlib import Path
 
 from slm_eval.audio import REASONS
 from slm_eval.corpus import Corpus
+from slm_eval.errors import SlmEvalError
 from slm_eval.finished import SIDES, FinishedRun, require_fields
 from slm_eval.report import phones_panels, scores_panels
 from slm_eval.report.cards import listening
@@ -20,26 +21,50 @@ from slm_eval.report.listen import find_audio
 from slm_eval.report.markup import Markup, Node, tag
 from slm_eval.report.shell import top_bar, whole_page
 from slm_eval.report.traits import traits
+from slm_eval.terminal import notice
 
 # Failed clips that are listed; the others are counted.
 FAILURES = 200
+_PLAYER = "<audio "  # text of clips is escaped: this is an element
 
 
-def write_html(run: FinishedRun, folder: Path, given: Mapping[str, str | None] | None = None) -> Path:
+def write_html(
+    run: FinishedRun, folder: Path, given: Mapping[str, str | None] | None = None, *, keep_richer: bool = False
+) -> Path:
     """Write report.html into a folder.
 
     Args:
         run: a finished run.
         folder: made where needed.
         given: side -> where its audio is now; where it is not said, the paths of the run are tried.
+        keep_richer: leave a page alone that has more clips to listen to: it may be the only place where they are.
 
     Raises:
         UsageError: a given path does not exist.
-        SlmEvalError: the summary lacks fields, or the page cannot be written.
+        SlmEvalError: the summary lacks fields, the page cannot be written, or the one that is there is richer.
     """
     path = folder / "report.html"
-    write_whole(path, [page(run, find_audio(run, given or {}))])
+    audio = find_audio(run, given or {})
+    text = page(run, audio)
+    before, now = _players(path), text.count(_PLAYER)
+    why = "; ".join(reason for reason in audio.values() if isinstance(reason, str))
+    if now < before and keep_richer:
+        raise SlmEvalError(
+            f"{path} has {before} clips to listen to, a new page would have {now}{why and f' ({why})'}; say where the "
+            "audio is by --generated and --real, or where to write another page by --output"
+        )
+    write_whole(path, [text])
+    if now < before and why:
+        notice(f"{path} had {before} clips to listen to, and has {now} now ({why})")
     return path
+
+
+def _players(path: Path) -> int:
+    """How many clips a page that is there lets one hear."""
+    try:
+        return path.read_text(encoding="utf-8").count(_PLAYER)
+    except (OSError, UnicodeDecodeError):
+        return 0
 
 
 def page(run: FinishedRun, audio: dict[str, Corpus | str]) -> str:
@@ -165,6 +190,7 @@ def _reproduce(run: FinishedRun) -> Markup:
     environment = "\n".join(
         f"{name}  {version or 'not installed'}"
         for name, version in {"slm-eval": run.summary["version"], **run.summary.get("environment", {})}.items()
+        if name != "run"  # what is in there is for the commands
     )
     return section(
         "reproduce",
