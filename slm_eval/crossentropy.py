@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.clusters import Clusters
 from slm_eval.means import Estimate, Sample, Withheld, difference, mean
 from slm_eval.phone_model import PhoneModels, Phones, divide
 from slm_eval.statistics import MIN_CLIPS, MIN_CLUSTERS, Undefined
@@ -80,13 +82,11 @@ def cross_entropy(
     sides = [
         _Side.of(clips, clusters, n) for clips, clusters in ((generated, generated_clusters), (real, real_clusters))
     ]
-    for name, side in zip(("generated", "real"), sides, strict=True):
-        if not side.clips:
-            return Undefined(f"the {name} side has no clip of {n} phones")
-    if not sides[1].clusters.any():
-        return Undefined(
-            "real speech is one clip (or of one speaker or prompt): there is none for the model and none held out"
-        )
+    if not sides[0].clips:
+        return Undefined(f"the generated side has no clip of {n} phones")
+    without_models = sides[1].why_no_models()
+    if without_models is not None:
+        return Undefined(without_models)
     folds = divide(sides[1].clips, sides[1].clusters)
     models = PhoneModels.of(sides[0].clips, sides[1].clips, folds, n)
     scores = models.surprisals()
@@ -114,12 +114,26 @@ def cross_entropy(
     )
 
 
+def held_out_models(generated: Sequence[Phones], real: Sequence[Mapping[str, Any]], n: int) -> PhoneModels | str:
+    """Models of real speech and the windows of generated clips, as ``cross_entropy`` makes them; or why there are none.
+
+    Args:
+        generated: one sequence of phones per clip.
+        real: clips with their "phones", and "speaker" or "prompt" where these are known.
+        n: phones per window.
+    """
+    side = _Side.of([clip["phones"] for clip in real], Clusters.of(real).numbered, n)
+    reason = side.why_no_models()
+    return PhoneModels.of(generated, side.clips, divide(side.clips, side.clusters), n) if reason is None else reason
+
+
 @dataclass(frozen=True, eq=False)
 class _Side:
     """Clips of at least n phones, in the order of their contents, and the cluster of each, numbered from 0."""
 
     clips: list[Phones]
     clusters: npt.NDArray[np.int64]
+    n: int
 
     @classmethod
     def of(cls, clips: Sequence[Phones], clusters: npt.NDArray[np.intp] | None, n: int) -> _Side:
@@ -135,7 +149,18 @@ class _Side:
         return cls(
             [clips[at] for _, _, at in kept],
             np.array([number.setdefault(label, len(number)) for _, label, _ in kept], dtype=np.int64),
+            n,
         )
+
+    def why_no_models(self) -> str | None:
+        """Why this side cannot be divided, or None."""
+        if not self.clips:
+            return f"the real side has no clip of {self.n} phones"
+        if not self.clusters.any():
+            return (
+                "real speech is one clip (or of one speaker or prompt): there is none for the model and none held out"
+            )
+        return None
 
     def too_few(self) -> str | None:
         """Why there is no interval, or None."""

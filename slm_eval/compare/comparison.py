@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from slm_eval.compare.cross_entropies import cross_entropy_differences, read_both_ways
 from slm_eval.compare.design import Design
 from slm_eval.compare.divergences import divergence_changes, phones_to_tell_apart
 from slm_eval.compare.judgement import judge
@@ -78,10 +79,12 @@ def compare(
     design = Design.of(a, b, paired, permutations, seed)
     scores = score_differences([key for key in common if key in a.score_keys], a.metrics, design)
     orders = [n for n in a.divergences if f"pjsd.{n}" in common]
-    found = {**scores, **divergence_changes(orders, a.metrics, design)}
+    entropies = cross_entropy_differences([key for key in common if key in a.cross_entropies], a.metrics, design)
+    found = {**scores, **divergence_changes(orders, a.metrics, design), **entropies}
     tested = {key: each for key in common if isinstance(each := found[key], Tested)}
     judged, together = judge(tested)
-    for key in (key for key in judged if key.startswith("pjsd.")):
+    judged |= {key: read_both_ways(each, a, b) for key, each in judged.items() if key in entropies}
+    for key in (key for key in judged if key.startswith("pjsd.") or key in entropies):
         judged[key] = replace(judged[key], notes=(*judged[key].notes, *_shared_audio(key, a, b)))
     unclear = [n for n in orders if (key := f"pjsd.{n}") in judged and judged[key].better is None]
     for key, line in phones_to_tell_apart(unclear, design).items():
@@ -103,7 +106,7 @@ def compare(
 
 def _common_keys(a: FinishedRun, b: FinishedRun, keys: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
     """Metrics that can be compared, and why the others cannot."""
-    comparable = [{*run.score_keys, *(f"pjsd.{n}" for n in run.divergences)} for run in (a, b)]
+    comparable = [{*run.score_keys, *run.cross_entropies, *(f"pjsd.{n}" for n in run.divergences)} for run in (a, b)]
     common = [key for key in a.metrics if key in comparable[0] & comparable[1]]
     if not common:
         raise UsageError(f"{a.name} and {b.name} have no metric in common; run both with the same --metrics")

@@ -1,7 +1,7 @@
 """The verdict: p-values corrected for how many there are, and what may be claimed of whom.
 
-Metrics of one family (all n of pJSD; all scores of one predictor) are alike, and share the labellings: within a family
-the correction is by the smallest p-value (``permutation.step_down``). Across families it is Holm's.
+Metrics of one family (all n of pJSD, and plm; all scores of one predictor) are alike, and share the labellings: within
+a family the correction is by the smallest p-value (``permutation.step_down``). Across families it is Holm's.
 
 Of pJSD two questions have a p-value each. *Are A and B the same system?* compares them against the real sample at hand,
 under permuted labels. *Is one closer to real speech?* takes the real sample for one of many that could have been drawn.
@@ -26,7 +26,7 @@ def judge(tested: Mapping[str, Tested]) -> tuple[dict[str, Difference], dict[str
     """Return the differences by key with corrected p-values and what they show, and families by name."""
     families: dict[str, list[str]] = {}
     for key in tested:
-        families.setdefault(key.partition(".")[0], []).append(key)
+        families.setdefault(family(key), []).append(key)
     within = [step_down([tested[key].statistics for key in keys]) for keys in families.values()]
     adjusted: dict[str, float] = {}
     for keys, p_values in zip(families.values(), holm_of_families(within), strict=True):
@@ -38,6 +38,16 @@ def judge(tested: Mapping[str, Tested]) -> tuple[dict[str, Difference], dict[str
         if len(keys) > 1
     }
     return {key: _judged(each, adjusted[key], source.get(key)) for key, each in tested.items()}, together
+
+
+def family(key: str) -> str:
+    """Return what the metric of a key is about: the name of its predictor, or phones.
+
+    >>> family("pjsd.2"), family("plm.3"), family("dnsmos.ovrl")
+    ('phones', 'phones', 'dnsmos')
+    """
+    name = key.partition(".")[0]
+    return "phones" if name in {"pjsd", "plm"} else name
 
 
 def _source_adjusted(tested: Mapping[str, Tested]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from slm_eval.crossentropy import MORE_PREDICTABLE
 from slm_eval.finished import FinishedRun
 from slm_eval.leaderboard.systems import System
 
@@ -99,6 +100,7 @@ def score_column(key: str, systems: Sequence[System]) -> Column:
         metric = system.run.metrics[key]
         results[system.name] = Result(metric["value"], interval(metric), metric.get("n", scored(system.run)))
     real, notes = _real(key, holders)
+    notes = (*notes, *_too_predictable(key, holders))
     return Column(
         key=key,
         unit=first["unit"],
@@ -121,6 +123,12 @@ def _real(key: str, holders: Sequence[System]) -> tuple[Reference | None, tuple[
         if real["n"] != first["n"] or abs(real["value"] - first["value"]) > _SAME_MEAN:
             return None, (f"no real speech: {name} and {other} were run against different speech",)
     return Reference(first["value"], interval(first), first["n"]), ()
+
+
+def _too_predictable(key: str, holders: Sequence[System]) -> tuple[str, ...]:
+    """A line where the best values are no merit: those of systems that are more predictable than real speech."""
+    below = [system.name for system in holders if MORE_PREDICTABLE in system.run.metrics[key].get("warnings", ())]
+    return (f"more predictable than real speech, which is no merit: {', '.join(below)}",) if below else ()
 
 
 def absent(key: str, systems: Sequence[System]) -> dict[str, str]:

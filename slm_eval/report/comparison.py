@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slm_eval.compare import LEVEL, Comparison, Difference
-from slm_eval.compare.judgement import REAL_SAMPLE
+from slm_eval.compare.judgement import REAL_SAMPLE, family
 from slm_eval.compare.result import Together
 from slm_eval.report.table import grid
 
@@ -37,7 +37,7 @@ def _heading(comparison: Comparison) -> str:
     else:
         lines.append(f"unpaired (pairs are clips of the same id): {n_a} and {n_b} clips, labels of {what} shuffled")
     tests = f"two-sided permutation tests, {comparison.labellings:,} labellings"
-    families = len({key.partition(".")[0] for key in comparison.differences})
+    families = len({family(key) for key in comparison.differences})
     lines.append(f"{tests}, corrected by step-down min-p within a family of metrics and by Holm over {families}")
     if any(each.p_source is not None for each in comparison.differences.values()):
         lines.append(
@@ -54,7 +54,7 @@ def _count(n: int, what: str) -> str:
 
 
 def _row(each: Difference, comparison: Comparison) -> list[str]:
-    digits = 4 if each.n_ngrams else 3
+    digits = 4 if each.n_ngrams or each.unit.endswith("/phone") else 3
     interval = "-" if each.ci95 is None else f"[{each.ci95[0]:+.{digits}f}, {each.ci95[1]:+.{digits}f}]"
     return [
         each.key,
@@ -78,9 +78,9 @@ def _better(each: Difference) -> str:
 
 
 def _together(name: str, together: Together) -> str:
-    """Return one line about a family of metrics: "A and B differ by pjsd (1, 2, 3) together: p = 0.0005, corrected 0.0010"."""
+    """Return one line about a family of metrics: "A and B differ by phones (pjsd.1, plm.3) together: p = ..."."""
     verdict = "differ" if together.p_adjusted < LEVEL else "are not told apart"
-    keys = ", ".join(key.partition(".")[2] for key in together.keys)
+    keys = ", ".join(together.keys)
     return f"A and B {verdict} by {name} ({keys}) together: p = {together.p:.4f}, corrected {together.p_adjusted:.4f}"
 
 
