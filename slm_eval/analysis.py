@@ -195,7 +195,7 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
     counts = incidence.counts_of(ranges[0]), incidence.counts_of(ranges[1])
     value = jensen_shannon(*counts)
     sd = half_sampling(incidence, n_generated, resamples.halves)
-    around = _interval(value, sd, counts, sides)
+    around = _interval(value, sd, counts, sides, n_windows)
     detail = floor(incidence, ranges[1], sides.clusters[1], totals, resamples.splits[1])
     measured = detail if isinstance(detail, Floor) else None
     estimate = _corrected(value, incidence, totals, sides, resamples, measured)
@@ -225,12 +225,14 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
 
 
 def _interval(
-    value: float, sd: float | None, counts: tuple[Counts, Counts], sides: _Sides
+    value: float, sd: float | None, counts: tuple[Counts, Counts], sides: _Sides, n_windows: Counts
 ) -> tuple[float, float] | Undefined:
-    """95 % interval of the value, or why there is none."""
+    """Return the 95 % interval of the value, or why there is none."""
     if sd is None:
         return Undefined("halves of the sides share no n-gram")
-    return interval(value, sd, sides.clusters, int(np.minimum(*counts).sum()))
+    first = sides.n_utterances[0]
+    sizes = n_windows[:first], n_windows[first:]
+    return interval(value, sd, sides.clusters, sizes, int(np.minimum(*counts).sum()))
 
 
 def _corrected(

@@ -20,8 +20,8 @@ from collections.abc import Iterable
 from slm_eval.divergence import LN2
 
 # Share that two samples of one source have in common, below which the estimate is mostly noise: dividing by it makes
-# the deviations of the value ten times as large.
-MIN_SHARED = 0.1
+# the deviations of the value seven times as large.
+MIN_SHARED = 0.15
 
 
 def corrected(value: float, floors: Iterable[float]) -> float | None:

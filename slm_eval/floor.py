@@ -24,10 +24,13 @@ from slm_eval.statistics import Undefined
 
 # A split leaves pieces of pieces of the side: below this many clusters they are single utterances.
 MIN_FLOOR_CLUSTERS = 8
-# Largest (n_a + n_b) / N: beyond, the curve would be carried on over more than twice the factor it was measured over.
-MAX_GROWTH = 5
-# Disjoint pairs at the smallest scale, the first that the clips suffice for: scales s, s/2, s/4 or only s, s/2.
+# Largest (n_a + n_b) / N, so that of the other side there may be half as much again. Measured at twice as much, the mean
+# error came to a whole sd of a score, at three times to two (``benchmarks/statistics``).
+MAX_GROWTH = 2.5
+# Disjoint pairs at the smallest scale, the first that the clips suffice for: scales s, s/2, s/4 or only s, s/2. Two
+# clusters a piece at least: pieces of single speakers differ in size by so much that the sd was ten times too large.
 _PIECES = (4, 2)
+_CLUSTERS_A_PIECE = 2
 # By how much the slope of the logit changes from one octave of size to the next, as a share of its last change.
 _DAMPING = 0.75
 # Steepest slope of the logit per octave of size: that of J ~ 1/size, and of 1 - J / ln 2 ~ size, is ln 2 exactly; the
@@ -94,11 +97,11 @@ def floor(
     if sum(wanted) > MAX_GROWTH * total:
         return Undefined(
             f"{total} n-grams are too few to tell what {wanted[0]} against {wanted[1]} would score; at least "
-            f"{-(-sum(wanted) // MAX_GROWTH)} are needed"
+            f"{math.ceil(sum(wanted) / MAX_GROWTH)} are needed"
         )
     scale = min(1.0, total / sum(wanted))
     shares = scale * wanted[0] / total, scale * wanted[1] / total
-    pieces = next((each for each in _PIECES if usable * min(shares) >= each), None)
+    pieces = next((each for each in _PIECES if usable * min(shares) >= each * _CLUSTERS_A_PIECE), None)
     if pieces is None:
         return Undefined(f"the clips cannot be split in proportion {wanted[0]} to {wanted[1]} n-grams")
     segments = cut_segments(sizes, orders, shares, pieces)[:, clusters]
@@ -192,13 +195,20 @@ def _sd(levels: list[Level], octaves: list[Floats], value: float) -> float:
 
 
 def _odd_variance(level: Level, octaves: Floats) -> float:
-    """Return the variance of half of the difference of neighbouring scores, less what their sizes do to it."""
-    scores = level.scores
-    differences = ((scores[:, 0::2] - scores[:, 1::2]) / 2).ravel()
+    """Return the variance of half of the difference of neighbouring scores, less what their sizes do to it.
+
+    In logits, which fall with the logarithm of the size along a straight line however uneven the pieces are.
+    """
+    mean = float(level.scores.mean())
+    inside = np.clip(level.scores / LN2, 1e-12, 1 - 1e-12)
+    logits = np.log(inside) - np.log1p(-inside)
+    differences = ((logits[:, 0::2] - logits[:, 1::2]) / 2).ravel()
     sizes = ((octaves[:, 0::2] - octaves[:, 1::2]) / 2).ravel()
     spread = float(np.square(sizes).sum())
     slope = float(differences @ sizes) / spread if spread > 0 else 0.0
-    return float(np.mean(np.square(differences - slope * sizes)))
+    of_logit = float(np.mean(np.square(differences - slope * sizes)))
+    # The derivative of J by its logit is J (1 - J / ln 2).
+    return of_logit * (mean * (1 - mean / LN2)) ** 2
 
 
 def _logit(score: float) -> float:

@@ -130,7 +130,11 @@ def sampling_variance(scores: npt.NDArray[np.float64], sizes: Sequence[npt.NDArr
 
 
 def interval(
-    value: float, sd: float, clusters: Sequence[npt.NDArray[np.intp]], n_shared: int
+    value: float,
+    sd: float,
+    clusters: Sequence[npt.NDArray[np.intp]],
+    sizes: Sequence[npt.NDArray[Any]],
+    n_shared: int,
 ) -> tuple[float, float] | Undefined:
     """Return the 95 % interval value ± t sd within [0, ln 2], or why there is none.
 
@@ -141,6 +145,7 @@ def interval(
     Args:
         value, sd: nats.
         clusters: of either side, shape (U,), cluster of each utterance, 0 to C - 1.
+        sizes: of either side, shape (U,), n-grams of each utterance.
         n_shared: n-grams that the sides have in common, occurrence by occurrence: the sum of the smaller counts.
     """
     from scipy.special import stdtrit
@@ -148,7 +153,8 @@ def interval(
     reason = too_few(clusters, n_shared)
     if reason is not None:
         return reason
-    half = float(stdtrit(min(effective_clusters(side) for side in clusters) - 1, 0.975)) * sd
+    effective = min(effective_clusters(side, of) for side, of in zip(clusters, sizes, strict=True))
+    half = float(stdtrit(effective - 1, 0.975)) * sd
     return max(value - half, 0.0), min(value + half, LN2)
 
 
@@ -168,14 +174,18 @@ def too_few(clusters: Sequence[npt.NDArray[np.intp]], n_shared: int) -> Undefine
     return None
 
 
-def effective_clusters(clusters: npt.NDArray[np.intp]) -> float:
-    """Return how many clusters of one size would be as many as these, (sum n)^2 / sum n^2 of their clips n (Kish 1965).
+def effective_clusters(clusters: npt.NDArray[np.intp], sizes: npt.NDArray[Any] | None = None) -> float:
+    """Return how many clusters of one size would be as many as these, (sum n)^2 / sum n^2 of their sizes n (Kish 1965).
+
+    Args:
+        clusters: shape (U,), cluster of each utterance, 0 to C - 1.
+        sizes: shape (U,), of each utterance; None: each counts as one.
 
     >>> effective_clusters(np.array([0, 0, 0, 1]))
     1.6
     """
-    sizes = np.bincount(clusters).astype(np.float64)
-    return float(sizes.sum() ** 2 / np.square(sizes).sum())
+    of_clusters = np.bincount(clusters, weights=sizes).astype(np.float64)
+    return float(of_clusters.sum() ** 2 / np.square(of_clusters).sum())
 
 
 def _n_clusters(side: npt.NDArray[np.intp]) -> int:

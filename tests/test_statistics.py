@@ -10,6 +10,7 @@ import importlib
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -214,19 +215,26 @@ def test_half_sampling_sd_is_the_sampling_sd(source: int, n: int) -> None:
 def test_interval_is_that_of_t_and_is_withheld_where_it_would_not_hold() -> None:
     # t(0.975, 24) is 2.0639, of any table.
     alone, speakers = np.arange(25), np.arange(100) // 5
+
+    def around(value: float, sd: float, clusters: list[npt.NDArray[np.intp]], n_shared: int = 1000) -> Any:
+        return interval(value, sd, clusters, [np.ones(side.size) for side in clusters], n_shared)
+
     for clusters in ([alone, np.arange(30)], [np.arange(100) // 4, np.arange(75) // 3]):
-        assert interval(0.3, 0.01, clusters, 1000) == pytest.approx((0.3 - 0.020639, 0.3 + 0.020639), abs=1e-6)
-    assert interval(0.01, 0.01, [alone, alone], 1000)[0] == 0  # type: ignore[index]
-    assert interval(0.69, 0.01, [alone, alone], 1000)[1] == LN2  # type: ignore[index]
-    assert isinstance(interval(0.3, 0.01, [np.arange(8), speakers], 1000), tuple)
+        assert around(0.3, 0.01, clusters) == pytest.approx((0.3 - 0.020639, 0.3 + 0.020639), abs=1e-6)
+    # 24 of 50 clips so short that they hardly count: as 26 clips, and a little.
+    uneven = interval(0.3, 0.01, [np.arange(50), np.arange(50)], [np.repeat([1, 100], [24, 26])] * 2, 1000)
+    assert uneven[1] - 0.3 == pytest.approx(0.020589, abs=2e-5)  # type: ignore[operator, index]
+    assert around(0.01, 0.01, [alone, alone])[0] == 0
+    assert around(0.69, 0.01, [alone, alone])[1] == LN2
+    assert isinstance(around(0.3, 0.01, [np.arange(8), speakers]), tuple)
     few = [
-        interval(0.3, 0.01, [alone, np.arange(7)], 1000),
-        interval(0.3, 0.01, [speakers[:95], alone], 1000),
-        interval(0.69, 0.001, [alone, alone], 49),
+        around(0.3, 0.01, [alone, np.arange(7)]),
+        around(0.3, 0.01, [speakers[:95], alone]),
+        around(0.69, 0.001, [alone, alone], 49),
     ]
     uneven = np.repeat(np.arange(30), [40, *[1] * 29])
     assert effective_clusters(uneven) == pytest.approx(69**2 / (1600 + 29))
-    few.append(interval(0.3, 0.01, [uneven, alone], 1000))
+    few.append(around(0.3, 0.01, [uneven, alone]))
     assert few == [
         Undefined("a side has fewer than 8 clips"),
         Undefined("a side has clips of fewer than 20 speakers (or prompts)"),
@@ -238,11 +246,11 @@ def test_interval_is_that_of_t_and_is_withheld_where_it_would_not_hold() -> None
 # ---- floor ----
 
 
-@pytest.mark.parametrize("ratio", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("ratio", [0.2, 1.0, 1.3])
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 def test_floor_is_the_score_of_fresh_samples(n: int, ratio: float) -> None:
     # Sources of 12 phones, 100 real utterances of 40. The floor varies with the real side that it was measured on:
-    # three of them are averaged. At ratio 3 the curve is carried on over two octaves.
+    # three of them are averaged.
     rng = np.random.default_rng(n)
     n_generated = int(100 * ratio)
     truth, floors = [], []
@@ -263,7 +271,7 @@ def test_floor_is_the_score_of_fresh_samples(n: int, ratio: float) -> None:
             assert sorted(result.measured, reverse=True) == list(result.measured)
             floors.append(result)
     sd = np.std(truth, ddof=1)
-    assert np.mean([each.value for each in floors]) == pytest.approx(np.mean(truth), abs=(3 if ratio > 1 else 1.5) * sd)
+    assert np.mean([each.value for each in floors]) == pytest.approx(np.mean(truth), abs=1.5 * sd)
     assert 0.5 * sd < np.mean([each.sd for each in floors]) < 2.5 * sd
 
 
@@ -359,7 +367,7 @@ def test_value_at_equal_sizes_cuts_the_larger_side(monkeypatch: pytest.MonkeyPat
     assert len({tuple(b.tolist()) for _, b in seen}) > 1
 
 
-@pytest.mark.parametrize("floors", [(0.0, 0.0), (0.2, 0.35), (0.35, 0.2), (0.6, 0.6)])
+@pytest.mark.parametrize("floors", [(0.0, 0.0), (0.2, 0.35), (0.35, 0.2), (0.58, 0.58)])
 def test_corrected_is_the_cosine_of_what_is_shared(floors: tuple[float, float]) -> None:
     shared = [1 - each / LN2 for each in (0.3, *floors)]
     expected = LN2 * (1 - shared[0] / (shared[1] * shared[2]) ** 0.5)
