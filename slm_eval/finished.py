@@ -143,12 +143,16 @@ def read_clips(path: Path) -> dict[str, list[dict[str, Any]]]:
         SlmEvalError: a line that is not what a run writes; the message gives its number.
     """
     clips: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    # Each phone once: as strings of their own, those of 200,000 clips take 1.2 GB instead of 0.2.
+    phones: dict[str, str] = {}
     try:
         for number, line in read_lines(path):
             clip = _parse(path, line, f" line {number}")
             problem = _problem(clip)
             if problem is not None:
                 raise SlmEvalError(f"{path} line {number}: {problem}")
+            if clip["phones"] is not None:
+                clip["phones"] = [phones.setdefault(phone, phone) for phone in clip["phones"]]
             clips[clip["side"]].append(clip)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error

@@ -15,7 +15,7 @@ from fakes import Loudness, SpellingObserver
 from slm_eval import evaluate, pJSD
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.evaluation import Evaluation
-from slm_eval.finished import FinishedRun, read_run
+from slm_eval.finished import FinishedRun, read_clips, read_run
 from slm_eval.identity import about
 from slm_eval.report.files import write_run
 
@@ -107,3 +107,12 @@ def test_a_run_from_before_digests_were_noted_is_read(run: tuple[Path, Evaluatio
     del summary["environment"]["run"]
     path.write_text(json.dumps(summary))
     assert read_run(run[0]).score_keys == ["loudness.rms"]
+
+
+def test_clips_share_the_strings_of_their_phones(run: tuple[Path, Evaluation]) -> None:
+    """A string of its own for each of 2e7 phones takes 1 GB."""
+    path = run[0] / "clips.jsonl"
+    path.write_text(path.read_text().replace('"2"', '"AH0"'))
+    phones = [phone for clip in read_clips(path)["real"] for phone in clip["phones"] if phone == "AH0"]
+    assert len(phones) > 1
+    assert len({id(phone) for phone in phones}) == 1

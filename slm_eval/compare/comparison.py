@@ -30,7 +30,7 @@ class Comparison:
         labellings: that were tried, the observed one among them: all there are, or as many as were asked for.
         seed: of the random draws.
         differences: by key.
-        together: by family of metrics, where it has several (pjsd, say): whether the systems differ by any of them.
+        together: by family of metrics, where it has several ("phones", say): whether the systems differ by any of them.
         not_compared: key -> why.
     """
 

@@ -17,6 +17,8 @@ from dataclasses import replace
 from slm_eval.compare.permutation import holm, holm_of_families, step_down
 from slm_eval.compare.result import LEVEL, Difference, Tested, Together
 
+# The family of metrics of what was said.
+PHONES = "phones"
 # Claims about A or B, by what was shown.
 REAL_SPEECH, REAL_SAMPLE = "is closer to real speech", "is closer to this real sample"
 HIGHER, LOWER = "has the higher mean", "has the lower mean"
@@ -47,7 +49,7 @@ def family(key: str) -> str:
     ('phones', 'phones', 'dnsmos')
     """
     name = key.partition(".")[0]
-    return "phones" if name in {"pjsd", "plm"} else name
+    return PHONES if name in {"pjsd", "plm"} else name
 
 
 def _source_adjusted(tested: Mapping[str, Tested]) -> dict[str, float]:

@@ -19,7 +19,7 @@ def render_comparison(comparison: Comparison) -> str:
     header = ["", "A", "B", "A - B", "95 % interval", size, "n", "p", "corrected", "p source", "better"]
     blocks = [_heading(comparison)]
     if comparison.together:
-        blocks.append("\n".join(_together(name, each) for name, each in comparison.together.items()))
+        blocks.append("\n".join(_together(each) for each in comparison.together.values()))
     if comparison.differences:
         blocks.append(grid(header, [_row(each, comparison) for each in comparison.differences.values()]))
     notes = [f"{', '.join(keys)}: {note}" for note, keys in _notes(comparison).items()]
@@ -77,11 +77,11 @@ def _better(each: Difference) -> str:
     return f"({each.better})" if each.claim == f"{each.better} {REAL_SAMPLE}" else each.better
 
 
-def _together(name: str, together: Together) -> str:
-    """Return one line about a family of metrics: "A and B differ by phones (pjsd.1, plm.3) together: p = ..."."""
+def _together(together: Together) -> str:
+    """Return one line about a family: "A and B differ: p = 0.0005, corrected 0.0010; by pjsd.1, pjsd.2 together"."""
     verdict = "differ" if together.p_adjusted < LEVEL else "are not told apart"
-    keys = ", ".join(together.keys)
-    return f"A and B {verdict} by {name} ({keys}) together: p = {together.p:.4f}, corrected {together.p_adjusted:.4f}"
+    p = f"p = {together.p:.4f}, corrected {together.p_adjusted:.4f}"
+    return f"A and B {verdict}: {p}; by {', '.join(together.keys)} together"
 
 
 def _notes(comparison: Comparison) -> dict[str, list[str]]:
