@@ -11,6 +11,7 @@ import click
 
 from slm_eval._version import __version__
 from slm_eval.commands import Commands
+from slm_eval.terminal import echo
 
 
 @click.group(
@@ -38,7 +39,7 @@ def make_speech(output: Path, hours: float, minutes: float, seed: int, workers: 
 
     lines = make_speech(output, hours, seed, minutes, workers, progress=True)
     seconds = sum(line["seconds"] for line in lines)
-    click.echo(f"{len(lines)} recordings, {seconds / 3600:.2f} h, in {output}")
+    echo(f"{len(lines)} recordings, {seconds / 3600:.2f} h, in {output}")
 
 
 @main.command("filter")
@@ -75,7 +76,7 @@ def filter_command(
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
     listed = f" ({reasons}; see {output / 'dropped.jsonl'})" if reasons else ""
     hours = sum(done.kept.values()) / 3600
-    click.echo(f"{output / 'kept.jsonl'}: {len(done.kept)} kept, {hours:.2f} h; {len(done.dropped)} dropped{listed}")
+    echo(f"{output / 'kept.jsonl'}: {len(done.kept)} kept, {hours:.2f} h; {len(done.dropped)} dropped{listed}")
 
 
 @main.command()
@@ -109,7 +110,7 @@ def prepare(
     features = FeatureSpec(mel_floor=None if no_mel_floor else mel_floor)
     done = run(sources, output, PrepareOptions(features, validation, seed, shard_hours, workers, progress=True))
     _say_failures({clip_id: why["error"] for clip_id, why in done.failed.items()}, output / "index.json")
-    click.echo(done.line())
+    echo(done.line())
     if done.failed:
         sys.exit(1)
 
@@ -117,9 +118,9 @@ def prepare(
 def _say_failures(failures: dict[str, str], where: Path, shown: int = 20) -> None:
     """The first ones on stderr, and where the others are listed."""
     for clip_id in sorted(failures)[:shown]:
-        click.echo(f"{clip_id}: {failures[clip_id]}", err=True)
+        echo(f"{clip_id}: {failures[clip_id]}", err=True)
     if len(failures) > shown:
-        click.echo(f"... and {len(failures) - shown} more, listed in {where}", err=True)
+        echo(f"... and {len(failures) - shown} more, listed in {where}", err=True)
 
 
 @main.command("convert-vocoder")
@@ -136,7 +137,7 @@ def convert_vocoder(source: Path, output: Path, mel_floor: float, no_mel_floor: 
     from model_zoo.vocoder.convert import convert
 
     spec = convert(source, output, None if no_mel_floor else mel_floor)
-    click.echo(f"wrote {output}: takes log-mels of features {spec.digest}")
+    echo(f"wrote {output}: takes log-mels of features {spec.digest}")
 
 
 @main.command()
@@ -160,9 +161,9 @@ def vocode(
 
     options = VocodeOptions(vocoder, device, bfloat16, fresh, limit, progress=True)
     outcome = run(source, output, options)
-    click.echo(f"{output}: {len(outcome.written)} written, {len(outcome.kept)} kept, {len(outcome.failed)} failed")
+    echo(f"{output}: {len(outcome.written)} written, {len(outcome.kept)} kept, {len(outcome.failed)} failed")
     for clip_id, line in outcome.failed.items():
-        click.echo(f"  {clip_id}: {line}", err=True)
+        echo(f"  {clip_id}: {line}", err=True)
     if outcome.failed:
         raise click.exceptions.Exit(1)
 
@@ -188,7 +189,7 @@ def flops(
 
     models = [ModelConfig(layers=each, patch=patch) for each in (LADDER if ladder else layers)]
     rows = [costs(model, Tokens.of(model, context_frames, frames)) for model in models]
-    click.echo(json.dumps(rows, indent=2) if as_json else table(rows))
+    echo(json.dumps(rows, indent=2) if as_json else table(rows))
 
 
 @main.command()
@@ -231,7 +232,7 @@ def plan(
     chosen = {name: options[name] for name in names}
     rows = plan_memory(layers, sold, **chosen) if layers else plan_budgets(budgets or BUDGETS, sold, **chosen)
     table = memory_table(rows, sold) if layers else budget_table(rows, sold, chosen["gpus"])
-    click.echo(json.dumps(rows, indent=2) if as_json else table)
+    echo(json.dumps(rows, indent=2) if as_json else table)
 
 
 @main.command()
@@ -251,7 +252,7 @@ def cut(source: Path, output: Path, **options: Any) -> None:
 
     done = run(source, output, CutOptions(**options, progress=True))
     _say_failures(done.failed, output)
-    click.echo(f"{len(done.written)} clips cut into {output}, {len(done.kept)} were there already")
+    echo(f"{len(done.written)} clips cut into {output}, {len(done.kept)} were there already")
     if done.failed:
         sys.exit(1)
 
@@ -299,13 +300,13 @@ def sweep(
     throughput = Throughput.of(wanted, rows, Gpu.of(gpu), nproc, flops_per_second)
     if hours is not None:
         wanted = affordable(wanted, throughput, 3600 * hours, rows)
-    click.echo(overview(wanted, output, throughput))
+    echo(overview(wanted, output, throughput))
     if dry_run:
         return
     done = run(wanted, output, by_command(nproc, device), device)
-    click.echo(f"{output / wanted.table}: {len(done.made)} runs added, {len(done.kept)} were there already")
+    echo(f"{output / wanted.table}: {len(done.made)} runs added, {len(done.kept)} were there already")
     for name, why in done.failed.items():
-        click.echo(f"{name} failed: {why}", err=True)
+        echo(f"{name} failed: {why}", err=True)
     if done.failed:
         sys.exit(1)
 
@@ -339,10 +340,10 @@ def sample(checkpoint: Path, contexts: Path, output: Path, compile: bool, **opti
     sampler = SamplerOptions(**{name: options.pop(name) for name in names}, compile=compile)
     done = generate(checkpoint, contexts, output, GenerateOptions(sampler, compile=compile, progress=True, **options))
     for clip_id, why in done.failed.items():
-        click.echo(f"{clip_id}: {why}", err=True)
+        echo(f"{clip_id}: {why}", err=True)
     if done.padded:
-        click.echo(f"{len(done.padded)} contexts were too short; silence was put before them", err=True)
-    click.echo(f"{len(done.written)} continuations written to {output}, {len(done.kept)} were there already")
+        echo(f"{len(done.padded)} contexts were too short; silence was put before them", err=True)
+    echo(f"{len(done.written)} continuations written to {output}, {len(done.kept)} were there already")
     if done.failed:
         sys.exit(1)
 
@@ -366,9 +367,9 @@ def train(config: Path, overrides: tuple[str, ...], output: Path, device: str) -
     if int(os.environ.get("RANK", "0")):
         return  # torchrun's first process speaks for all
     if result is None:
-        click.echo(f"stopped and saved in {output}; the same command continues", err=True)
+        echo(f"stopped and saved in {output}; the same command continues", err=True)
         return
-    click.echo(f"{output / 'model.safetensors'}: loss {result['loss']:.5f} after {result['steps']} steps")
+    echo(f"{output / 'model.safetensors'}: loss {result['loss']:.5f} after {result['steps']} steps")
 
 
 @main.command()
@@ -382,4 +383,4 @@ def export(run: Path, output: Path, step: int | None) -> None:
     """
     from model_zoo.training.export import export
 
-    click.echo(f"wrote {output}: step {export(run, output, step)}")
+    echo(f"wrote {output}: step {export(run, output, step)}")

@@ -12,6 +12,7 @@ import click
 from slm_eval._version import __version__
 from slm_eval.commands import Commands
 from slm_eval.scaling_cli import scaling
+from slm_eval.terminal import echo
 
 if TYPE_CHECKING:
     from slm_eval.evaluation import Evaluation
@@ -103,6 +104,7 @@ def run(
     from slm_eval.errors import UsageError
     from slm_eval.identity import claim, describe, run_folder
     from slm_eval.presets import choose_metrics
+    from slm_eval.report.files import require_writable
     from slm_eval.runner import RunOptions, evaluate
     from slm_eval.shards import observe_share, parse_share
 
@@ -110,6 +112,7 @@ def run(
         raise UsageError("--json prints a summary, which a shard has not; give it to `slm-eval merge`")
     share = None if shard is None else parse_share(shard)
     folder = output or run_folder(generated, name, share)
+    require_writable(folder)
     corpora = load_corpus(generated).limit(limit), load_corpus(real).limit(limit)
     chosen = choose_metrics(metrics, preset, recognizer=recognizer, lang=lang, n=ngrams, log_base=log_base, seed=seed)
     asked = describe(chosen, name=name, recognizer=recognizer, lang=lang, limit=limit)
@@ -129,8 +132,8 @@ def _run_shard(shard: Shard, folder: Path) -> None:
     from slm_eval.shards import write_shard
 
     write_shard(shard, folder)
-    click.echo(render(shard.seen))
-    click.echo(f"shard {shard.share} written to {folder}; `slm-eval merge` puts shards together")
+    echo(render(shard.seen))
+    echo(f"shard {shard.share} written to {folder}; `slm-eval merge` puts shards together")
     _exit(shard.seen, named=shard.named)
 
 
@@ -143,8 +146,10 @@ def merge(shards: tuple[Path, ...], output: Path, as_json: bool, force: bool) ->
     """Put the shards of a run together: the same results as without shards, and no audio is read."""
     from slm_eval.identity import claim
     from slm_eval.merging import merge as put_together
+    from slm_eval.report.files import require_writable
     from slm_eval.shards import read_shard
 
+    require_writable(output)
     read = [read_shard(folder) for folder in shards]
     evaluation, asked = put_together(read), read[0].asked
     claim(output, {side: corpus.path for side, corpus in evaluation.corpora.items()}, asked, force=force)
@@ -160,8 +165,8 @@ def _finish(evaluation: Evaluation, folder: Path, asked: dict[str, Any], *, as_j
 
     summary = write_run(evaluation, folder, asked)
     write_html(FinishedRun.of(evaluation, asked.get("name") or folder.resolve().name), folder)
-    click.echo(dump(summary, indent=2) if as_json else render(evaluation))
-    click.echo(f"written to {folder}", err=as_json)
+    echo(dump(summary, indent=2) if as_json else render(evaluation))
+    echo(f"written to {folder}", err=as_json)
     _exit(evaluation, named=named)
 
 
@@ -209,7 +214,7 @@ def compare(
     runs = systems(a, b, real, chosen, RunOptions(progress=True, **observing), limit)
     keys = None if metrics is None else keys_named(metrics, runs)
     comparison = compare_runs(*runs, keys=keys, paired=paired, permutations=permutations, seed=seed)
-    click.echo(dump(comparison.to_dict(), indent=2) if as_json else render_comparison(comparison), nl=as_json)
+    echo(dump(comparison.to_dict(), indent=2) if as_json else render_comparison(comparison), nl=as_json)
     if not comparison.differences:
         sys.exit(1)
 
@@ -233,16 +238,18 @@ def leaderboard(
 ) -> None:
     """Rank finished runs of one signature, with ties, beside real speech."""
     from slm_eval.leaderboard import leaderboards, read_systems
+    from slm_eval.report.files import require_writable
     from slm_eval.report.leaderboard import as_json as in_json
     from slm_eval.report.leaderboard import render, write_leaderboards
     from slm_eval.report.leaderboard_page import write_leaderboard_page
 
+    require_writable(output)
     keys = None if metrics is None else [each.strip() for each in metrics.split(",")]
     boards = leaderboards(read_systems(runs), keys=keys, sort=sort, per_signature=per_signature, seed=seed)
     write_leaderboards(boards, output)
     write_leaderboard_page(boards, output)
-    click.echo(in_json(boards) if as_json else render(boards), nl=not as_json)
-    click.echo(f"written to {output}", err=as_json)
+    echo(in_json(boards) if as_json else render(boards), nl=not as_json)
+    echo(f"written to {output}", err=as_json)
 
 
 @main.command()
@@ -257,9 +264,9 @@ def report(folder: Path, generated: str | None, real: str | None, output: Path |
     from slm_eval.report.html import write_html
 
     run, output = read_run(folder), output or folder
-    click.echo(write_html(run, output, {"generated": generated, "real": real}, keep_richer=True))
+    echo(write_html(run, output, {"generated": generated, "real": real}, keep_richer=True))
     for path in write_documents(run, output):
-        click.echo(path)
+        echo(path)
 
 
 def _exit(evaluation: Evaluation, *, named: bool) -> None:
@@ -277,16 +284,17 @@ def phones(path: str, output: Path, recognizer: str, lang: str | None, limit: in
     from slm_eval.corpus import load_corpus
     from slm_eval.phones import recognise
     from slm_eval.registry import make_recognizer
-    from slm_eval.report.files import write_jsonl
+    from slm_eval.report.files import require_writable, write_jsonl
     from slm_eval.runner import RunOptions
 
+    require_writable(output.parent)
     corpus = load_corpus(path).limit(limit)
     observer = make_recognizer(recognizer, lang)
     lines, failures = recognise(corpus, observer, RunOptions(progress=True, **observing))
     for line in failures:
-        click.echo(line, err=True)
+        echo(line, err=True)
     write_jsonl(output, lines)
-    click.echo(f"{len(lines)} of {len(corpus.clips)} clips recognised by {observer.fingerprint}, written to {output}")
+    echo(f"{len(lines)} of {len(corpus.clips)} clips recognised by {observer.fingerprint}, written to {output}")
     if not lines:
         sys.exit(1)
 
@@ -300,7 +308,7 @@ def download(names: tuple[str, ...]) -> None:
     failed = False
     for outcome in fetch(names):
         line = outcome.problem or f"{outcome.path} ({outcome.licence})"
-        click.echo(f"{outcome.name}: {line}", err=outcome.problem is not None)
+        echo(f"{outcome.name}: {line}", err=outcome.problem is not None)
         failed |= outcome.problem is not None
     if failed:
         sys.exit(1)
@@ -313,12 +321,12 @@ def list_() -> None:
     from slm_eval.weights import listing
 
     for title, rows in availability():
-        click.echo(title)
+        echo(title)
         for name, state in rows:
-            click.echo(f"  {name:<14}{state}")
-    click.echo("weights")
+            echo(f"  {name:<14}{state}")
+    echo("weights")
     for weights in listing():
-        click.echo(f"  {weights.name:<14}{weights.licence}; {weights.found}")
+        echo(f"  {weights.name:<14}{weights.licence}; {weights.found}")
 
 
 @main.command()
@@ -329,7 +337,7 @@ def doctor(device: str) -> None:
 
     healthy = True
     for line, good in examine(device):
-        click.echo(line)
+        echo(line)
         healthy &= good
     if not healthy:
         sys.exit(1)

@@ -6,6 +6,7 @@ travelled in, the worker, the shard, or the order. That is what makes caching, r
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,8 +113,8 @@ def resolve_device(device: str) -> str:
 
     if device == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind == "cpu" or (kind == "cuda" and int(index or 0) < torch.cuda.device_count()):
+    cuda = re.fullmatch(r"cuda(?::(\d{1,4}))?", device)
+    if device == "cpu" or (cuda and int(cuda[1] or 0) < torch.cuda.device_count()):
         return device
     raise UsageError(f"device {device!r} is not here; there are: {', '.join(available_devices())}")
 

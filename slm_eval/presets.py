@@ -8,7 +8,7 @@ from typing import Any
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.metric import Metric
-from slm_eval.registry import metric_class, metric_names
+from slm_eval.registry import every_metric, metric_class, others_code
 
 # Sections 3.4 and 3.5 of the paper: pJSD on Allosaurus phones, DNSMOS, NISQA, Audiobox Aesthetics.
 PAPER = ("pjsd", "dnsmos", "nisqa", "audiobox")
@@ -41,8 +41,9 @@ def choose_metrics(
         "log_base": log_base,
         "seed": seed,
     }
-    wanted = PAPER if preset else metric_names() if names is None else _split(names)
-    metrics = [_make(each, about_pjsd) for each in wanted]
+    if preset is None and names is None:
+        return every_metric(lambda name: _make(name, about_pjsd))
+    metrics = [_make(each, about_pjsd) for each in (PAPER if names is None else _split(names))]
     if preset is not None:
         _require_all(metrics, preset)
     return metrics
@@ -89,7 +90,8 @@ def _make(text: str, about_pjsd: dict[str, Any]) -> Metric:
         if options.keys() - {"n"}:
             raise UsageError("only n is an option of plm; the others have flags: --recognizer, --lang, --log-base")
         options |= {option: about_pjsd[option] for option in ("recognizer", "lang", "log_base")}
-    return make(**options)
+    with others_code("metric", name):
+        return make(**options)
 
 
 def _require_all(metrics: Iterable[Metric], preset: str) -> None:

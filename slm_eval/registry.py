@@ -6,6 +6,7 @@ A third party adds its own by an entry point in the group ``slm_eval.metrics`` o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from slm_eval.errors import SlmEvalError, unknown_name
 from slm_eval.metric import Metric
 from slm_eval.observer import Observer
+from slm_eval.terminal import notice
 
 METRICS = {
     "pjsd": "slm_eval.metrics.pjsd:pJSD",
@@ -42,7 +44,45 @@ def metric_class(name: str) -> Callable[..., Metric]:
 
 def make_metric(metric: str | Metric) -> Metric:
     """A metric with its default options, by name; a metric is returned as it is."""
-    return metric if isinstance(metric, Metric) else metric_class(metric)()
+    if isinstance(metric, Metric):
+        return metric
+    make = metric_class(metric)
+    with others_code("metric", metric):
+        return make()
+
+
+def every_metric(make: Callable[[str], Metric] = make_metric) -> list[Metric]:
+    """Make all metrics there are. One of another package that cannot be made is left out, and a line says why."""
+    made = []
+    for name in metric_names():
+        try:
+            made.append(make(name))
+        except SlmEvalError as error:
+            if name in METRICS:
+                raise
+            notice(f"left out: {error}")
+    return made
+
+
+@contextmanager
+def others_code(kind: str, name: str) -> Iterator[None]:
+    """What goes wrong in the code of another package is one line that names it, and no traceback of ours.
+
+    Raises:
+        SlmEvalError: in place of any error, where the name is not one of ours.
+    """
+    try:
+        yield
+    except SlmEvalError:
+        raise
+    except (Exception, SystemExit) as error:
+        if name in METRICS or name in RECOGNIZERS:
+            raise
+        where = _table({}, f"slm_eval.{kind}s")[name]
+        raise SlmEvalError(
+            f"the {kind} {name!r} of another package ({where}) cannot be used: {type(error).__name__}: {error}; "
+            "update or remove that package"
+        ) from error
 
 
 def recognizer_class(name: str) -> Callable[..., Observer]:
@@ -71,7 +111,15 @@ def availability() -> Iterator[tuple[str, list[tuple[str, str]]]]:
         ("recognizers", recognizer_names(), make_recognizer),
     ]
     for title, names, make in makers:
-        yield title, [(name, make(name).missing() or "ready") for name in names]
+        yield title, [(name, _state(make, title, name)) for name in names]
+
+
+def _state(make: Callable[[str], Metric | Observer], title: str, name: str) -> str:
+    try:
+        with others_code(title.removesuffix("s"), name):
+            return make(name).missing() or "ready"
+    except SlmEvalError as error:
+        return str(error)
 
 
 def make_recognizer(name: str | Observer = "auto", lang: str | None = None) -> Observer:
@@ -84,7 +132,9 @@ def make_recognizer(name: str | Observer = "auto", lang: str | None = None) -> O
     if isinstance(name, Observer):
         return name
     if name != "auto":
-        return recognizer_class(name)(lang=lang)
+        make = recognizer_class(name)
+        with others_code("recognizer", name):
+            return make(lang=lang)
     reasons = []
     for candidate in _PREFERENCE:
         try:
@@ -122,7 +172,8 @@ def _load(kind: str, name: str, built_in: dict[str, str], group: str, base: type
     if name not in table:
         raise unknown_name(kind, name, table)
     module, _, attribute = table[name].partition(":")
-    found = getattr(import_module(module), attribute)
+    with others_code(kind, name):
+        found = getattr(import_module(module), attribute)
     if not (isinstance(found, type) and issubclass(found, base)):
         raise SlmEvalError(f"{kind} {name!r} is {table[name]}, which is no subclass of {base.__name__}")
     return found

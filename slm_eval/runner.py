@@ -25,8 +25,8 @@ from slm_eval.decoding import why_unreadable
 from slm_eval.errors import SlmEvalError
 from slm_eval.evaluation import ClipResult, Evaluation, Sound
 from slm_eval.metric import Metric, NotComputed, Summary
-from slm_eval.observer import Observation, Observer
-from slm_eval.registry import make_metric, metric_names
+from slm_eval.observer import Observation, Observer, resolve_device
+from slm_eval.registry import every_metric, make_metric
 from slm_eval.store import Store, cache_folder, content_digest
 from slm_eval.terminal import notice
 from slm_eval.workers import Decoded, Job, Outcome, Replaced, decode_all
@@ -76,9 +76,28 @@ def evaluate(
 
     >>> evaluate("gen/", "real/", metrics=[pJSD(n=(1, 5)), DNSMOS()]).to_pandas()  # doctest: +SKIP
     """
+    options = options or RunOptions()
+    require_usable(options)
     corpora, runnable, left_out = plan(generated, real, metrics)
-    clips = observe(corpora, [metric.observer for metric in runnable], options or RunOptions())
+    clips = observe(corpora, [metric.observer for metric in runnable], options)
     return summarise(corpora, clips, runnable, left_out)
+
+
+def require_usable(options: RunOptions) -> None:
+    """Find out at once what would otherwise show after minutes: whether the device is there, and the cache can be used.
+
+    Raises:
+        UsageError: there is no such device.
+        SlmEvalError: the cache cannot be used.
+    """
+    if options.device not in {"auto", "cpu"}:  # which are always there; asking for others loads torch
+        resolve_device(options.device)
+    with _open_store(options):
+        pass
+
+
+def _open_store(options: RunOptions) -> Store:
+    return Store(options.cache or cache_folder() / "observations.sqlite")
 
 
 def plan(
@@ -93,7 +112,7 @@ def plan(
         SlmEvalError: none of the metrics can be computed.
     """
     corpora = {"generated": _corpus(generated), "real": _corpus(real)}
-    asked = [make_metric(metric) for metric in (metric_names() if metrics is None else metrics)]
+    asked = every_metric() if metrics is None else [make_metric(metric) for metric in metrics]
     runnable, left_out = choose(asked, corpora)
     if not runnable:
         reasons = dict.fromkeys(absent.reason for absent in left_out.values())
@@ -132,7 +151,7 @@ def observe(
         SlmEvalError: a clip failed and ``on_error`` is "raise", too many failed, or the cache cannot be used.
     """
     by_fingerprint = {str(observer.fingerprint): observer for observer in observers}
-    with Store(options.cache or cache_folder() / "observations.sqlite") as store:
+    with _open_store(options) as store:
         if not store.writable:
             notice(f"the cache {store.path} can only be read: what is observed now is not kept")
         clips = _identify(corpora, options)
@@ -201,12 +220,15 @@ def _identify(corpora: dict[str, Corpus], options: RunOptions) -> dict[str, list
     """Digest every file: cheap beside decoding, and all that a cached run has to read."""
     sounds: dict[str | None, Sound] = {}
     results: dict[str, list[ClipResult]] = {side: [] for side in corpora}
-    with ThreadPoolExecutor(_READERS) as readers:
+    readers = ThreadPoolExecutor(_READERS)
+    try:
         for side, corpus in corpora.items():
             digests = readers.map(_digest, corpus.clips)
             bar = tqdm(corpus.clips, f"reading {side}", unit="clip", leave=False, disable=not options.progress)
             for clip, digest in zip(bar, digests, strict=True):
                 results[side].append(ClipResult(clip, side, _sound(clip, digest, sounds)))
+    finally:
+        readers.shutdown(cancel_futures=True)  # at Ctrl-C, thousands of files may be waiting
     return results
 
 

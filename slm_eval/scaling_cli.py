@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from slm_eval.terminal import echo
+
 
 @click.group()
 def scaling() -> None:
@@ -102,10 +104,10 @@ def fit(
     known = None if real is None else read_real(real)
     report = analyse(table, Options(gamma=parse_gamma(gamma), **options), known, names)
     written = write_fit(report, output, chosen)
-    click.echo(dump(report, indent=1) if as_json else tables.render(report), nl=as_json)
-    click.echo(f"written to {output}: {', '.join(written.names)}", err=as_json)
+    echo(dump(report, indent=1) if as_json else tables.render(report), nl=as_json)
+    echo(f"written to {output}: {', '.join(written.names)}", err=as_json)
     if written.problem is not None:
-        click.echo(f"no figures: {written.problem}", err=True)
+        echo(f"no figures: {written.problem}", err=True)
     if written.problem is not None or (names is not None and report["not_fitted"]):
         sys.exit(1)
 
@@ -128,7 +130,7 @@ def predict(
     from slm_eval.scaling.predict import read_fit, render
 
     found = predicted(read_fit(fit), compute, sizes, frames)
-    click.echo(dump({"predictions": found}, indent=1) if as_json else render(found))
+    echo(dump({"predictions": found}, indent=1) if as_json else render(found))
 
 
 @scaling.command()
@@ -158,8 +160,8 @@ def ablations(
     names, extra = parse_metrics(metrics)
     studies = study.select([study.read_ablation(path, extra) for path in ablations], names)
     written = write_ablations(studies, output, {} if real is None else read_real(real), chosen)
-    click.echo(dump(study.to_dict(studies), indent=1) if as_json else study.table(studies).to_text())
-    click.echo(f"written to {output}: {', '.join(written.names)}", err=as_json)
+    echo(dump(study.to_dict(studies), indent=1) if as_json else study.table(studies).to_text())
+    echo(f"written to {output}: {', '.join(written.names)}", err=as_json)
     if written.problem is not None:
-        click.echo(f"no figures: {written.problem}", err=True)
+        echo(f"no figures: {written.problem}", err=True)
         sys.exit(1)

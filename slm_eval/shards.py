@@ -26,7 +26,7 @@ from slm_eval.identity import SHARD, about, base, refuse_other_kind
 from slm_eval.metric import Metric, NotComputed
 from slm_eval.observer import Refusal
 from slm_eval.report.files import dump, write_jsonl, write_whole
-from slm_eval.runner import RunOptions, observe, plan
+from slm_eval.runner import RunOptions, observe, plan, require_usable
 from slm_eval.strict_json import parse, read_text
 
 _MAX_BYTES = 4 << 30  # a million clips with their phones are 1 GB
@@ -127,6 +127,8 @@ def observe_share(
     asked: Mapping[str, Any] | None = None,
 ) -> Shard:
     """Observe one share of what ``evaluate`` would; the other arguments and errors are those of ``evaluate``."""
+    options = options or RunOptions()
+    require_usable(options)
     corpora, runnable, left_out = plan(generated, real, metrics)
     run = {
         "version": __version__,
@@ -135,7 +137,7 @@ def observe_share(
         "named": named,
     }
     parts = {side: share.of(corpus) for side, corpus in corpora.items()}
-    clips = observe(parts, [metric.observer for metric in runnable], options or RunOptions())
+    clips = observe(parts, [metric.observer for metric in runnable], options)
     return Shard(f"shard {share}", share, run, Evaluation(parts, clips, {}, left_out), dict(asked or {}))
 
 

@@ -15,6 +15,13 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print what a command says. JSON stays the same JSON: what is spelled out is an escape of its strings."""
+    import click
+
+    click.echo(visible(str(text)), err=err, nl=nl)
+
+
 def notice(line: str) -> None:
     """Print a line for the user beside what is asked for: on stderr."""
     print(visible(line), file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from slm_eval import launching
+from slm_eval.commands import Terminated
 from slm_eval.errors import SlmEvalError
 
 _PATIENCE = 300.0  # seconds in which a training that is asked to stop has saved what it reached
@@ -66,7 +67,7 @@ def terminable() -> Iterator[None]:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+    raise Terminated
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -17,8 +17,9 @@ def recognise(corpus: Corpus, recognizer: Observer, options: RunOptions) -> tupl
         SlmEvalError: the corpus has no audio, or the recogniser cannot run here.
     """
     from slm_eval.errors import SlmEvalError, UsageError
-    from slm_eval.runner import observe
+    from slm_eval.runner import observe, require_usable
 
+    require_usable(options)
     if not corpus.has_audio:
         raise UsageError(f"{corpus.path} holds phones already")
     reason = recognizer.missing()

@@ -12,7 +12,7 @@ from slm_eval.finished import SIDES, FinishedRun, require_fields
 from slm_eval.report import reading
 from slm_eval.report.elements import NONE, fixed, interval_text, signed
 from slm_eval.report.files import write_whole
-from slm_eval.report.tables import Table, in_markdown, one_line
+from slm_eval.report.tables import Table, in_code, in_markdown, one_line
 from slm_eval.report.traits import Trait, traits
 
 
@@ -34,7 +34,7 @@ def markdown(run: FinishedRun) -> str:
     parts = [f"# {in_markdown(run.name)}", *(in_markdown(sentence) for sentence in _sentences(run))]
     parts += [table.to_markdown() for table in _tables(run)]
     parts.append("Signatures:")
-    parts.append("\n".join(f"- `{key}`: `{metric['signature']}`" for key, metric in run.metrics.items()))
+    parts.append("\n".join(f"- {in_code(key)}: {in_code(metric['signature'])}" for key, metric in run.metrics.items()))
     return "\n\n".join(parts) + "\n"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from slm_eval.errors import SlmEvalError
+from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.evaluation import Evaluation
 from slm_eval.identity import base
 
@@ -86,6 +86,24 @@ def write_whole(path: Path, parts: Iterable[str]) -> None:
     finally:
         if partial is not None:
             Path(partial).unlink(missing_ok=True)  # gone where Ctrl-C came just after the file got its name
+
+
+def require_writable(folder: Path) -> None:
+    """Find out before any work whether results can be written there. Nothing is made.
+
+    Raises:
+        UsageError: it is no folder, or none that this user may make or write.
+    """
+    path = Path(os.path.abspath(folder))
+    try:
+        while not path.exists() and path != path.parent:
+            path = path.parent
+    except OSError as error:  # such as a name that is too long
+        raise UsageError(f"cannot write {folder}: {error.strerror}; choose another --output") from error
+    if not path.is_dir():
+        raise UsageError(f"cannot write {folder}: {path} is no folder; choose another --output")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write {folder}: {path} cannot be written; choose another --output")
 
 
 def new_file_mode() -> int:

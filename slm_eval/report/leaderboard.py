@@ -13,7 +13,7 @@ from slm_eval._version import __version__
 from slm_eval.leaderboard import Column, Leaderboard, Reference, Result
 from slm_eval.report.elements import NONE, fixed
 from slm_eval.report.files import dump, write_whole
-from slm_eval.report.tables import Strong, Table, in_markdown, one_line
+from slm_eval.report.tables import Strong, Table, in_code, in_markdown, one_line
 
 SCHEMA = 1  # of leaderboard.json
 READING = (
@@ -65,7 +65,9 @@ def markdown(boards: Sequence[Leaderboard]) -> str:
         parts += ["\n".join(f"- {in_markdown(line)}" for line in remarks(board))] if remarks(board) else []
         parts += ["\n".join(_about(board))] if _about(board) else []
         parts.append("Signatures:")
-        parts.append("\n".join(f"- `{key}`: `{column.signature}`" for key, column in board.columns.items()))
+        parts.append(
+            "\n".join(f"- {in_code(key)}: {in_code(str(column.signature))}" for key, column in board.columns.items())
+        )
     return "\n\n".join([*parts, *(in_markdown(line) for line in READING)]) + "\n"
 
 

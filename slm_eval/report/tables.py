@@ -5,11 +5,12 @@ Tables of the pages, which sort, are in ``elements``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slm_eval.report.markup import visible
 from slm_eval.report.table import grid
+from slm_eval.terminal import visible
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -77,6 +78,13 @@ def in_markdown(text: str) -> str:
     """Text that GitHub shows as it is: no markup, no HTML, no end of a cell."""
     text = one_line(text)
     return "".join(f"\\{each}" if each in "\\`*_|<>[]#" else each for each in text.replace("&", "&amp;"))
+
+
+def in_code(text: str) -> str:
+    """Text that Markdown shows as code: between more backticks than it holds in a row."""
+    text = one_line(text)
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    return f"{fence} {text} {fence}" if len(fence) > 1 else f"`{text}`"
 
 
 _LATEX = {
