@@ -24,8 +24,8 @@ from slm_eval.statistics import Undefined
 
 # A split leaves pieces of pieces of the side: below this many clusters they are single utterances.
 MIN_FLOOR_CLUSTERS = 8
-# Largest (n_a + n_b) / N, so that of the other side there may be half as much again. Measured at twice as much, the mean
-# error came to a whole sd of a score, at three times to two (``benchmarks/statistics``).
+# Largest (n_a + n_b) / N, so that of the other side there may be half as much again. At twice as much the mean error
+# came to a whole sd of a score, at three times to two (measured in the worlds of ``benchmarks/statistics``).
 MAX_GROWTH = 2.5
 # Disjoint pairs at the smallest scale, the first that the clips suffice for: scales s, s/2, s/4 or only s, s/2. Two
 # clusters a piece at least: pieces of single speakers differ in size by so much that the sd was ten times too large.
@@ -151,8 +151,9 @@ def _carried_on(levels: list[Level], wanted: tuple[int, int]) -> Floor:
     if not 0 < top < LN2:
         # One phone only, or nothing shared by any two parts: no smaller sample tells what a larger one would score.
         return Floor(top, 0.0, splits, 2 ** at[0], measured)
-    value = LN2 / (1 + math.exp(-(_logit(top) - at[0] * _slope(means, at))))
-    return Floor(value, _sd(levels, octaves, value), splits, 2 ** at[0], measured)
+    slope = _slope(means, at)
+    value = LN2 / (1 + math.exp(-(_logit(top) - at[0] * slope)))
+    return Floor(value, _sd(levels, octaves, value, slope), splits, 2 ** at[0], measured)
 
 
 def _octaves(level: Level, wanted: tuple[int, int]) -> Floats:
@@ -177,7 +178,7 @@ def _slope(means: list[float], at: list[float]) -> float:
     return min(max(slope, -_STEEPEST), 0.0)
 
 
-def _sd(levels: list[Level], octaves: list[Floats], value: float) -> float:
+def _sd(levels: list[Level], octaves: list[Floats], value: float, slope: float) -> float:
     """Return the sd of one score at the sizes wanted.
 
     The two scores at half the size of a split are those of complementary halves, so half of their difference has the
@@ -185,7 +186,7 @@ def _sd(levels: list[Level], octaves: list[Floats], value: float) -> float:
     which falls as 1/size^2. Those at a quarter of the size say the same for half of it; the two tell P and D apart.
     As in ``statistics.half_sampling``, deviations grow where what is shared does.
     """
-    variances = [_odd_variance(level, where) for level, where in zip(levels[1:], octaves[1:], strict=True)]
+    variances = [_odd_variance(level, where, slope) for level, where in zip(levels[1:], octaves[1:], strict=True)]
     pairs = 0.0 if len(variances) < 2 else min(max((variances[1] - 2 * variances[0]) / 4, 0.0), variances[0] / 2)
     single = variances[0] - 2 * pairs
     top = float(levels[0].scores.mean())
@@ -194,21 +195,22 @@ def _sd(levels: list[Level], octaves: list[Floats], value: float) -> float:
     return math.sqrt(single * size + pairs * size**2) * (1 + (growth - 1) * value / LN2)
 
 
-def _odd_variance(level: Level, octaves: Floats) -> float:
+def _odd_variance(level: Level, octaves: Floats, slope: float) -> float:
     """Return the variance of half of the difference of neighbouring scores, less what their sizes do to it.
 
-    In logits, which fall with the logarithm of the size along a straight line however uneven the pieces are.
+    What a score of this size would be on average is read off the curve, however uneven the pieces are.
+
+    Args:
+        level: scores of pieces of about one size.
+        octaves: of the size of each, shape (S, pairs).
+        slope: of the logit per octave.
     """
     mean = float(level.scores.mean())
-    inside = np.clip(level.scores / LN2, 1e-12, 1 - 1e-12)
-    logits = np.log(inside) - np.log1p(-inside)
-    differences = ((logits[:, 0::2] - logits[:, 1::2]) / 2).ravel()
-    sizes = ((octaves[:, 0::2] - octaves[:, 1::2]) / 2).ravel()
-    spread = float(np.square(sizes).sum())
-    slope = float(differences @ sizes) / spread if spread > 0 else 0.0
-    of_logit = float(np.mean(np.square(differences - slope * sizes)))
-    # The derivative of J by its logit is J (1 - J / ln 2).
-    return of_logit * (mean * (1 - mean / LN2)) ** 2
+    if not 0 < mean < LN2:
+        return 0.0
+    expected = LN2 / (1 + np.exp(-(_logit(mean) + slope * (octaves - octaves.mean()))))
+    deviations = level.scores - expected
+    return float(np.mean(np.square((deviations[:, 0::2] - deviations[:, 1::2]) / 2)))
 
 
 def _logit(score: float) -> float:
