@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # Hz
 WINDOW_SAMPLES = 10 * RATE
+# WavLM learned to say what is hidden in spans of 10 frames (mask_time_length of its configuration), 9 steps of 20 ms and
+# 25 ms. A shorter clip would have been hidden as a whole. The package scores from one sample up.
+MIN_SAMPLES = 3_280
 KEYS = tuple(f"audiobox.{axis}" for axis in AXES)
 PRECISIONS = ("float32", "bf16")
 # Windows computed at once on a GPU, always as many, and of lengths rounded up to so many frames: shapes, and with them
@@ -90,6 +93,7 @@ class AudioboxObserver(Observer):
         return Signature(
             "audiobox",
             rev=1,
+            min=MIN_SAMPLES,
             checkpoint=self._digest[:8],
             precision=self.precision,
             window="10s",
@@ -121,17 +125,21 @@ class AudioboxObserver(Observer):
         self._scale = np.array([checkpoint.scale[axis] for axis in AXES]).T
 
     def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:
-        """Score clips of any length from one sample up.
+        """Score clips of 0.205 s and more.
 
         Returns:
             Per clip ``{"scores": {key: score}, "details": {"windows": number of windows}}``. A clip so loud that the
-            network overflows is refused.
+            network overflows is refused, and a shorter one.
         """
-        windows = [split(signal.samples) for signal in signals]
+        long_enough = [signal for signal in signals if len(signal.samples) >= MIN_SAMPLES]
+        windows = [split(signal.samples) for signal in long_enough]
         scores = self._score([window for each in windows for window in each])
         ends = np.cumsum([len(each) for each in windows])
-        parts = np.split(scores, ends[:-1]) if signals else []
-        return [_summary(signal, each, part) for signal, each, part in zip(signals, windows, parts, strict=True)]
+        parts = iter(zip(windows, np.split(scores, ends[:-1]) if windows else [], strict=True))
+        return [
+            _too_short(signal) if len(signal.samples) < MIN_SAMPLES else _summary(signal, *next(parts))
+            for signal in signals
+        ]
 
     def _score(self, windows: Sequence[np.ndarray]) -> np.ndarray:
         """Scores of windows, shape (W, 4), float64."""
@@ -222,6 +230,11 @@ def plan(frames: Sequence[int], one_by_one: bool) -> list[tuple[list[int], int, 
         for width, group in sorted(groups.items())
         for start in range(0, len(group), GPU_BATCH)
     ]
+
+
+def _too_short(signal: Signal) -> Refusal:
+    seconds = len(signal.samples) / RATE
+    return Refusal("too_short", f"{seconds:.3f} s; Audiobox Aesthetics needs {MIN_SAMPLES / RATE} s")
 
 
 def _summary(signal: Signal, windows: Sequence[np.ndarray], scores: np.ndarray) -> Observation | Refusal:

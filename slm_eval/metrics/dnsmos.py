@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 RATE = 16_000  # Hz
 WINDOW_SECONDS = 9.01
 WINDOW_SAMPLES = 144_160
+# What one value of P.835's last convolution is made of: 44 frames of 20 ms, one every 10 ms, 0.45 s. A shorter clip is
+# repeated so often that each of them hears where it begins again: that would be a score of the seam.
+MIN_SAMPLES = 7_200
 KEYS = ("dnsmos.p808", "dnsmos.sig", "dnsmos.bak", "dnsmos.ovrl")
 WINDOW_RULES = ("reference", "all")
 # From the raw output of P.835 to the scale of listeners; highest power first, from dnsmos_local.py. By personalized.
@@ -103,6 +106,7 @@ class DNSMOSObserver(Observer):
         return Signature(
             "dnsmos",
             rev=1,
+            min=MIN_SAMPLES,
             windows=self.windows,
             personalized="yes" if self.personalized else "no",
             p835=weights.digest(weights.p835_file(self.personalized))[:8],
@@ -134,18 +138,20 @@ class DNSMOSObserver(Observer):
         self._networks = (weights.read_p835(self.personalized).to(device), weights.read_p808().to(device))
 
     def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:
-        """Score clips of any length from one sample up; a clip under 9.01 s is repeated, as the reference does.
+        """Score clips of 0.45 s and more; a clip under 9.01 s is repeated, as the reference does.
 
         Returns:
             Per clip ``{"scores": {key: score}, "details": {"windows": number of windows, "raw": {key: mean}}}``,
             where raw is the mean over windows before the polynomial (P.808 has none). A clip so loud that the
-            networks overflow is refused.
+            networks overflow is refused, and a shorter one.
         """
         if self._networks is None:
             raise SlmEvalError("load the DNSMOS observer before observing: observer.load('cpu')")
         return [self._observe(signal) for signal in signals]
 
     def _observe(self, signal: Signal) -> Observation | Refusal:
+        if len(signal.samples) < MIN_SAMPLES:
+            return Refusal("too_short", f"{len(signal.samples) / RATE:.3f} s; DNSMOS needs {MIN_SAMPLES / RATE} s")
         samples = lengthen(signal.samples)
         windows = window_indices(len(samples), self.windows)
         p808, raw = self._run(samples, windows)

@@ -109,7 +109,14 @@ class _NISQAObserver(Observer):
     @property
     def fingerprint(self) -> Signature:
         """Raises SlmEvalError where the weights are missing."""
-        return Signature(self.name, rev=1, long=self.long, weights=weights.digest(self.name)[:8], rate="native")
+        return Signature(
+            self.name,
+            rev=1,
+            min=f"{MIN_HOPS}hops",
+            long=self.long,
+            weights=weights.digest(self.name)[:8],
+            rate="native",
+        )
 
     def missing(self) -> str | None:
         return weights.missing(self.name)

@@ -85,6 +85,7 @@ class Allosaurus(Observer):
         return Signature(
             self.name,
             rev=1,
+            min=_MIN_SAMPLES,
             model=self._model_digest()[:8],
             lang=self.lang,
             emit=f"{self.emit:g}",

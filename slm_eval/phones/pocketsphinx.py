@@ -17,7 +17,8 @@ from slm_eval.observer import Observation, Observer, Refusal, Signal
 from slm_eval.signature import Signature
 
 _RATE = 16_000  # Hz, what the en-us model was trained on
-_WINDOW = 410  # samples of one analysis window (25.6 ms): nothing shorter has a frame
+# Each phone of the model has three states of at least one frame: windows of 410 samples, one every 160. 45.6 ms.
+_MIN_SAMPLES = 730
 # The values that PocketSphinx's documentation recommends for phone recognition.
 _SEARCH = {"lw": 2.0, "beam": 1e-20, "pbeam": 1e-20, "cmn": "batch"}
 
@@ -50,6 +51,7 @@ class PocketSphinx(Observer):
         return Signature(
             self.name,
             rev=1,
+            min=_MIN_SAMPLES,
             version=version("pocketsphinx"),
             model="en-us",
             lang=self.lang,
@@ -87,8 +89,9 @@ class PocketSphinx(Observer):
         return [self._observe_one(signal.samples) for signal in signals]
 
     def _observe_one(self, samples: np.ndarray) -> Observation | Refusal:
-        if len(samples) < _WINDOW:
-            return Refusal("too_short", f"{len(samples)} samples at 16 kHz; pocketsphinx needs {_WINDOW} (25.6 ms)")
+        if len(samples) < _MIN_SAMPLES:
+            line = f"{len(samples)} samples at 16 kHz; pocketsphinx needs {_MIN_SAMPLES} (45.6 ms)"
+            return Refusal("too_short", line)
         pcm = np.round(np.clip(samples, -1.0, 1.0 - 2.0**-15) * 32768.0).astype("<i2")
         # The front end tracks noise from clip to clip: without this, phones depend on the clips heard before.
         self._decoder.reinit_feat()

@@ -26,7 +26,7 @@ from slm_eval.metric import ScoreSummary
 from slm_eval.metrics import audiobox
 from slm_eval.metrics._audiobox_checkpoint import read
 from slm_eval.metrics._audiobox_network import frames_of
-from slm_eval.metrics.audiobox import KEYS, RATE, WINDOW_SAMPLES, AudioboxAesthetics, AudioboxObserver
+from slm_eval.metrics.audiobox import KEYS, MIN_SAMPLES, RATE, WINDOW_SAMPLES, AudioboxAesthetics, AudioboxObserver
 from slm_eval.observer import Refusal, Signal
 
 TOLERANCE = 1e-4
@@ -102,7 +102,8 @@ def assert_equal(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning:torch")
 class TestAgainstThePackage:
     def test_clips_of_any_length(self, observer, official):
-        lengths = (1, 320, 321, 1600, 159_681, 160_000, 160_001, 35 * RATE)
+        # The last windows of the longer ones have 1, 320, 321 and 1600 samples.
+        lengths = (MIN_SAMPLES, 3_521, 159_681, 160_000, 160_001, 160_320, 160_321, 161_600, 35 * RATE)
         clips = [voice(length, seed) for seed, length in enumerate(lengths)]
         ours = scores(observer, *clips)
         assert_equal(ours, official(*clips))
@@ -143,7 +144,7 @@ def test_computing_the_padded_frames_too_changes_nothing(observer):
 
 
 def test_scores_are_the_same_to_the_last_bit_in_any_company_and_order(observer):
-    clips = [voice(length, seed) for seed, length in enumerate((1600, 200_000, 48_000))]
+    clips = [voice(length, seed) for seed, length in enumerate((3_600, 200_000, 48_000))]
     alone = [scores(observer, clip)[0] for clip in clips]
     assert scores(observer, *clips) == alone
     assert scores(observer, *clips[::-1]) == alone[::-1]
@@ -164,7 +165,7 @@ def test_scores_do_not_depend_on_threads_and_the_callers_number_stays(observer):
 
 def test_batches_of_a_gpu_do_not_depend_on_who_is_in_them(observer, monkeypatch):
     """The plan of a GPU, on the CPU: equal to one by one up to rounding, and to itself in other company exactly."""
-    clips = [voice(length, seed) for seed, length in enumerate([1600, 170_000, 20_000] + [3000] * 9)]
+    clips = [voice(length, seed) for seed, length in enumerate([3_600, 170_000, 20_000] + [4_000] * 9)]
     alone = scores(observer, *clips)
     monkeypatch.setattr(audiobox, "plan", lambda frames, one_by_one, plan=audiobox.plan: plan(frames, False))
     together = scores(observer, *clips)
@@ -183,11 +184,20 @@ def test_a_score_is_the_mean_over_windows_weighted_by_their_length(observer):
     assert observer.observe([]) == []
 
 
+def test_clips_no_longer_than_what_wavlm_learned_to_guess_are_refused(observer):
+    lengths = (80, MIN_SAMPLES, MIN_SAMPLES - 1, 20_000)  # 5 ms, ...
+    seen = observer.observe([Signal(voice(length), RATE) for length in lengths])
+    assert [each.code if isinstance(each, Refusal) else "ok" for each in seen] == ["too_short", "ok", "too_short", "ok"]
+    assert seen[0] == Refusal("too_short", "0.005 s; Audiobox Aesthetics needs 0.205 s")
+    assert [seen[1]["scores"], seen[3]["scores"]] == scores(observer, voice(MIN_SAMPLES), voice(20_000))
+    assert 1 + (MIN_SAMPLES - 400) // 320 == 10  # frames of 400 samples, one every 320
+
+
 def test_scores_that_are_not_finite_are_refused(tiny, monkeypatch):
     observer = loaded(tiny)
     monkeypatch.setattr(observer, "_network", lambda windows, frames, n: torch.full((1, 4), torch.nan))
     monkeypatch.setattr(observer._network, "device", torch.device("cpu"), raising=False)
-    (refusal,) = observer.observe([Signal(voice(1600), RATE)])
+    (refusal,) = observer.observe([Signal(voice(4_000), RATE)])
     assert isinstance(refusal, Refusal)
     assert refusal.code == "not_finite"
 
@@ -227,16 +237,16 @@ def test_metric_observes_resamples_and_summarises(tiny):
 
 def test_fingerprint_names_what_can_change_a_score(tiny):
     fields = AudioboxObserver(tiny).fingerprint.fields
-    assert set(fields) == {"rev", "checkpoint", "precision", "window", "rate", "resampler"}
+    assert set(fields) == {"rev", "min", "checkpoint", "precision", "window", "rate", "resampler"}
     assert fields["checkpoint"] == weights.digest_at("audiobox", tiny)[:8]
 
 
 def test_an_observer_travels_without_its_network(observer):
     copy = pickle.loads(pickle.dumps(observer))
     with pytest.raises(SlmEvalError, match="load the Audiobox observer before"):
-        copy.observe([Signal(voice(1600), RATE)])
+        copy.observe([Signal(voice(4_000), RATE)])
     copy.load("cpu")
-    assert scores(copy, voice(1600)) == scores(observer, voice(1600))
+    assert scores(copy, voice(4_000)) == scores(observer, voice(4_000))
 
 
 def test_fingerprint_loads_no_torch(tiny):
@@ -354,7 +364,7 @@ def test_a_repository_id_is_found_in_the_hub_cache(tiny, observer, tmp_path, mon
     found = AudioboxObserver("someone/model")
     assert found.missing() is None
     found.load("cpu")
-    assert scores(found, voice(1600)) == scores(observer, voice(1600))
+    assert scores(found, voice(4_000)) == scores(observer, voice(4_000))
 
 
 def test_unknown_precision_answers_with_near_ones():

@@ -14,12 +14,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.metrics import _dnsmos_weights as weights
-from slm_eval.metrics.dnsmos import DNSMOS, KEYS, RATE, WINDOW_SAMPLES, DNSMOSObserver, lengthen, window_indices
+from slm_eval.metrics.dnsmos import (
+    DNSMOS,
+    KEYS,
+    MIN_SAMPLES,
+    RATE,
+    WINDOW_SAMPLES,
+    DNSMOSObserver,
+    lengthen,
+    window_indices,
+)
 from slm_eval.observer import Refusal, Signal
 
 TOLERANCE = 2e-4
@@ -239,12 +249,37 @@ def test_tiles_cover_a_run_evenly(hops, most):
 # Edge cases and the interface
 
 
-def test_two_samples_are_scored(reference):
-    (observation,) = reference.observe([Signal(np.array([0.1, -0.1], np.float32), RATE)])
+def test_a_clip_of_what_one_value_of_the_network_hears_is_scored_and_a_shorter_one_is_not(reference):
+    lengths = (80, MIN_SAMPLES - 1, MIN_SAMPLES)  # 5 ms, ...
+    *short, observation = reference.observe([Signal(voice(1)[:length], RATE) for length in lengths])
+    assert [each.code for each in short] == ["too_short", "too_short"]
+    assert short[0].message == "0.005 s; DNSMOS needs 0.45 s"
     assert set(observation["scores"]) == set(KEYS)
     assert all(type(score) is float for score in observation["scores"].values())
-    assert observation["details"]["windows"] == 7  # doubled to 262144 samples
+    assert observation["details"]["windows"] == 5  # doubled to 230,400 samples: 14.4 s
     assert set(observation["details"]["raw"]) == set(KEYS)
+
+
+def test_the_shortest_clip_is_what_a_value_of_the_last_convolution_depends_on():
+    # By the layers that the official file has, and the gradient of a stack with their sizes.
+    import onnx
+
+    graph = onnx.load(weights.verified_path(weights.p835_file(False))).graph
+    layers = []
+    for node in graph.node:
+        sizes = {each.name: list(each.ints) for each in node.attribute}
+        if node.op_type in {"Conv", "MaxPool"} and len(sizes["kernel_shape"]) == 2:
+            layers.append((node.op_type, sizes["kernel_shape"][0], sizes["strides"][0]))
+    frames = torch.zeros(1, 1, 900, dtype=torch.float64, requires_grad=True)
+    values = frames
+    for kind, size, stride in layers:
+        if kind == "Conv":
+            values = torch.conv1d(values, torch.ones(1, 1, size, dtype=torch.float64), padding=size // 2)
+        else:
+            values = torch.avg_pool1d(values, size, stride)
+    values[0, 0, 56].backward()
+    reached = np.flatnonzero(frames.grad[0, 0])
+    assert (reached[-1] - reached[0]) * 160 + 320 == MIN_SAMPLES
 
 
 def test_a_clip_that_overflows_is_refused(reference):
@@ -260,7 +295,8 @@ def test_fingerprint_names_options_and_weights_and_loads_nothing():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     assert out[0] == (
-        "dnsmos|rev:1|windows:reference|personalized:no|p835:269fbebd|p808:9246480c|rate:16000|resampler:soxr-hq"
+        "dnsmos|rev:1|min:7200|windows:reference|personalized:no|p835:269fbebd|p808:9246480c|rate:16000|"
+        "resampler:soxr-hq"
     )
     assert out[1] == "set()"
     prints = {str(DNSMOSObserver(*options).fingerprint) for options in [("all",), ("all", True), ("reference", True)]}

@@ -190,8 +190,10 @@ def test_an_absurdly_loud_clip_is_refused(observers):
 
 
 def test_fingerprint_says_what_was_computed():
-    assert str(NISQAObserver().fingerprint) == "nisqa|rev:1|long:chunks|weights:7ec4cf93|rate:native"
-    assert str(NISQATTSObserver("refuse").fingerprint) == "nisqa_tts|rev:1|long:refuse|weights:c556a954|rate:native"
+    assert str(NISQAObserver().fingerprint) == "nisqa|rev:1|min:14hops|long:chunks|weights:7ec4cf93|rate:native"
+    assert str(NISQATTSObserver("refuse").fingerprint) == (
+        "nisqa_tts|rev:1|min:14hops|long:refuse|weights:c556a954|rate:native"
+    )
 
 
 def test_an_unknown_rule_is_refused():

@@ -288,7 +288,7 @@ def test_clips_beyond_full_scale_are_clipped_as_in_a_file() -> None:
 
 def test_fingerprint_says_what_changes_phones(model: Path, tmp_path: Path) -> None:
     plain = str(Allosaurus(model=model).fingerprint)
-    assert plain.startswith("allosaurus|rev:1|model:")
+    assert plain.startswith("allosaurus|rev:1|min:280|model:")
     assert plain.endswith("|lang:ipa|emit:1|rate:8000|resampler:soxr-hq")
     other = make_model(tmp_path / "other", seed=1)
     made = [Allosaurus("eng", model=model), Allosaurus(model=model, emit=2), Allosaurus(model=model, timestamps=True)]
