@@ -55,7 +55,7 @@ def recited(generated: Sequence[Phones], real: Sequence[Phones]) -> npt.NDArray[
     for holders, held in ((is_generated, ~is_generated), (~is_generated, is_generated)):
         whole = np.flatnonzero(held & (n_windows > 0))
         places = np.flatnonzero(holders[clip] & np.isin(keys, keys[first[whole]]))
-        for length in np.unique(encoded.lengths[whole]).tolist():
+        for length in np.unique(encoded.lengths[whole]).tolist() if places.size else ():
             said: dict[bytes, list[int]] = {}
             for each in whole[encoded.lengths[whole] == length].tolist():
                 said.setdefault(text[(ends[each] - length) * width : ends[each] * width], []).append(each)

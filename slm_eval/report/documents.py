@@ -127,7 +127,7 @@ def _cross_entropy_row(key: str, metric: dict[str, Any]) -> list[str]:
         fixed(real["value"], 4),
         interval_text(real["ci95"], 4),
         f"{signed(gap['value'], 4)} {interval_text(gap['ci95'], 4)}",
-        fixed(gap["p"], 4),
+        NONE if gap["p"] is None else f"{gap['p']:.2g}",
     ]
 
 

@@ -190,7 +190,7 @@ def _cross_entropy_table(metrics: dict[str, dict[str, Any]]) -> Markup:
                 number_cell(real["value"], 4),
                 _interval_cell(real["ci95"], 4),
                 Cell(f"{signed(gap['value'], 4)} {interval_text(gap['ci95'], 4)}", float(gap["value"])),
-                number_cell(gap["p"], 4),
+                Cell(NONE if gap["p"] is None else f"{gap['p']:.2g}", gap["p"]),
                 Cell(f"{sizes['generated']:,} / {sizes['real']:,}", float(sizes["generated"])),
             ]
         )

@@ -80,7 +80,7 @@ def _cross_entropy_row(summary: CrossEntropySummary) -> list[str]:
         f"{summary.real.value:.4f}",
         f"{gap.value:+.4f}",
         _NONE if gap.ci95 is None else f"[{gap.ci95[0]:+.4f}, {gap.ci95[1]:+.4f}]",
-        _NONE if gap.p is None else f"{gap.p:.4f}",
+        _number(gap.p, ".2g"),
         f"{summary.n_phones['generated']} / {summary.n_phones['real']}",
     ]
 
