@@ -32,6 +32,9 @@ _REAL = click.option(
 _METRICS = click.option(
     "--metrics", metavar="LIST", help="Columns, keys or families, by default all; NAME:higher takes any other column."
 )
+_LOG_BASE = click.option(
+    "--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Of pJSD: nats or bits."
+)
 _FORCE = click.option("--force", is_flag=True, help="Replace the results of another fit in the folder.")
 
 
@@ -54,6 +57,7 @@ _FORCE = click.option("--force", is_flag=True, help="Replace the results of anot
     help="What is drawn; auto: budgets where residuals cluster by them, else points.",
 )
 @_METRICS
+@_LOG_BASE
 @click.option("--tie", is_flag=True, help="Fit each metric jointly with the loss: all ten parameters.")
 @_REAL
 @click.option(
@@ -82,6 +86,7 @@ def fit(
     gamma: str,
     metrics: str | None,
     real: Path | None,
+    log_base: str,
     tolerance: float,
     formats: str,
     no_figures: bool,
@@ -100,7 +105,7 @@ def fit(
     chosen = figure_formats(formats, no_figures)
     names, extra = parse_metrics(metrics)
     refuse_fit(output, force=force)
-    table = read_runs(runs, extra, frame_rate=options["frame_rate"], tolerance=tolerance)
+    table = read_runs(runs, extra, frame_rate=options["frame_rate"], tolerance=tolerance, log_base=log_base)
     known = None if real is None else read_real(real)
     report = analyse(table, Options(gamma=parse_gamma(gamma), **options), known, names)
     written = write_fit(report, output, chosen)
@@ -117,9 +122,21 @@ def fit(
 @click.option("--compute", "-c", multiple=True, type=float, metavar="FLOPS", help="A budget, spent optimally.")
 @click.option("--n", "-n", "sizes", multiple=True, type=float, metavar="PARAMETERS", help="A model of this size.")
 @click.option("--d", "-d", "frames", multiple=True, type=float, metavar="FRAMES", help="Trained on this much.")
+@click.option(
+    "--farthest",
+    default=1e3,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    help="Factor outside of the fitted runs beyond which nothing is predicted.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def predict(
-    fit: Path, compute: tuple[float, ...], sizes: tuple[float, ...], frames: tuple[float, ...], as_json: bool
+    fit: Path,
+    compute: tuple[float, ...],
+    sizes: tuple[float, ...],
+    frames: tuple[float, ...],
+    farthest: float,
+    as_json: bool,
 ) -> None:
     """What a budget buys, by fit.json: N*, D*, hours of audio, loss and metrics, with intervals.
 
@@ -129,7 +146,7 @@ def predict(
     from slm_eval.scaling.predict import predict as predicted
     from slm_eval.scaling.predict import read_fit, render
 
-    found = predicted(read_fit(fit), compute, sizes, frames)
+    found = predicted(read_fit(fit), compute, sizes, frames, farthest)
     echo(dump({"predictions": found}, indent=1) if as_json else render(found))
 
 
@@ -137,6 +154,7 @@ def predict(
 @click.argument("ablations", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="CSV...")
 @_OUTPUT
 @_METRICS
+@_LOG_BASE
 @_REAL
 @_FORMATS
 @_NO_FIGURES
@@ -145,6 +163,7 @@ def ablations(
     ablations: tuple[Path, ...],
     output: Path,
     metrics: str | None,
+    log_base: str,
     real: Path | None,
     formats: str,
     no_figures: bool,
@@ -158,7 +177,7 @@ def ablations(
 
     chosen = figure_formats(formats, no_figures)
     names, extra = parse_metrics(metrics)
-    studies = study.select([study.read_ablation(path, extra) for path in ablations], names)
+    studies = study.select([study.read_ablation(path, extra, log_base) for path in ablations], names)
     written = write_ablations(studies, output, {} if real is None else read_real(real), chosen)
     echo(dump(study.to_dict(studies), indent=1) if as_json else study.table(studies).to_text())
     echo(f"written to {output}: {', '.join(written.names)}", err=as_json)

@@ -10,7 +10,7 @@ import numpy as np
 
 from slm_eval.scaling import style
 from slm_eval.scaling.ablations import Ablation, metric_names
-from slm_eval.scaling.marks import real_band, side_key
+from slm_eval.scaling.marks import real_band, side_key, within_limits
 from slm_eval.scaling.real import Real, of_column
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def figure6(studies: Sequence[Ablation], real: dict[str, Real]) -> Figure:
     used = list(axes.flat[: len(keys)])
     for at, (panel, key) in enumerate(zip(used, keys, strict=True)):
         own = [column for column in columns.values() if column.key == key]
-        real_band(panel, _as_dict(of_column(real, own[0].name)))
+        real_band(panel, _as_dict(of_column(real, own[0].name)), own[0].limits)
         for place, study in enumerate(studies):
             shifts = np.linspace(-_APART / 2, _APART / 2, len(own)) if len(own) > 1 else [0.0]
             for shift, column in zip(shifts, own, strict=True):
@@ -79,12 +79,16 @@ def _strip(panel: Axes, study: Ablation, name: str, place: float, colour: str, m
     if not there.size:
         return
     panel.plot([place, place], [mean.min(), mean.max()], color=colour, linewidth=5, alpha=0.2, solid_capstyle="round")
-    panel.errorbar(np.full(there.size, place), mean, sd, fmt=mark, color=colour, elinewidth=0.6, mec="white", mew=0.4,
+    bars = within_limits(mean, sd, study.columns[name].limits)
+    panel.errorbar(np.full(there.size, place), mean, bars, fmt=mark, color=colour, elinewidth=0.6, mec="white", mew=0.4,
                    markersize=4)  # fmt: skip
     if there.size > 1:
-        for at, sign, below in ((int(mean.argmin()), -1, "top"), (int(mean.argmax()), 1, "bottom")):
+        for at, sign, below, bar in (
+            (int(mean.argmin()), -1, "top", bars[0]),
+            (int(mean.argmax()), 1, "bottom", bars[1]),
+        ):
             panel.annotate(
-                study.settings[there[at]].replace("$", r"\$"), (place, mean[at] + sign * sd[at]), xytext=(0, 3 * sign),
+                study.settings[there[at]].replace("$", r"\$"), (place, mean[at] + sign * bar[at]), xytext=(0, 3 * sign),
                 textcoords="offset points", ha="center", va=below, fontsize=5.5, color=style.GREY,
                 path_effects=style.halo(),
             )  # fmt: skip

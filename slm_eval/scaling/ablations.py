@@ -80,11 +80,12 @@ class Impact:
     seed_sd: float | None
 
 
-def read_ablation(path: Path, extra: Mapping[str, bool] | None = None) -> Ablation:
+def read_ablation(path: Path, extra: Mapping[str, bool] | None = None, log_base: str = "e") -> Ablation:
     """Read the CSV of one ablation; the order of its rows is nothing.
 
     Args:
         extra: name -> whether higher is better, for metrics that are no keys of slm-eval.
+        log_base: that of pJSD: "e" for nats, "2" for bits.
 
     Raises:
         UsageError: what is wrong, and in which row.
@@ -93,7 +94,7 @@ def read_ablation(path: Path, extra: Mapping[str, bool] | None = None) -> Ablati
     varied = header[0]
     if varied in KNOWN or metric_column(varied, extra or {}) is not None:
         raise UsageError(f"{path}: the first column has to be what was varied, and is {varied!r}")
-    columns = {name: metric_column(name, extra or {}) for name in header[1:] if name != "loss"}
+    columns = {name: metric_column(name, extra or {}, log_base) for name in header[1:] if name != "loss"}
     metrics = {name: each for name, each in columns.items() if each is not None}
     if "loss" in header:
         metrics = {"loss": MetricColumn("loss", higher_is_better=False), **metrics}

@@ -42,6 +42,7 @@ from slm_eval.scaling.isoflop import LEAST_SIZES
 from slm_eval.scaling.law import LossLaw
 from slm_eval.scaling.metric_analysis import Context, analyse_metrics
 from slm_eval.scaling.quality import mean_relative_error
+from slm_eval.scaling.reach import FARTHEST, factor_outside
 from slm_eval.scaling.real import Real, of_column
 from slm_eval.scaling.resampling import AUTO
 from slm_eval.scaling.runs import Means, Runs
@@ -50,7 +51,6 @@ Floats = npt.NDArray[np.float64]
 Report = dict[str, Any]
 
 SCHEMA = 1  # of fit.json
-_BEYOND = 1e3  # how far curves run on, as a multiple of the largest budget
 _PER_DECADE = 12  # points of a curve
 
 
@@ -166,7 +166,7 @@ def _grid(budgets: Floats) -> Floats:
     first, last = budgets[0], budgets[-1]
     inside = np.geomspace(first, last, max(2, round(_PER_DECADE * np.log10(last / first)) + 1))
     inside[0], inside[-1] = first, last
-    beyond = np.geomspace(last, last * _BEYOND, round(_PER_DECADE * np.log10(_BEYOND)) + 1)
+    beyond = np.geomspace(last, last * FARTHEST, round(_PER_DECADE * np.log10(FARTHEST)) + 1)
     return np.concatenate([inside, beyond[1:]])
 
 
@@ -198,7 +198,7 @@ def _loss(
             **{name: one(*each) for name, each in relative.items()},
         },
         "behaviour": behaviour(runs, means.loss, lower_is_better=True),
-        "ratio": _ratio(law, draws, options),
+        "ratio": _ratio(law, draws, runs.budgets, options),
         "isoflop": minima_of(runs, means.loss, lower_is_better=True),
         "curve": {"C": grid.tolist(), **{name: curve(*along[name]) for name in shown}},
         "growth": {name: curve(*each) for name, each in grown.items()},
@@ -209,15 +209,24 @@ def _error(law: LossLaw, means: Means, of: npt.NDArray[np.bool_]) -> float | Non
     return mean_relative_error(law(means.N[of], means.D[of]), means.loss[of]) if of.any() else None
 
 
-def _ratio(law: LossLaw, draws: Sequence[LossLaw], options: Options) -> Report:
-    """The compute at which r* is the ratio asked for; none where r* hardly changes and that is beyond all numbers."""
+def _ratio(law: LossLaw, draws: Sequence[LossLaw], budgets: Floats, options: Options) -> Report:
+    """Return the compute at which r* is the ratio asked for, or a ``problem``: why there is none, or no interval."""
     asked = {"ratio": options.ratio, "text": options.ratio / options.frames_per_text_token}
     # Where many draws rise and others fall, the middle of their crossings is no interval of anything.
     alike = [each for each in draws if each.exponents.r * law.exponents.r > 0]
     alike = alike if len(alike) >= (1 - LEVEL[0]) * len(draws) else []
     with np.errstate(over="ignore", under="ignore"):
         value, ends = estimates(law, alike, lambda each: {"C": _crossing(each, options.ratio)})["C"]
-    return {**asked, "C": one(value, ends) if np.isfinite(value) and value > 0 else None}
+        outside = factor_outside(float(value), budgets[0], budgets[-1])
+    if not outside <= FARTHEST:
+        way = "above" if value > budgets[-1] else "below"
+        return {**asked, "C": None, "problem": f"is not reached within a factor of {FARTHEST:,.0f} {way} the budgets"}
+    problem = None
+    if draws and ends is None:
+        problem = "without an interval since r* may rise or fall"
+    elif ends is not None and max(factor_outside(end, budgets[0], budgets[-1]) for end in ends) > FARTHEST:
+        ends, problem = None, f"its interval goes beyond a factor of {FARTHEST:,.0f} from the budgets"
+    return {**asked, "C": one(value, ends), "problem": problem}
 
 
 def _crossing(law: LossLaw, ratio: float) -> Floats:
@@ -251,6 +260,7 @@ def _columns(runs: Runs, means: Means, real: dict[str, Real]) -> Report:
             "key": column.key,
             "guidance": column.guidance,
             "higher_is_better": column.higher_is_better,
+            "limits": [plain(end) for end in column.limits],
             "real": None if known is None else known.to_dict(),
             "isoflop": behaviour(runs, means.metrics[name], lower_is_better=not column.higher_is_better),
         }

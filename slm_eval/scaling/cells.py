@@ -21,14 +21,16 @@ from slm_eval.registry import METRICS
 
 Floats = npt.NDArray[np.float64]
 
-# Scales of opinion scores and of Audiobox. pJSD is at most 1 bit, which is ln 2 nats: a table does not say which.
+# Scales of opinion scores and of Audiobox. pJSD is at most ln 2 nats, which is 1 bit: ``LARGEST_PJSD``.
 _LIMITS = {
-    "pjsd": (0.0, 1.0),
     "dnsmos": (1.0, 5.0),
     "nisqa": (1.0, 5.0),
     "nisqa_tts": (1.0, 5.0),
     "audiobox": (1.0, 10.0),
 }
+
+
+LARGEST_PJSD = {"e": math.log(2), "2": 1.0}  # by the base of its logarithm
 
 
 @dataclass(frozen=True)
@@ -52,23 +54,28 @@ class MetricColumn:
         return self.name.partition("@")[2] or None
 
     @property
+    def family(self) -> str:
+        return self.key.partition(".")[0]
+
+    @property
     def names(self) -> set[str]:
         """By which it can be asked for: the column, its key, and the key's family."""
-        return {self.name, self.key, self.key.partition(".")[0]}
+        return {self.name, self.key, self.family}
 
 
-def metric_column(name: str, extra: Mapping[str, bool]) -> MetricColumn | None:
-    """What is known of a column, by its name; None where it is no key of slm-eval.
+def metric_column(name: str, extra: Mapping[str, bool], log_base: str = "e") -> MetricColumn | None:
+    """Return what is known of a column, by its name; None where it is no key of slm-eval.
 
     Args:
         extra: name or key -> whether higher is better, for metrics that slm-eval does not know.
+        log_base: that of pJSD: "e" for nats, "2" for bits.
     """
     key = name.partition("@")[0]
     family, _, part = key.partition(".")
     for known in (name, key):
         if known in extra:
             return MetricColumn(name, extra[known])
-    limits = _LIMITS.get(family, MetricColumn.limits)
+    limits = (0.0, LARGEST_PJSD[log_base]) if family == "pjsd" else _LIMITS.get(family, MetricColumn.limits)
     return MetricColumn(name, family != "pjsd", limits) if family in METRICS and part else None
 
 

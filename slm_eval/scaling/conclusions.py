@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from slm_eval.scaling.behaviour import scattered
+from slm_eval.scaling.reach import FARTHEST
 from slm_eval.scaling.support import LEAST_SKILL
 
 Report = dict[str, Any]
@@ -16,7 +17,8 @@ def conclusions(report: Report) -> list[str]:
     if not _law_is_seen(report["loss"]["quality"]):
         return ["these runs support no law of the loss, and nothing that follows from one: see the warnings"]
     lines = [_ratio(report), *_outside(report), *_gamma(report), *_flatness(report)]
-    lines += [line for name, metric in report["metrics"].items() for line in _against_real(name, metric)]
+    largest = report["budgets"][-1]["C"]
+    lines += [line for name, metric in report["metrics"].items() for line in _against_real(name, metric, largest)]
     return lines
 
 
@@ -86,7 +88,7 @@ def _flatness(report: Report) -> list[str]:
     return [f"epsilon = {epsilon:g} is more than L* - E from C = {beyond[0]:.3g} on: such ranges say little"]
 
 
-def _against_real(name: str, metric: Report) -> list[str]:
+def _against_real(name: str, metric: Report, largest: float) -> list[str]:
     """Whether compute alone brings a metric into real speech's band."""
     found = metric["reaches"]
     if found is None:
@@ -101,4 +103,8 @@ def _against_real(name: str, metric: Report) -> list[str]:
         return [f"{name} does not reach {band} at any compute{share}: its limit is {limit['value']:.4g}{around}"]
     if found["C"] == 0:
         return [f"{name} is in {band} at any compute{share}"]
-    return [f"{name} reaches {band} at C = {found['C']:.3g}{share}"]
+    beyond = found["C"] / largest
+    if beyond > FARTHEST:
+        return [f"{name} does not reach {band} within {FARTHEST:,.0f} times the largest budget{share}"]
+    how_far = f", {beyond:.3g} times the largest budget" if beyond > 1 else ""
+    return [f"{name} reaches {band} at C = {found['C']:.3g}{how_far}{share}"]

@@ -20,6 +20,7 @@ from slm_eval.scaling.marks import (
     budget_key,
     isoflop,
     law_curves,
+    limits_of,
     of_curve,
     reach_of_data,
     real_band,
@@ -98,7 +99,7 @@ def figure3(report: Report, guidance: str | None) -> Figure:
     figure, axes = _grid(1 + len(names))
     for at, (panel, name) in enumerate(zip(axes, ["loss", *names], strict=True)):
         if name != "loss":
-            real_band(panel, report["columns"][name]["real"])
+            real_band(panel, report["columns"][name]["real"], limits_of(report, name))
         isoflop(panel, report, name)
         heading = "Validation loss" if name == "loss" else _title(report["columns"][name])
         panel.set(title=f"{style.letter(at)} {heading}", xlabel=FRAMES, ylabel="loss" if name == "loss" else _key(name))
@@ -156,7 +157,7 @@ def figure5(report: Report, guidance: str | None) -> Figure:
         metric = report["metrics"][name]
         _surface(above, report, name, MetricLaw(**metric["law"]), metric["curve"])
         above.set(title=f"{style.letter(2 * at)} {_title(metric)}{_errors(metric)}", xlabel=FRAMES, ylabel=_key(name))
-        _optimal(below, report, metric)
+        _optimal(below, report, name)
         below.set(
             title=f"{style.letter(2 * at + 1)} At the optimum", xlabel=COMPUTE, ylabel=f"{_key(name)}, $M^{{*}}(C)$"
         )
@@ -203,10 +204,11 @@ def _crossing(panel: Axes, ratio: dict[str, Any]) -> None:
     panel.plot(crossing["value"], ratio["ratio"], "D", color=style.VERMILION, label=label)
 
 
-def _optimal(panel: Axes, report: Report, metric: dict[str, Any]) -> None:
-    """M*(C) with its interval, its limit, and real speech."""
+def _optimal(panel: Axes, report: Report, name: str) -> None:
+    """Draw M*(C) with its interval, its limit, and real speech."""
+    metric = report["metrics"][name]
     reach_of_data(panel, report)
-    real_band(panel, metric["real"])
+    real_band(panel, metric["real"], limits_of(report, name))
     band(
         panel, report, metric["curve"], of_curve(report, beyond=1e3), style.BLUE, "$M^{*}$" + _interval(metric["curve"])
     )

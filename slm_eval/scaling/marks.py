@@ -39,7 +39,7 @@ def isoflop(panel: Axes, report: Report, name: str) -> None:
     for colour, (budget, members) in zip(_colours(report), _budgets(report), strict=True):
         there = members[~np.isnan(values[members])]
         d = np.array([report["points"][at]["D"] for at in there])
-        bars = np.nan_to_num(sd[there])
+        bars = within_limits(values[there], sd[there], limits_of(report, name))
         form = "o-" if budget["isoflop"] else "o"
         panel.errorbar(d, values[there], bars, fmt=form, color=colour, linewidth=0.9, elinewidth=0.7, markersize=3)
     style.log_axis(panel)
@@ -56,7 +56,9 @@ def law_curves(panel: Axes, report: Report, name: str, law: LossLaw | MetricLaw)
         if not there.size:
             continue
         d = np.array([report["points"][at]["D"] for at in there])
-        _measured(panel, d, values[there], sd[there], colour, budget)
+        bars = within_limits(values[there], sd[there], limits_of(report, name))
+        form, size = ("x", 3.6) if budget["held_out"] else ("o", 2.8)
+        panel.errorbar(d, values[there], bars, fmt=form, color=colour, markersize=size, elinewidth=0.6)
         if not budget["isoflop"]:
             continue
         first, last, best = d.min() / _MARGIN, d.max() * _MARGIN, float(law.optimal(budget["C"]).D)
@@ -72,10 +74,16 @@ def law_curves(panel: Axes, report: Report, name: str, law: LossLaw | MetricLaw)
     _wide(panel, values)
 
 
-def _measured(panel: Axes, d: Floats, values: Floats, sd: Floats, colour: Any, budget: dict[str, Any]) -> None:
-    """Points of one budget with their sd over seeds."""
-    form, size = ("x", 3.6) if budget["held_out"] else ("o", 2.8)
-    panel.errorbar(d, values, np.nan_to_num(sd), fmt=form, color=colour, markersize=size, elinewidth=0.6)
+def limits_of(report: Report, name: str) -> tuple[float, float]:
+    """Return what a metric can be, or the loss."""
+    low, high = (0.0, None) if name == "loss" else report["columns"][name]["limits"]
+    return float(low), float("inf") if high is None else float(high)
+
+
+def within_limits(values: Floats, sd: Floats, limits: tuple[float, float]) -> Floats:
+    """Return the lengths of bars (2, n) of one sd, down and up, that end where the metric does."""
+    room = np.stack([values - limits[0], limits[1] - values])
+    return np.clip(np.nan_to_num(sd), 0, np.maximum(room, 0))
 
 
 def trail(panel: Axes, report: Report, name: str, optimum: dict[str, Any]) -> None:
@@ -124,13 +132,17 @@ def reach_of_data(panel: Axes, report: Report) -> None:
                   label="budgets trained")  # fmt: skip
 
 
-def real_band(panel: Axes, real: dict[str, Any] | None) -> None:
-    """Real speech: its value as a line, its band in grey."""
+def real_band(panel: Axes, real: dict[str, Any] | None, limits: tuple[float, float]) -> None:
+    """Draw real speech: its value as a line, its band, as far as the metric goes, in grey."""
     if real is None:
         return
     if real["band"] is not None:
         panel.axhspan(
-            *real["band"], color=style.GREY, alpha=0.22, linewidth=0, label=f"real speech,\n{real['meaning']}"
+            *np.clip(real["band"], *limits),
+            color=style.GREY,
+            alpha=0.22,
+            linewidth=0,
+            label=f"real speech,\n{real['meaning']}",
         )
     panel.axhline(real["value"], color=style.INK, linewidth=0.9)
 

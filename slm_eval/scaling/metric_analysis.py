@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from slm_eval.errors import UsageError, unknown_name
 from slm_eval.scaling.bootstrap import bootstrap_metric_law
+from slm_eval.scaling.cells import LARGEST_PJSD
 from slm_eval.scaling.estimates import (
     Drawn,
     columns_of,
@@ -83,7 +84,7 @@ def analyse_metrics(context: Context, asked: list[str] | None) -> Fitted:
     for name in _named(asked, context.runs.columns):
         values = context.means.metrics[name]
         used = ~np.isnan(values) & context.train[context.means.budget]
-        why_not = _unsuitable(values[used], context.means.loss[used])
+        why_not = _unsuitable(values[used], context.means.loss[used], context.runs.columns[name])
         if why_not is None:
             try:
                 _fit(name, context, fitted)
@@ -104,12 +105,17 @@ def _named(asked: list[str] | None, columns: dict[str, MetricColumn]) -> list[st
     return [name for name, column in columns.items() if set(asked) & column.names]
 
 
-def _unsuitable(values: Floats, loss: Floats) -> str | None:
-    """Why there is no law to be fitted to these points; None where there may be one."""
+def _unsuitable(values: Floats, loss: Floats, column: MetricColumn) -> str | None:
+    """Return why there is no law to be fitted to these points; None where there may be one."""
     if values.size < 2:
         return f"measured at {values.size} of the fitted points"
     if values.min() <= 0:
         return f"its errors are relative, and it is {values.min():g} at one point; shift it, and state by how much"
+    low, high = column.limits
+    outside = values[(values < low) | (values > high)]
+    if outside.size:
+        bits = "; --log-base 2 takes bits" if column.family == "pjsd" and outside.max() <= LARGEST_PJSD["2"] else ""
+        return f"expected values from {low:g} to {high:.4g}, got {outside[0]:.4g} (in {outside.size} points){bits}"
     if np.ptp(values) == 0:
         return f"it is {values[0]:g} at every point"
     agreement = _rank_correlation(values, loss)
@@ -133,6 +139,12 @@ def _fit(name: str, context: Context, fitted: Fitted) -> None:
     )  # fmt: skip
     if not has_optima(fit, context.grid):
         raise UsageError("; ".join(fit.warnings) or "its law has no optimum")
+    if (fit.low > fit.high) != column.higher_is_better:
+        better, other = ("higher", "lower") if column.higher_is_better else ("lower", "higher")
+        raise UsageError(
+            f"{better} is better, but it gets worse as the loss falls: what is optimal for the loss is worst for it; "
+            f"--metrics {name}:{other} if it is meant the other way"
+        )
     law, drawn = fit.law, _bootstrap(fit, context)
     draws = drawn.laws
     along = estimates(law, draws, lambda each: _optimum(each, context.grid))
@@ -153,7 +165,7 @@ def _fit(name: str, context: Context, fitted: Fitted) -> None:
         "allocation": {"D": curve(*along["D"])},
         "reaches": reaches(law, draws, real),
         "paper": _paper(fit),
-        "warnings": [*fit.warnings, *drawn.doubts, *_against_direction(law, column)],
+        "warnings": [*fit.warnings, *drawn.doubts],
     }
     fitted.draws[name] = columns_of(draws)
 
@@ -203,14 +215,6 @@ def reaches(law: MetricLaw, draws: Sequence[MetricLaw], real: Real | None) -> Re
     found = [each.reaches(real.band) for each in draws]
     share = sum(each is not None for each in found) / len(found) if found else None
     return {"C": law.reaches(real.band), "share": share, "band": list(real.band)}
-
-
-def _against_direction(law: MetricLaw, column: MetricColumn) -> list[str]:
-    """A sentence where the metric gets worse as models get better."""
-    if (law.low > law.high) == column.higher_is_better:
-        return []
-    better = "higher" if column.higher_is_better else "lower"
-    return [f"{better} is better, but it gets worse as the loss falls"]
 
 
 def _rank_correlation(x: Floats, y: Floats) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from slm_eval.report.tables import Table
 from slm_eval.scaling.analysis import SCHEMA
 from slm_eval.scaling.estimates import estimates, laws_of, one
 from slm_eval.scaling.law import FLOPS_PER_TOKEN, LossLaw, MetricLaw
+from slm_eval.scaling.reach import FAR, FARTHEST, factor_outside
 from slm_eval.scaling.tables import interval, number
 from slm_eval.strict_json import parse, read_text
 
@@ -40,9 +41,13 @@ def read_fit(path: Path) -> Report:
 
 
 def predict(
-    report: Report, compute: Sequence[float] = (), sizes: Sequence[float] = (), frames: Sequence[float] = ()
+    report: Report,
+    compute: Sequence[float] = (),
+    sizes: Sequence[float] = (),
+    frames: Sequence[float] = (),
+    farthest: float = FARTHEST,
 ) -> list[Report]:
-    """Predictions, one for each budget, or for each model, or for each amount of data.
+    """Return predictions, one for each budget, or for each model, or for each amount of data.
 
     Args:
         report: the object of fit.json.
@@ -50,9 +55,11 @@ def predict(
         sizes: models of N parameters, each trained for the frames of the same place; without frames, for as many as
             make that size the optimal one.
         frames: likewise; without sizes, for models of the size that makes that much data optimal.
+        farthest: how far outside of the fitted runs C, N and D may lie, as a factor.
 
     Raises:
-        UsageError: neither or both of budgets and sizes, or of another number than frames; one that is not above 0.
+        UsageError: farther outside than that; neither or both of budgets and sizes, or of another number than frames;
+            one that is not above 0.
     """
     if bool(compute) == bool(sizes or frames):
         raise UsageError("say either --compute, or --n, --d or both")
@@ -62,13 +69,39 @@ def predict(
         if not (math.isfinite(value) and value > 0):
             raise UsageError(f"{value:g} is no amount; expected a number above 0")
     if sizes and frames:
+        for n, d in zip(sizes, frames, strict=True):
+            _refuse_far(report, FLOPS_PER_TOKEN * n * d, n, d, farthest)
         return [_run(report, n, d) for n, d in zip(sizes, frames, strict=True)]
     law = LossLaw(**report["loss"]["law"])
     powers = law.exponents
     k = FLOPS_PER_TOKEN
     budgets = [*compute, *(k * (n / law.G) ** (1 / powers.N) for n in sizes)]
     budgets += [k * (d * law.G) ** (1 / powers.D) for d in frames]
+    for each in budgets:
+        best = law.optimal(each)
+        _refuse_far(report, each, float(best.N), float(best.D), farthest)
     return [_optimum(report, law, each) for each in budgets]
+
+
+def _refuse_far(report: Report, compute: float, n: float, d: float, farthest: float) -> None:
+    for name, value, (low, high) in _beside_trained(report, compute, n, d):
+        factor = factor_outside(value, low, high)
+        if not factor <= farthest:
+            raise UsageError(
+                f"{name} = {value:.3g} lies a factor of {factor:.3g} outside of the fitted runs ({low:.3g} to "
+                f"{high:.3g}), expected {farthest:g} at most: no run tells whether the law holds there; --farthest "
+                "changes that"
+            )
+
+
+def _beside_trained(
+    report: Report, compute: float, n: float, d: float
+) -> Iterator[tuple[str, float, tuple[float, float]]]:
+    """Yield C, N and D of a run with the range of those that were fitted."""
+    points = [each for each in report["points"] if not each["held_out"]]
+    for name, value in (("C", compute), ("N", n), ("D", d)):
+        trained = [FLOPS_PER_TOKEN * each["N"] * each["D"] if name == "C" else each[name] for each in points]
+        yield name, value, (min(trained), max(trained))
 
 
 def _optimum(report: Report, law: LossLaw, compute: float) -> Report:
@@ -109,20 +142,16 @@ def _prediction(
         "loss": loss,
         "metrics": metrics,
         "extrapolates": extrapolates(report, compute, n, d),
+        "far": any(
+            factor_outside(value, *trained) > FAR for _, value, trained in _beside_trained(report, compute, n, d)
+        ),
     }
 
 
 def extrapolates(report: Report, compute: float, n: float, d: float) -> list[str]:
-    """How far a run lies outside of those that were fitted, a clause for each quantity."""
-    points = [each for each in report["points"] if not each["held_out"]]
-    trained = {
-        "C": [FLOPS_PER_TOKEN * each["N"] * each["D"] for each in points],
-        "N": [each["N"] for each in points],
-        "D": [each["D"] for each in points],
-    }
+    """Return how far a run lies outside of those that were fitted, a clause for each quantity."""
     clauses = []
-    for name, value in (("C", compute), ("N", n), ("D", d)):
-        low, high = min(trained[name]), max(trained[name])
+    for name, value, (low, high) in _beside_trained(report, compute, n, d):
         if value > high * _WITHIN:
             clauses.append(f"{name} is above the largest fitted ({high:.3g}), by a factor of {value / high:.3g}")
         elif value < low / _WITHIN:
@@ -143,6 +172,8 @@ def render(predictions: Sequence[Report]) -> str:
         for each in predictions
         if each["extrapolates"]
     ]
+    if any(each["far"] for each in predictions):
+        lines.append(f"Beyond a factor of {FAR:g} no run tells whether the law holds: intervals do not contain that.")
     what = (
         "The best run of each budget" if predictions[0]["optimal"] else "Runs as given, not the best of their budgets"
     )

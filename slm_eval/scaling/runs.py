@@ -119,6 +119,7 @@ def read_runs(
     *,
     frame_rate: float = 80.0,
     tolerance: float = TOLERANCE,
+    log_base: str = "e",
 ) -> Runs:
     """Read a CSV (also with semicolons or tabs) of runs.
 
@@ -126,12 +127,13 @@ def read_runs(
         extra: name -> whether higher is better, for metrics whose names are no keys of slm-eval.
         frame_rate: frames per second of D, by which wrong units are recognised.
         tolerance: relative, of C against 6ND, and of the runs of one budget among each other.
+        log_base: that of pJSD: "e" for nats, "2" for bits.
 
     Raises:
         UsageError: what is wrong, in which row, and how to mend it.
     """
     header, lines = read_cells(path)
-    columns, ignored = _columns(header, extra or {}, path)
+    columns, ignored = _columns(header, extra or {}, path, log_base)
     given = {
         name: np.array(
             [
@@ -173,7 +175,7 @@ def read_runs(
 
 
 def _columns(
-    header: list[str], extra: Mapping[str, bool], path: Path
+    header: list[str], extra: Mapping[str, bool], path: Path, log_base: str
 ) -> tuple[dict[str, MetricColumn | None], list[str]]:
     """Columns that are read: name -> its metric, or None; and a line for each that is not."""
     for name in NEEDED:
@@ -182,7 +184,7 @@ def _columns(
             near = near or difflib.get_close_matches(name, header, n=1, cutoff=0.6)
             hint = f"if {near[0]!r} holds it, rename it" if near else f"there are: {', '.join(header)}"
             raise UsageError(f"{path} has no column {name!r}; {hint}")
-    metrics = {name: metric_column(name, extra) for name in header if name not in KNOWN}
+    metrics = {name: metric_column(name, extra, log_base) for name in header if name not in KNOWN}
     found: dict[str, MetricColumn | None] = {name: None for name in KNOWN if name in header and name not in NAMES}
     found |= {name: each for name, each in metrics.items() if each is not None}
     return found, why_unused([name for name, each in metrics.items() if each is None])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slm_eval.report.tables import Table, in_markdown, one_line
+from slm_eval.scaling.reach import FARTHEST
 
 Report = dict[str, Any]
 _NONE = "-"
@@ -85,18 +86,26 @@ def optima(report: Report, *, brief: bool = False) -> Table:
         hours = number(best["hours"]["value"], 3)
         rows.append([f"{budget['C']:.3g}", *cells, *_both(best["r"]), number(text, 3), hours, *_both(best["loss"], 4)])
     ratio = report["loss"]["ratio"]
-    notes = []
-    if ratio["C"] is not None:
-        around = "" if ratio["C"]["ci95"] is None else f", 95 % {interval(ratio['C']['ci95'])}"
-        if ratio["C"]["ci95"] is None and report["options"]["bootstrap"]:
-            around = ", without an interval since r* may rise or fall"
-        beyond = ratio["C"]["value"] / report["budgets"][-1]["C"]
-        around += f"; {beyond:.3g} times the largest budget" if beyond > 1 else ""
-        notes = [
-            f"r* = {ratio['ratio']:g} ({ratio['text']:g} text tokens per parameter) "
-            f"at C = {number(ratio['C']['value'], 3)}{around}."
-        ]
+    notes = [f"r* = {ratio['ratio']:g} ({ratio['text']:g} text tokens per parameter) {_crossing(report)}."]
     return Table("Compute-optimal runs: parameters, frames, and hours of audio", header, rows, notes)
+
+
+def _crossing(report: Report) -> str:
+    """Return at which compute r* is the ratio asked for, with what is to be known of it."""
+    ratio, budgets = report["loss"]["ratio"], report["budgets"]
+    if ratio["C"] is None:
+        return str(ratio["problem"])
+    clauses = [f"at C = {number(ratio['C']['value'], 3)}"]
+    if ratio["C"]["ci95"] is not None:
+        clauses.append(f"95 % {interval(ratio['C']['ci95'])}")
+    if ratio["problem"] is not None:
+        clauses.append(ratio["problem"])
+    above, below = ratio["C"]["value"] / budgets[-1]["C"], budgets[0]["C"] / ratio["C"]["value"]
+    if above > 1:
+        clauses.append(f"{above:.3g} times the largest budget")
+    if below > 1:
+        clauses.append(f"1/{below:.3g} of the smallest budget")
+    return ", ".join(clauses)
 
 
 def flatness(report: Report) -> Table:
@@ -178,18 +187,19 @@ def metrics(report: Report) -> Table:
         shown = _NONE if real is None else number(real["value"], 4)
         if real is not None and real["band"] is not None:
             shown += f" {interval(real['band'])}"
-        rows.append(
-            [name, *_both(each["budgets"][-1]["metric"], 4), *_both(each["limit"], 4), shown, _reached(each["reaches"])]
-        )
+        reached = _reached(each["reaches"], largest)
+        rows.append([name, *_both(each["budgets"][-1]["metric"], 4), *_both(each["limit"], 4), shown, reached])
     notes = ["Limits hold if the form of the law does.", *_units_of_metrics(report)]
     return Table("Metrics at the optimum", header, rows, notes)
 
 
-def _reached(found: Report | None) -> str:
+def _reached(found: Report | None, largest: float) -> str:
     if found is None:
         return _NONE
     if found["C"] is None:
         return "never"
+    if found["C"] > FARTHEST * largest:
+        return f"above {FARTHEST * largest:.3g}"
     return "any" if found["C"] == 0 else number(found["C"], 3)
 
 

@@ -84,6 +84,6 @@ def implausible_units(n: Floats, d: Floats, frame_rate: float) -> list[str]:
     elif np.median(d / n) < _FEWEST_FRAMES_PER_PARAMETER:
         lines.append(
             f"D/N is {np.median(d / n):.3g} at the median: if D is in hours, multiply by {3600 * frame_rate:g} "
-            f"({frame_rate:g} frames per second)"
+            f"({frame_rate:g} frames per second); or N and D are exchanged"
         )
     return lines

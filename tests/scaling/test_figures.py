@@ -142,6 +142,37 @@ def test_figure3_shows_what_was_measured_and_real_speech(report: dict[str, Any])
     assert (real.get_y(), real.get_y() + real.get_height()) == pytest.approx(BAND.band)
 
 
+def test_bars_end_where_the_metric_does(tmp_path: Path) -> None:
+    """Seeds of a pJSD near ln 2, and of a loss near 0: one sd would reach beyond."""
+    rows = sweep(FOUR, sizes=4, seeds=2)
+    for at, row in enumerate(rows):
+        row["pjsd.5"] = float(np.log(2)) - 0.3 * (at % 2) - 1e-3 * (at // 2)
+        row["dnsmos.ovrl"] = 1.0 + 0.4 * (at % 2) + 0.1 * (at // 2)
+    real = {"dnsmos.ovrl": Real(4.8, (4.0, 5.6), "mean ± sd of clips")}
+    made = analyse(read_runs(write(rows, tmp_path / "runs.csv")), Options(bootstrap=0), real)
+    with style.styled():
+        drawn = figures.figure3(made, None)
+    for title, (lowest, highest) in (("pjsd.5", (0.0, np.log(2))), ("dnsmos.ovrl", (1.0, 5.0))):
+        bars = [each for each in panel(drawn, title).collections if hasattr(each, "get_segments")]
+        ends = np.concatenate([segment[:, 1] for each in bars for segment in each.get_segments()])
+        assert ends.size
+        assert lowest - 1e-12 <= ends.min() < ends.max() <= highest + 1e-12
+    (band,) = [patch for patch in panel(drawn, "dnsmos.ovrl").patches if "real speech" in patch.get_label()]
+    assert band.get_y() + band.get_height() == pytest.approx(5.0)
+
+
+def test_points_of_no_budget_are_grey_and_without_a_curve(tmp_path: Path) -> None:
+    rows = [{**row, "budget": f"{row['C']:g}"} for row in sweep(FOUR, sizes=5)]
+    rows[0]["budget"] = rows[-1]["budget"] = ""
+    made = analyse(read_runs(write(rows, tmp_path / "runs.csv")), Options(bootstrap=0))
+    (axes,) = [each for each in figures.figure1(made).axes if each.get_xlabel() == figures.FRAMES]
+    grey = [line for line in axes.get_lines() if line.get_color() == style.GREY]
+    assert sorted(float(line.get_ydata()[0]) for line in grey) == pytest.approx(
+        sorted(float(rows[at]["loss"]) for at in (0, -1))  # type: ignore[arg-type]
+    )
+    assert "in no budget" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
 def test_figure4_crosses_where_the_paper_says(report: dict[str, Any]) -> None:
     """r* = 400 at 5.7326e19 by the published coefficients; 245.27 at 1e21."""
     with style.styled():

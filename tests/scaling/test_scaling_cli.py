@@ -183,12 +183,37 @@ class TestMetrics:
         report = fit(rows, tmp_path, "--bootstrap", 0, "--no-figures")
         assert why in report["not_fitted"]["pjsd.5"]
 
-    def test_one_that_gets_worse_is_told(self, tmp_path: Path) -> None:
+    def test_one_that_gets_worse_has_no_optimum(self, tmp_path: Path) -> None:
+        """At the optimum of the loss it is worst, and figure 5 called that its optimum."""
         rows = add_metrics(sweep(FOUR, sizes=4))
         for row in rows:
             row["nisqa.mos"] = row["pjsd.5@2"] + 2.0  # type: ignore[operator]
-        report = fit(rows, tmp_path, "--metrics", "nisqa", "--bootstrap", 0, "--no-figures")
-        assert any("higher is better, but it gets worse" in line for line in report["metrics"]["nisqa.mos"]["warnings"])
+        report = fit(rows, tmp_path, "--bootstrap", 0, "--no-figures")
+        assert "nisqa.mos" not in report["metrics"]
+        assert "higher is better, but it gets worse as the loss falls" in report["not_fitted"]["nisqa.mos"]
+        assert "--metrics nisqa.mos:lower" in report["not_fitted"]["nisqa.mos"]
+        turned = fit(rows, tmp_path, "--metrics", "nisqa.mos:lower", "--bootstrap", 0, "--no-figures")
+        assert turned["metrics"]["nisqa.mos"]["higher_is_better"] is False
+
+    @pytest.mark.parametrize(
+        ("name", "scale", "shift", "said"),
+        [
+            ("pjsd.5", 1.8, 0.0, "expected values from 0 to 0.6931, got "),
+            ("pjsd.5", 1.8, 0.0, "--log-base 2 takes bits"),
+            ("pjsd.5", 4.0, 0.0, "expected values from 0 to 0.6931"),
+            ("nisqa.mos", -2.0, 6.0, "expected values from 1 to 5, got 5."),
+            ("dnsmos.ovrl", -3.0, 2.0, "expected values from 1 to 5, got 0."),
+        ],
+    )
+    def test_values_outside_of_its_scale(
+        self, tmp_path: Path, name: str, scale: float, shift: float, said: str
+    ) -> None:
+        rows = add_metrics(sweep(FOUR, sizes=4))
+        rows = [{**row, name: scale * row["pjsd.5@2"] + shift} for row in rows]  # type: ignore[operator]
+        report = fit(rows, tmp_path, "--bootstrap", 0, "--no-figures")
+        assert said in report["not_fitted"][name]
+        if "bits" in said:
+            assert name in fit(rows, tmp_path, "--bootstrap", 0, "--no-figures", "--log-base", 2)["metrics"]
 
     def test_all_ten_parameters_are_determined_where_tied(self, tmp_path: Path) -> None:
         rows = add_metrics(sweep(BUDGETS[::2], sizes=5))
@@ -321,8 +346,8 @@ def test_the_surface(noisy: tuple[Path, dict[str, Any]]) -> None:
         "curve", "growth",
     }  # fmt: skip
     assert set(report["metrics"]["pjsd.5@2"]) >= {
-        "key", "guidance", "higher_is_better", "real", "law", "coefficients", "limit", "quality", "bootstrap", "budgets",
-        "reaches", "paper", "warnings",
+        "key", "guidance", "higher_is_better", "real", "law", "coefficients", "limit", "quality", "bootstrap",
+        "budgets", "reaches", "paper", "warnings",
     }  # fmt: skip
 
 
@@ -412,6 +437,58 @@ def test_an_extrapolation_says_how_far(noisy: tuple[Path, dict[str, Any]]) -> No
     text = invoke("predict", noisy[0] / "fit", "-c", 1e20, "-c", 1e22).output
     assert "C = 1e+22 extrapolates: C is above the largest fitted (1e+20), by a factor of 100" in text
     assert "C = 1e+20 extrapolates" not in text
+
+
+def test_far_beyond_the_runs_nothing_is_predicted_unless_asked_for(noisy: tuple[Path, dict[str, Any]]) -> None:
+    """Fitted from 1e18 to 1e20."""
+    near = invoke("predict", noisy[0] / "fit", "-c", 1.5e20).output
+    assert "no run tells whether the law holds" not in near
+    far = invoke("predict", noisy[0] / "fit", "-c", 1e22)
+    assert far.exit_code == 0
+    assert "Beyond a factor of 10 no run tells whether the law holds" in far.output
+    for arguments in (("-c", 1.4e29), ("-c", 1e12), ("-n", 1e15), ("-n", 1e8, "-d", 1e17)):
+        result = invoke("predict", noisy[0] / "fit", *arguments)
+        assert result.exit_code == 2, result.output
+        assert "outside of the fitted runs" in result.output
+        assert "expected 1000 at most" in result.output
+        assert invoke("predict", noisy[0] / "fit", *arguments, "--farthest", 1e15).exit_code == 0
+
+
+@pytest.mark.parametrize(("ratio", "way"), [(1e5, "below"), (1, "above")])
+def test_a_ratio_that_no_budget_near_the_runs_has(tmp_path: Path, ratio: float, way: str) -> None:
+    """By the published law r* is 1e5 at C = 5e5 and 1 at 1e35."""
+    result = invoke(
+        "fit", write(sweep(FOUR), tmp_path / "r.csv"), "-o", tmp_path / "fit", "--ratio", ratio, "--bootstrap", 0,
+        "--no-figures",
+    )  # fmt: skip
+    found = json.loads((tmp_path / "fit" / "fit.json").read_text())["loss"]["ratio"]
+    assert found["C"] is None
+    assert f"r* = {ratio:g} ({ratio / 20:g} text tokens per parameter) is not reached within" in result.output
+    assert f"within a factor of 1,000 {way} the budgets." in result.output
+
+
+def test_a_ratio_has_no_interval_that_leaves_all_that_was_seen(tmp_path: Path) -> None:
+    """r* hardly changes with compute: such an interval went from C = 6e-78 to 0.003."""
+    law = LossLaw(E=1.8172, A=477.83, B=1800, alpha=0.35, beta=0.36, gamma=1.0)
+    rows = sweep(FOUR, sizes=9, noise=0.004, law=law)
+    ratio = float(law.optimal(1e20).r)
+    report = fit(rows, tmp_path, "--gamma", 1, "--ratio", ratio, "--bootstrap", 100, "--no-figures")
+    found = report["loss"]["ratio"]
+    assert found["C"] is None or found["C"]["ci95"] is None
+    assert found["problem"] is not None
+
+
+def test_a_band_of_real_speech_is_not_reached_far_beyond_the_runs(tmp_path: Path) -> None:
+    rows = add_metrics(sweep(FOUR, sizes=6))
+    limit = fit(rows, tmp_path, "--metrics", "pjsd.5@2", "--bootstrap", 0, "--no-figures")["metrics"]["pjsd.5@2"]
+    edge = limit["limit"]["value"] + 1e-4
+    (tmp_path / "real.json").write_text(json.dumps({"pjsd.5": {"band": [0.0, edge]}}))
+    report = fit(
+        rows, tmp_path, "--metrics", "pjsd.5@2", "--bootstrap", 0, "--no-figures", "--real", tmp_path / "real.json"
+    )
+    assert report["metrics"]["pjsd.5@2"]["reaches"]["C"] > 1e24
+    assert any("within 1,000 times the largest budget" in line for line in report["conclusions"])
+    assert "above 1e+24" in (tmp_path / "fit" / "table.md").read_text()
 
 
 def test_tables_hold_every_budget_and_name_every_axis(noisy: tuple[Path, dict[str, Any]]) -> None:
