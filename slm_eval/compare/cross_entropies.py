@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from slm_eval.compare.design import Clip, Design, Positions
-from slm_eval.compare.labellings import block_size
+from slm_eval.compare.labellings import block_size, sums_of_labels
 from slm_eval.compare.permutation import p_value
 from slm_eval.compare.result import LEVEL, Difference, Tested
 from slm_eval.crossentropy import held_out_models
@@ -25,8 +25,6 @@ from slm_eval.incidence import Floats, in_blocks
 from slm_eval.means import Sample, Withheld, difference
 from slm_eval.phone_model import Surprisals
 
-# Bytes of a label here, for the size of a block.
-_BYTES = 8
 _CLAIM = "is more predictable from real speech"
 
 
@@ -151,12 +149,12 @@ def _statistics(scores: _Scores, design: Design) -> Floats:
     across = np.sum(x[0] * x[1]), np.sum(y[0] * y[1])
 
     def block(at: slice) -> Floats:
-        labels = design.labellings.block(at).astype(np.float64)
-        first = np.einsum("mc,cb->mb", moments[0] - moments[1], labels) + moments[1].sum(axis=1, keepdims=True)
+        first = sums_of_labels(moments[0] - moments[1], design.labellings.block(at))
+        first += moments[1].sum(axis=1, keepdims=True)
         second = (moments[0] + moments[1]).sum(axis=1, keepdims=True) - first
         return _t(first, second, across)
 
-    return np.concatenate(list(in_blocks(block, design.labellings.size, block_size(_BYTES * units))))
+    return np.concatenate(list(in_blocks(block, design.labellings.size, block_size(units))))
 
 
 def _moments(x: Floats, y: Floats, of_partner: Floats) -> Floats:

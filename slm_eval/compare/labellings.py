@@ -16,7 +16,7 @@ from math import comb
 
 import numpy as np
 
-from slm_eval.incidence import Draws
+from slm_eval.incidence import Draws, Floats
 
 # Labels of a block, in bytes: a block and its copies for several threads stay far below the speech itself.
 _BLOCK_BYTES = 2**24
@@ -24,6 +24,8 @@ _BLOCK_BYTES = 2**24
 _KEPT_BYTES = 2**26
 # Labellings per block: numpy's calls add up in small blocks, and larger ones are no faster.
 _FEWEST, _MOST = 16, 256
+# Units whose labels are numbers at a time.
+_UNITS = 2**12
 
 # Labels of utterances: shape (utterances, labellings of the range), 1 where the utterance has the first label.
 Labels = Callable[[slice], Draws]
@@ -106,3 +108,17 @@ def shuffles(first: int, second: int, draws: int, key: tuple[int, ...]) -> Label
 def block_size(rows: int) -> int:
     """Return how many labellings of so many clips are worked on at a time."""
     return max(_FEWEST, min(_MOST, _BLOCK_BYTES // max(rows, 1)))
+
+
+def sums_of_labels(values: Floats, labels: Draws) -> Floats:
+    """Return sums over the units with a label, (M, labellings), of values (M, C) by labels (C, labellings).
+
+    Not a matrix product: threads of BLAS wait for each other by spinning, which on a busy machine took a hundred times
+    as long as the sums themselves. A few units at a time, so that labels as numbers stay in cache: 20 s became 3 s for
+    27 values of 200,000 units and 2,000 labellings.
+    """
+    found = np.zeros((values.shape[0], labels.shape[1]))
+    for start in range(0, labels.shape[0], _UNITS):
+        part = slice(start, start + _UNITS)
+        found += np.einsum("mc,cb->mb", values[:, part], labels[part].astype(np.float64))
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from slm_eval.compare.design import Design, Positions
-from slm_eval.compare.labellings import Labellings, block_size
+from slm_eval.compare.labellings import Labellings, block_size, sums_of_labels
 from slm_eval.compare.permutation import p_value
 from slm_eval.compare.result import DETECTABLE, Difference, Tested
 from slm_eval.compare.welch import UnitScores, welch_statistics
@@ -77,11 +77,9 @@ def paired_sums(sums: Floats, labellings: Labellings) -> Floats:
     """
 
     def block(at: slice) -> Floats:
-        # Not a matrix product: threads of BLAS wait for each other by spinning, which on a busy machine took a hundred
-        # times as long as the sums themselves.
-        return np.asarray(np.einsum("mc,cb->mb", sums, labellings.block(at).astype(np.float64)))
+        return sums_of_labels(sums, labellings.block(at))
 
-    blocks = in_blocks(block, labellings.size, block_size(sums.itemsize * sums.shape[1]))
+    blocks = in_blocks(block, labellings.size, block_size(sums.shape[1]))
     return 2 * np.concatenate(list(blocks), axis=1) - sums.sum(axis=1, keepdims=True)
 
 

@@ -21,14 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.compare.labellings import Labellings, block_size
+from slm_eval.compare.labellings import Labellings, block_size, sums_of_labels
 from slm_eval.incidence import Draws, Floats, in_blocks
 from slm_eval.ngrams import Counts
 
 # Squares below this share of the mean square of all scores are rounding.
 _ROUNDING = 1e-24
-# Bytes of a label here, for the size of a block.
-_BYTES = 8
 
 _Means = tuple[Floats, Floats, Floats]
 
@@ -83,7 +81,7 @@ class UnitScores:
         clips = np.array(self.sizes, dtype=np.float64)[:, None]
         values = [np.stack((np.ones(units.size), self.sums[units], self.sums[units] ** 2)) for units in self.members]
         moments = [
-            np.einsum("mc,cb->mb", of_size, labels[units].astype(np.float64))
+            sums_of_labels(of_size, labels if units.size == labels.shape[0] else labels[units])
             for of_size, units in zip(values, self.members, strict=True)
         ]
         of_first = np.stack(moments, axis=1)
@@ -122,5 +120,5 @@ def welch_statistics(scores: Sequence[UnitScores], labellings: Labellings) -> Fl
             [each.differences(labels) if single else each.t(labels) for each, single in zip(scores, few, strict=True)]
         )
 
-    blocks = in_blocks(block, labellings.size, block_size(_BYTES * labellings.observed.size))
+    blocks = in_blocks(block, labellings.size, block_size(labellings.observed.size))
     return np.concatenate(list(blocks), axis=1)
