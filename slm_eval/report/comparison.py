@@ -41,7 +41,7 @@ def _heading(comparison: Comparison) -> str:
     lines.append(f"{tests}, corrected by step-down min-p within a family of metrics and by Holm over {families}")
     if any(each.p_source is not None for each in comparison.differences.values()):
         lines.append(
-            "p: are A and B the same system? p source: is one closer to real speech than to this sample of it?"
+            "p: are A and B the same system? p source: is one closer to real speech, beyond this sample of it?"
         )
     # A pair's swap and its opposite are equally large, so that both count.
     if (2 if comparison.paired else 1) / comparison.labellings > LEVEL:
