@@ -19,6 +19,7 @@ from slm_eval.compare.design import Clip, Design, Positions
 from slm_eval.compare.labellings import block_size, sums_of_labels
 from slm_eval.compare.permutation import p_value
 from slm_eval.compare.result import LEVEL, Difference, Tested
+from slm_eval.compare.scores import clips_needed
 from slm_eval.crossentropy import held_out_models
 from slm_eval.finished import FinishedRun
 from slm_eval.incidence import Floats, in_blocks
@@ -95,7 +96,7 @@ def _tested(key: str, metric: dict[str, Any], design: Design) -> Tested | str:
         higher_is_better=False,
         better=None,
         claim=None,
-        needed="more clips of each would tell, if there is a difference",
+        needed=clips_needed(apart, min(each.windows.size for each in scores.sides)),
         notes=(f"there is no interval: {interval.reason}",) if isinstance(interval, Withheld) else (),
         signature=metric["signature"],
     )

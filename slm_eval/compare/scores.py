@@ -107,7 +107,7 @@ def _difference(key: str, scores: _Scores, p: float, metric: dict[str, Any], pai
         higher_is_better=metric["higher_is_better"],
         better=None,
         claim=None,
-        needed=_needed(estimate, scores),
+        needed=clips_needed(estimate, min(scores.a.size, scores.b.size)),
         notes=notes,
         signature=metric["signature"],
     )
@@ -134,8 +134,8 @@ def _pooled_sd(scores: _Scores) -> float:
     return math.sqrt(squares / (n_a + n_b - 2))
 
 
-def _needed(estimate: Estimate, scores: _Scores) -> str:
-    """Clips for a power of 80 %: the standard error falls with the square root of their number."""
+def clips_needed(estimate: Estimate, n: int) -> str:
+    """Return how many clips have a power of 80 %: the standard error falls with the root of their number n."""
     if estimate.withheld is not None:
         return "how many clips would tell is not known: nothing varies, or there are too few"
     z = abs(estimate.value) / estimate.error
@@ -143,6 +143,6 @@ def _needed(estimate: Estimate, scores: _Scores) -> str:
         return (
             "the difference is within its standard error: which is better is not known, nor how many clips would tell"
         )
-    n = min(scores.a.size, scores.b.size) * (DETECTABLE / z) ** 2
-    digits = 1 - math.floor(math.log10(n))
-    return f"about {round(n, digits):,.0f} clips of each would tell them apart, if the true difference is this one"
+    needed = n * (DETECTABLE / z) ** 2
+    digits = 1 - math.floor(math.log10(needed))
+    return f"about {round(needed, digits):,.0f} clips of each would tell them apart, if the true difference is this one"

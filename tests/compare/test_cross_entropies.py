@@ -109,3 +109,13 @@ def test_neither_is_better_where_one_is_more_predictable_than_real_speech() -> N
     note = "neither is called better: A is more predictable than real speech"
     assert note in found.notes
     assert f"plm.3: {note}" in render_comparison(comparison)
+
+
+def test_what_does_not_tell_them_apart_says_how_much_would() -> None:
+    a, b = run("A", phones(40, 1)), run("B", phones(40, 4), "b")
+    found = compare(a, b)
+    needed = found.differences["plm.3"].needed
+    assert found.differences["plm.3"].p_adjusted > 0.05
+    assert needed is not None
+    assert "clips" in needed
+    assert f"plm.3: not told apart; {needed}" in render_comparison(found)
