@@ -229,9 +229,10 @@ class Store:
         """SQLite's errors in one line that says what to do."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where a message quotes a damaged table
             advice = next((advice for words, advice in _ADVICE.items() if words in str(error)), _DAMAGED)
-            raise SlmEvalError(f"the cache {self.path} cannot be used: {error}; {advice}") from error
+            said = " ".join(str(error).split())
+            raise SlmEvalError(f"the cache {self.path} cannot be used: {said}; {advice}") from error
 
 
 def _checksum(content: object, fingerprint: object, value: object) -> str | None:

@@ -231,6 +231,19 @@ def test_what_is_wrong_decides_what_is_advised(tmp_path: Path, monkeypatch: pyte
         store.get([f"c{at}" for at in range(1_000)], "f")
 
 
+def test_a_table_whose_name_is_no_text_is_damage(tmp_path: Path) -> None:
+    """SQLite quotes it in its message, which Python then cannot decode. Found by tests/fuzz."""
+    path = tmp_path / "o.sqlite"
+    with Store(path) as store:
+        store.put([("a", "f", {})])
+    content = path.read_bytes()
+    path.write_bytes(
+        content.replace(b"(id INTEGER PRIMARY KEY, fingerprint", b"(id INTEGER PRIMARY KEY\xf0 fingerprint")
+    )
+    with pytest.raises(SlmEvalError, match="is damaged: delete it"), Store(path) as store:
+        store.get(["a"], "f")
+
+
 def test_digest_is_of_the_content_and_the_segment(tmp_path: Path) -> None:
     for name, content in (("a", b"x"), ("b", b"x"), ("c", b"y")):
         (tmp_path / name).write_bytes(content)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -67,25 +69,73 @@ def dump(value: object, indent: int | None = None) -> str:
 def write_whole(path: Path, parts: Iterable[str]) -> None:
     """Write a text file so that nobody ever sees half of it, in a folder that is made where needed.
 
+    What a process that was killed left half written there is removed.
+
     Raises:
         SlmEvalError: it cannot be written; what was there before is still there.
     """
     partial: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _remove_abandoned(path)
+        descriptor, partial = _new_partial(path)
         with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # digests are of the same bytes everywhere
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, new_file_mode())
-        os.replace(partial, path)
-        partial = None
+            os.chmod(partial, new_file_mode())
+            os.replace(partial, path)
+            partial = None
     except OSError as error:
         raise SlmEvalError(f"cannot write {path}: {error.strerror}; choose another place with --output") from error
     finally:
         if partial is not None:
             Path(partial).unlink(missing_ok=True)  # gone where Ctrl-C came just after the file got its name
+
+
+# Whoever writes a partial file holds a lock on it, which the system drops when the process ends in any way.
+_SUFFIX = ".partial"
+
+
+def _new_partial(path: Path) -> tuple[int, str]:
+    """Return a new file beside ``path``, open and locked."""
+    while True:
+        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX)
+        try:
+            _lock(descriptor, wait=True)
+            if os.path.exists(partial):
+                return descriptor, partial
+        except BaseException:
+            os.close(descriptor)
+            Path(partial).unlink(missing_ok=True)
+            raise
+        os.close(descriptor)  # another process took it for abandoned before it was locked
+
+
+def _remove_abandoned(path: Path) -> None:
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*{_SUFFIX}"):
+        try:
+            descriptor = os.open(partial, os.O_RDWR)
+        except OSError:
+            continue  # finished, or removed by another process, since we looked
+        try:
+            if _lock(descriptor, wait=False):
+                partial.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, *, wait: bool) -> bool:
+    """Return whether the lock is ours; never, where the file system knows none, so that nothing is removed there."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
 
 
 def require_writable(folder: Path) -> None:
