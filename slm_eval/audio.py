@@ -94,21 +94,6 @@ def duration(path: Path, start: float | None = None, end: float | None = None) -
         return 0.0
 
 
-def to_mono(samples: np.ndarray) -> np.ndarray:
-    """Shape (n,) or (n, channels) to the channel mean, float32, shape (n,). Integer samples are scaled to +-1.
-
-    Raises:
-        ValueError: an array of another shape.
-    """
-    if samples.ndim not in (1, 2):
-        raise ValueError(f"expected samples of shape (n,) or (n, channels), got {samples.shape}")
-    if np.issubdtype(samples.dtype, np.integer):
-        samples = samples / np.float32(np.iinfo(samples.dtype).max + 1.0)
-    if samples.ndim == 2:
-        samples = samples.mean(axis=1)
-    return np.ascontiguousarray(samples, dtype=np.float32)
-
-
 def check(samples: np.ndarray) -> np.ndarray:
     """Return mono samples unchanged if a metric can make sense of them.
 

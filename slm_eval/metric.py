@@ -13,15 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
-from slm_eval.audio import AudioError, check, resample, to_mono
+from slm_eval.audio import AudioError, check, resample
 from slm_eval.clusters import Clusters, warn_of_repeats
 from slm_eval.corpus import Corpus
 from slm_eval.errors import SlmEvalError
 from slm_eval.means import Moments, Withheld, mean
 from slm_eval.observer import Observation, Observer, Refusal, Signal
 from slm_eval.signature import Signature
+from slm_eval.waveforms import to_mono, to_rate
 
 
 @dataclass(frozen=True)
@@ -130,14 +129,17 @@ class Metric(ABC):
         """Observe waveforms.
 
         Args:
-            waveforms: 1-D arrays or tensors of samples (or 2-D, channels first: averaged), of any lengths.
+            waveforms: a list of arrays or tensors of samples, of shape (n,) or (channels, n), of any lengths:
+                floating-point within about ±1, or integers of 8, 16 or 32 bits. Channels are averaged.
             sample_rate: of these samples, in Hz.
             real: whether these are real speech, to compare with, rather than generated speech.
 
         Raises:
+            UsageError: what was passed is no waveform: another shape, scale or type, or no sampling rate.
             SlmEvalError: a waveform cannot be scored; the message gives its position and the reason. None is added.
         """
-        signals = [_signal(index, waveform, sample_rate, self.observer) for index, waveform in enumerate(waveforms)]
+        rate = to_rate(sample_rate)
+        signals = [_signal(index, waveform, rate, self.observer) for index, waveform in enumerate(waveforms)]
         self.observer.ready(self.device)
         results = self.observer.observe(signals)
         for index, result in enumerate(results):
@@ -249,9 +251,9 @@ class ScoreMetric(Metric):
 
 def _signal(index: int, waveform: Any, sample_rate: int, observer: Observer) -> Signal:
     """A waveform of the caller as the observer wants it; the same checks as for files."""
-    samples = waveform.detach().cpu().numpy() if hasattr(waveform, "detach") else np.asarray(waveform)
+    samples = to_mono(waveform, f"waveform {index}")
     try:
-        samples = check(to_mono(samples.T))
+        check(samples)
     except AudioError as error:
         raise SlmEvalError(f"waveform {index} cannot be scored: {error.code}, {error}") from error
     rate = observer.sample_rate or sample_rate

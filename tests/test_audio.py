@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import noise
 
-from slm_eval.audio import AudioError, check, duration, read_audio, resample, silence, to_mono
+from slm_eval.audio import AudioError, check, duration, read_audio, resample, silence
 
 Write = Callable[..., Path]
 
@@ -149,13 +149,6 @@ def test_links_and_permissions(tmp_path: Path, write_wav: Write) -> None:
     if os.access(path, os.R_OK):
         pytest.skip("this user may read everything")
     _refused(path, "permission", "check its permissions")
-
-
-def test_to_mono_scales_integers_and_takes_either_shape() -> None:
-    np.testing.assert_array_equal(to_mono(np.array([-32768, 16384], np.int16)), np.array([-1.0, 0.5], np.float32))
-    np.testing.assert_array_equal(to_mono(np.array([[0.0, 1.0], [0.5, 0.5]])), np.array([0.5, 0.5], np.float32))
-    with pytest.raises(ValueError, match="shape"):
-        to_mono(np.zeros((2, 2, 2)))
 
 
 def test_duration_of_what_cannot_be_read_is_zero(tmp_path: Path) -> None:

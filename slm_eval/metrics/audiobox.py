@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # Hz
 WINDOW_SAMPLES = 10 * RATE
-# WavLM learned to say what is hidden in spans of 10 frames (mask_time_length of its configuration), 9 steps of 20 ms and
-# 25 ms. A shorter clip would have been hidden as a whole. The package scores from one sample up.
+# WavLM learned to say what is hidden in spans of 10 frames (mask_time_length of its configuration): 9 steps of 20 ms
+# and 25 ms. A shorter clip would have been hidden as a whole. The package scores from one sample up.
 MIN_SAMPLES = 3_280
 KEYS = tuple(f"audiobox.{axis}" for axis in AXES)
 PRECISIONS = ("float32", "bf16")
