@@ -19,10 +19,6 @@ from slm_eval.ngrams import Counts
 _CURVE_SIZES, _CURVE_DRAWS = 4, 32
 # A curve over less than this factor is a line through two sizes at least as far apart.
 _SHORTEST = 1.5
-# Labellings whose sizes are further out than this share on either side take the slope of those within.
-_TAIL = 0.005
-# Sum of squares of logarithms of sizes that are equal but for rounding.
-_NO_SPREAD = 1e-18
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +100,10 @@ class Pool:
 
         The smaller group has the larger divergence. Groups differ in size where the systems do, and labellings among
         themselves wherever utterances differ in length; both would drown what is looked for. So what random speech of
-        the pool scores at the size of each group is taken off (``size_curve``), and then what the difference still
-        changes with the sizes, by a line through all labellings. Both are functions of the pooled utterances and of all
-        labellings alike, not of which was observed: the test stays exact.
+        the pool scores at the size of each group is taken off (``size_curve``). That depends on the pooled utterances
+        and on all labellings alike, not on which was observed: the test stays exact. A line through the differences of
+        all labellings against their sizes would be exact too, but where the clips of one system are longer, sizes tell
+        labellings apart as well as the systems do, and the line takes off what is looked for.
 
         Args:
             labels, n_labellings: as for ``groups``.
@@ -118,7 +115,8 @@ class Pool:
         curve = self.size_curve(float(log_sizes.min()), float(log_sizes.max()), rng)
         expected = np.polyval(curve, log_sizes)
         differences = groups.first - groups.second - (expected[0] - expected[1])
-        return _without_line(differences, log_sizes[0] - log_sizes[1], centred)
+        defined = np.isfinite(differences)
+        return differences - differences[defined].mean() if centred and defined.any() else differences
 
     def size_curve(self, smallest: float, largest: float, rng: np.random.Generator) -> Floats:
         """Return a polynomial in the logarithm of the size: J of random utterances of the pool, whatever their labels.
@@ -147,25 +145,3 @@ class Pool:
         # Few utterances do not reach all sizes: those that are the same are one.
         distinct = np.unique(reached.round(2), return_index=True)[1]
         return np.asarray(np.polyfit(reached[distinct], means[distinct], distinct.size - 1))
-
-
-def _without_line(values: Floats, sizes: Floats, centred: bool) -> Floats:
-    """Return the residuals of a line through all labellings, in units of the sd that each has beside the line.
-
-    Sizes are clipped to those of nearly all labellings: one that lies far out, as the observed one where the clips of
-    one system are longer, would otherwise draw the line to itself and look like the others.
-    """
-    residuals = values.copy()
-    finite = np.isfinite(values)
-    if not finite.any():
-        return residuals
-    y, x = values[finite], np.clip(sizes, *np.quantile(sizes[finite], (_TAIL, 1 - _TAIL)))[finite]
-    if centred:
-        y, x = y - y.mean(), x - x.mean()
-    squares = float(x @ x)
-    if squares > _NO_SPREAD:
-        y = y - x * (float(x @ y) / squares)
-        leverage = x**2 / squares + centred / x.size
-        y = np.where(leverage < 1, y / np.sqrt(np.maximum(1 - leverage, np.finfo(float).tiny)), 0.0)
-    residuals[finite] = y
-    return residuals
