@@ -107,14 +107,21 @@ def _one(generated: dict[str, list[str]], real: Sequence[Phones], seed: int) -> 
 def _two(
     a: dict[str, Any], b: dict[str, Any], real: Sequence[Phones], seed: int, by: dict[str, str] | None = None
 ) -> Row:
-    first, second = _run("a", a, real, by), _run("b", b, real, by)
+    named = {f"real{at}": spoken for at, spoken in enumerate(real)}
+    first, second = (finished_run(name, phones, named, by, ORDERS) for name, phones in (("a", a), ("b", b)))
     found = compare(first, second, permutations=PERMUTATIONS, seed=seed).differences.values()
     return [*(each.p for each in found), min(each.p_adjusted for each in found)]
 
 
-def _run(name: str, phones: dict[str, Any], real: Sequence[Phones], by: dict[str, str] | None) -> FinishedRun:
-    """As a finished run has them, but for values that comparing does not read."""
-    of_real = {f"real{at}": spoken for at, spoken in enumerate(real)}
+def finished_run(
+    name: str, phones: dict[str, Any], real: dict[str, Any], by: dict[str, str] | None, orders: Sequence[int]
+) -> FinishedRun:
+    """Return phones as a finished run has them, but for values that comparing does not read.
+
+    Args:
+        phones, real: by clip.
+        by: the speaker of each clip.
+    """
     clips = {
         side: [
             {
@@ -126,11 +133,11 @@ def _run(name: str, phones: dict[str, Any], real: Sequence[Phones], by: dict[str
             }
             for each, spoken in of_side.items()
         ]
-        for side, of_side in (("generated", phones), ("real", of_real))
+        for side, of_side in (("generated", phones), ("real", real))
     }
     metrics = {
         f"pjsd.{n}": {"value": 0.0, "unit": "nats", "higher_is_better": False, "signature": f"pjsd|n:{n}"}
-        for n in ORDERS
+        for n in orders
     }
     return FinishedRun(name, {"metrics": metrics}, clips)
 

@@ -35,6 +35,8 @@ class World:
         phones: K.
         successors: D.
         seed: of the chains.
+        target: which chain a shift moves to. Shifts to different ones are different, and about equally far from real
+            speech.
     """
 
     order: int = 2
@@ -47,6 +49,7 @@ class World:
     phones: int = 40
     successors: int = 12
     seed: int = 0
+    target: int = 0
 
     # ---- drawing ----
 
@@ -167,9 +170,8 @@ class World:
     def _probabilities(self) -> tuple[Floats, Floats]:
         """Of real speech and of what a shift moves to: shape (A, C, D)."""
         shape = self._successors.shape
-        common, other = (
-            np.random.default_rng((self.seed, at)).dirichlet(np.full(shape[1], 0.5), shape[0]) for at in (1, 2)
-        )
+        streams = (self.seed, 1), (self.seed, 2, self.target) if self.target else (self.seed, 2)
+        common, other = (np.random.default_rng(each).dirichlet(np.full(shape[1], 0.5), shape[0]) for each in streams)
         accents = []
         for accent in range(len(self.accents)):
             own = np.random.default_rng((self.seed, 3, accent)).dirichlet(np.full(shape[1], 0.5), shape[0])
