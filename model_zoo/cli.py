@@ -362,12 +362,16 @@ def train(config: Path, overrides: tuple[str, ...], output: Path, device: str) -
     """
     from model_zoo.train import train
     from model_zoo.training.config import load_config
+    from model_zoo.training.stopping import Stop
 
-    result = train(load_config(config, overrides), output, device)
+    stop = Stop()
+    result = train(load_config(config, overrides), output, device, stop)
     if int(os.environ.get("RANK", "0")):
         return  # torchrun's first process speaks for all
     if result is None:
         echo(f"stopped and saved in {output}; the same command continues", err=True)
+        if "RANK" not in os.environ:  # torchrun would take it for a failure, and end the other processes
+            sys.exit(128 + (stop.signal or 0))
         return
     echo(f"{output / 'model.safetensors'}: loss {result['loss']:.5f} after {result['steps']} steps")
 

@@ -41,19 +41,20 @@ from model_zoo.training.meter import Clock, Meter
 from model_zoo.training.parallel import build, whole
 from model_zoo.training.ranks import Ranks, ranks, reading_threads
 from model_zoo.training.scores import Scores
-from model_zoo.training.stopping import stopping
+from model_zoo.training.stopping import Stop, stopping
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.fetching.filelock import exclusive
 
 _VALIDATION_BATCH = 8  # pairs of clip and noise level at once, on each rank
 
 
-def train(config: TrainConfig, output: Path, device: str = "auto") -> dict[str, Any] | None:
+def train(config: TrainConfig, output: Path, device: str = "auto", stop: Stop | None = None) -> dict[str, Any] | None:
     """Train, or go on with a run that was stopped.
 
     Args:
         output: the folder of the run, see ``training.folder``.
         device: auto, cpu or cuda:0; torchrun's processes take one GPU each.
+        stop: notes by which signal it was stopped.
 
     Returns:
         The content of result.json; None if SIGTERM or Ctrl-C came, after what was reached had been saved.
@@ -66,7 +67,7 @@ def train(config: TrainConfig, output: Path, device: str = "auto") -> dict[str, 
         raise UsageError("there is nothing to train on: give data.shards=DIR, a folder of slm-zoo prepare")
     with ExitStack() as stack:
         here = stack.enter_context(ranks(device))
-        stop = stack.enter_context(stopping())
+        stop = stack.enter_context(stopping(stop or Stop()))
         stack.enter_context(_deterministic(config.deterministic))
         stack.enter_context(_alone(output, here))
         run = Run(config, output, here)

@@ -54,6 +54,12 @@ def place(path: str, folder: Path, base: str | None) -> str:
     return os.path.realpath(os.path.join(os.path.realpath(folder), base, path))
 
 
+def source(summary: Mapping[str, Any], side: str, folder: Path | None) -> str:
+    """Return where the speech of a run is, read from ``folder``; None for one that was just made."""
+    path, base = str(summary["corpora"][side]["path"]), about(summary).get("base")
+    return path if folder is None or not isinstance(base, str) else place(path, folder, base)
+
+
 def describe(metrics: Iterable[Metric], *, name: str | None, **asked: Any) -> dict[str, Any]:
     """Return what identifies a run, for "run" in its summary.
 

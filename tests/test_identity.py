@@ -126,6 +126,20 @@ def test_shards_likewise(project: Path) -> None:
 # ---- where the speech of a run is ----
 
 
+def test_compare_knows_what_a_run_was_against_from_another_folder(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("a/gen.jsonl").exit_code == 0
+    assert run("b/gen.jsonl", "--name", "b").exit_code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    both = [project / "runs" / name for name in ("gen", "b")]
+    right = invoke("compare", *both, "--real", project / "real.jsonl", "--permutations", "99")
+    assert "is a finished run against" not in right.output
+    wrong = invoke("compare", *both, "--real", project / "a" / "gen.jsonl")
+    assert (wrong.exit_code, f"is a finished run against {project}/real.jsonl" in wrong.output) == (2, True)
+
+
 @pytest.fixture
 def spoken(tmp_path: Path, write_wav: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a run of speech, of paths that are relative to it."""

@@ -10,22 +10,25 @@ from types import FrameType
 
 
 class Stop:
-    """Whether somebody asked."""
+    """Whether somebody asked, and by which signal first."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.signal: int | None = None
+
+    @property
+    def asked(self) -> bool:
+        return self.signal is not None
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
         """A signal's handler. The second Ctrl-C stops at once."""
         if self.asked and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.signal = self.signal or signum
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
+def stopping(stop: Stop) -> Iterator[Stop]:
     """Listen while inside. In other threads than the main one signals are not heard, and nothing changes."""
-    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 from slm_eval.corpus import load_corpus
 from slm_eval.errors import UsageError
 from slm_eval.finished import FinishedRun, is_run, read_run
+from slm_eval.identity import source
 from slm_eval.metric import Metric
 from slm_eval.runner import RunOptions, evaluate
 
@@ -65,7 +66,7 @@ def _system(
 ) -> FinishedRun:
     if is_run(path) or (path / "shard.json").is_file():
         run = read_run(path)
-        against = run.summary["corpora"]["real"]["path"]
+        against = source(run.summary, "real", path)
         if real is not None and os.path.realpath(real) != os.path.realpath(against):
             raise UsageError(f"{path} is a finished run against {against}, not against {real}; leave --real out")
         return run

@@ -14,7 +14,7 @@ from slm_eval.audio import AudioError
 from slm_eval.corpus import Corpus, load_corpus
 from slm_eval.errors import SlmEvalError
 from slm_eval.finished import SIDES, FinishedRun
-from slm_eval.identity import about, place
+from slm_eval.identity import source
 from slm_eval.report.contributions import strangeness
 from slm_eval.report.reading import leading_keys
 from slm_eval.report.sound import Recording, record
@@ -65,7 +65,7 @@ def find_audio(run: FinishedRun, given: Mapping[str, str | None]) -> dict[str, C
     for side in SIDES:
         told = given.get(side)
         try:
-            corpus = load_corpus(told or _place(run, side))
+            corpus = load_corpus(told or source(run.summary, side, run.folder))
         except (SlmEvalError, OSError) as error:
             if told is not None:
                 raise
@@ -73,12 +73,6 @@ def find_audio(run: FinishedRun, given: Mapping[str, str | None]) -> dict[str, C
         else:
             found[side] = corpus if corpus.has_audio else "the phones were given ready-made: there is no audio"
     return found
-
-
-def _place(run: FinishedRun, side: str) -> str:
-    """Where the run found its speech; of one that does not say where it was made, as seen from the current folder."""
-    path, base = str(run.summary["corpora"][side]["path"]), about(run.summary).get("base")
-    return path if run.folder is None or not isinstance(base, str) else place(path, run.folder, base)
 
 
 def rankings(run: FinishedRun) -> list[Ranking]:

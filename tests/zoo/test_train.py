@@ -108,7 +108,7 @@ def test_sigkill_and_sigterm_lose_nothing(shards: Path, tmp_path: Path) -> None:
     heard(stopped, 110)
     stopped.terminate()
     out, err = stopped.communicate()
-    assert stopped.returncode == 0
+    assert stopped.returncode == 143
     assert "the same command continues" in err
     assert not (tmp_path / "run" / "result.json").exists()
     steps = Checkpoints(tmp_path / "run" / "checkpoints", ALONE, 2).steps()
