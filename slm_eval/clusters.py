@@ -65,6 +65,22 @@ class Clusters:
         number = {label: at for at, label in enumerate(sorted(set(self.labels)))}  # type: ignore[type-var]
         return np.array([number[label] for label in self.labels], dtype=np.intp)
 
+    def across(self, ids: Sequence[Hashable]) -> list[Hashable]:
+        """Return labels that mean the same in another corpus: a clip that stands for itself is called by its id.
+
+        Clips of two systems that have one id answer one prompt.
+
+        Args:
+            ids: of the clips.
+
+        >>> Clusters.of([{"speaker": "a"}, {}, {"speaker": "b"}]).across(["x", "y", "z"])
+        [('speaker', 'a'), ('clip', 'y'), ('speaker', 'b')]
+        """
+        if self.by == "clip":
+            return [("clip", ids[at]) for at in self.labels]  # type: ignore[call-overload]
+        pairs: list[tuple[int, Any]] = list(self.labels)  # type: ignore[arg-type]
+        return [("clip", ids[name]) if alone else (self.by, name) for alone, name in pairs]
+
     def to_dict(self) -> dict[str, Any]:
         """What a summary says: by what, and how many."""
         return {"by": self.by, "n": len(set(self.labels))}

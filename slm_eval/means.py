@@ -193,17 +193,18 @@ class Sample:
 
 
 def mean(scores: Sequence[float] | Floats, clusters: Numbers | None = None, sizes: Numbers | None = None) -> Estimate:
+    """Return ``mean_of_sample`` of scores; arguments as for ``Sample.of``."""
+    return mean_of_sample(Sample.of(scores, clusters, sizes))
+
+
+def mean_of_sample(sample: Sample) -> Estimate:
     """Return the mean with a standard error that is robust to clips of one cluster being alike.
 
     With the small-sample correction of Bell and McCaffrey (2002): se^2 = sum of e_c^2 / (1 - p_c), over n^2. For
     clusters of one size, so for single clips, it is that of the mean of their means, with C - 1 degrees of freedom.
     C - 1 as well for clusters of other sizes, and C/(C-1) for 1/(1 - p_c), would cover only 88 % where the six clusters
     of 30 clips differ in size.
-
-    Args:
-        scores, clusters, sizes: as for ``Sample.of``.
     """
-    sample = Sample.of(scores, clusters, sizes)
     error = math.sqrt(sample.variance)
     return Estimate(sample.mean, error, _inverse(sample.overlap(sample)), sample.withheld(error))
 
@@ -227,6 +228,41 @@ def difference(a: Sample, b: Sample) -> Estimate:
     freedom = (v + w) ** 2 * _inverse(squares)
     # Each side must be large enough by itself: the other one says nothing of how its clips vary.
     return Estimate(a.mean - b.mean, error, freedom, a.withheld(error) or b.withheld(error))
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Difference of two numbers of which only 95 % intervals are known.
+
+    Attributes:
+        value: the difference.
+        interval: of 95 %.
+    """
+
+    value: float
+    interval: Interval
+
+    def p_value(self) -> float:
+        """Return the two-sided p-value of 0, as if the half of the interval that faces 0 were of a normal distribution.
+
+        It is right where it matters most, at 5 %, whatever made the interval.
+        """
+        half = self.value - self.interval[0] if self.value > 0 else self.interval[1] - self.value
+        return math.erfc(1.959964 * abs(self.value) / half / math.sqrt(2)) if half else 1.0
+
+
+def difference_of_intervals(a: tuple[float, Interval], b: tuple[float, Interval]) -> Gap:
+    """Return the difference of two independent values, each with its 95 % interval.
+
+    The halves that face each other are added in quadrature (Zou and Donner 2008): they know of clusters, and need not
+    be symmetric. For two t intervals this is a little wider than Welch's (1947).
+    """
+    (first, (first_low, first_high)), (second, (second_low, second_high)) = a, b
+    below, above = (
+        math.hypot(first - first_low, second_high - second),
+        math.hypot(first_high - first, second - second_low),
+    )
+    return Gap(first - second, (first - second - below, first - second + above))
 
 
 def _inverse(number: float) -> float:

@@ -129,6 +129,31 @@ def sampling_variance(scores: npt.NDArray[np.float64], sizes: Sequence[npt.NDArr
     return max(odd - even, odd / 2)
 
 
+def difference_sd(
+    scores: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    sizes: Sequence[npt.NDArray[Any]],
+    values: tuple[float, float],
+) -> float | None:
+    """Return the standard deviation of J(A, R) - J(B, R) over fresh samples of A, B and R, as ``half_sampling`` does.
+
+    What the halves of real speech R do to both divergences is no part of their difference.
+
+    Args:
+        scores: of A and of B, shape (2D,) each, against the same halves of R: as for ``sampling_variance``.
+        sizes: n-grams of the halves of A, of B and of R, shape (2D,) each.
+        values: J(A, R) and J(B, R) of the whole samples.
+
+    Returns:
+        nats; None where a half has no n-grams, or halves share none.
+    """
+    shared = 1 - float(np.mean(scores[0]) + np.mean(scores[1])) / (2 * LN2)
+    if not np.isfinite(scores[0] - scores[1]).all() or shared <= 0:
+        return None
+    distance = sum(values) / (2 * LN2)
+    growth = (1 - distance) / shared
+    return math.sqrt(sampling_variance(scores[0] - scores[1], sizes)) * (1 + (growth - 1) * distance)
+
+
 def interval(
     value: float,
     sd: float,

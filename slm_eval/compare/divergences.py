@@ -17,11 +17,11 @@ from slm_eval.compare.permutation import p_value
 from slm_eval.compare.pool import Pool
 from slm_eval.compare.result import Difference, Tested
 from slm_eval.compare.speech import Phones, Speech
-from slm_eval.divergence import LN2, jensen_shannon
+from slm_eval.divergence import jensen_shannon
 from slm_eval.incidence import Draws, Floats, Incidence, divergences, from_overlap, in_blocks, overlaps
 from slm_eval.ngrams import encode, window_keys
 from slm_eval.rarefaction import PhonesNeeded, phones_needed
-from slm_eval.statistics import Undefined, draw_halves, effective_clusters, sampling_variance, too_few
+from slm_eval.statistics import Undefined, difference_sd, draw_halves, effective_clusters, too_few
 
 _HALF_SAMPLES = 128
 
@@ -208,13 +208,10 @@ def _spread(
         divergences(incidence, (side, sides[2]), (drawn, halves[2]))
         for side, drawn in zip(sides[:2], halves[:2], strict=True)
     )
-    shared = 1 - float(np.mean(of_a) + np.mean(of_b)) / (2 * LN2)
-    if not np.isfinite(of_a - of_b).all() or shared <= 0:
-        return Undefined("halves of the sides share no n-gram")
     sizes = [np.einsum("u,ud->d", incidence.n_windows[side], drawn) for side, drawn in zip(sides, halves, strict=True)]
-    distance = sum(whole) / (2 * LN2)
-    growth = (1 - distance) / shared
-    sd = math.sqrt(sampling_variance(of_a - of_b, sizes)) * (1 + (growth - 1) * distance)
+    sd = difference_sd((of_a, of_b), sizes, whole)
+    if sd is None:
+        return Undefined("halves of the sides share no n-gram")
     return sd, min(effective_clusters(each) for each in speech.clusters) - 1
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from slm_eval.analysis import MIN_COVERAGE
 from slm_eval.errors import UsageError, unknown_name
-from slm_eval.leaderboard.column import Column, score_column
+from slm_eval.leaderboard.column import Column
 from slm_eval.leaderboard.divergence_column import divergence_column
+from slm_eval.leaderboard.score_column import score_column
 from slm_eval.leaderboard.signatures import by_signature, require_one_signature
 from slm_eval.leaderboard.systems import System, require_names
 
@@ -19,8 +20,8 @@ class Leaderboard:
     """Systems of one signature.
 
     Attributes:
-        systems: the best first, by ``sort``: by rank, then by value; those without a rank by value, those without the
-            number by name.
+        systems: by their value of ``sort``, the best first; then those that have no rank, by value; then those without
+            the number, by name.
         columns: by key.
         sort: the key that orders the systems.
         why: why it is this key.
@@ -67,8 +68,8 @@ def leaderboards(
     Args:
         systems: at least two, names differ.
         keys: metrics to rank by, such as "dnsmos.ovrl", or "pjsd" for all of its keys; None: all that any run has.
-        sort: the key that orders the systems; None: the largest n of pJSD at which every system has a rank and a
-            coverage of 0.9, else the smallest n of pJSD, else the first metric.
+        sort: the key that orders the systems; None: the n of pJSD at which most systems have a rank and a coverage of
+            0.9, of several the largest; else the smallest n of pJSD; else the first metric.
         per_signature: several tables where signatures differ, rather than an error.
         seed: of the random cuts to equal sizes.
 
@@ -109,25 +110,35 @@ def _leaderboard(systems: Sequence[System], keys: Sequence[str], sort: str | Non
         for key in keys
         if any(key in system.run.metrics for system in systems)
     }
-    by, why = (sort, "as asked for") if sort in columns else _sharpest(columns)
+    by, why = (sort, "as asked for") if sort in columns else _sharpest(columns, len(systems))
+    if sort is not None and sort not in columns:
+        why += f"; no system here has {sort}"
     return Leaderboard(tuple(sorted(systems, key=_place(columns[by]))), columns, by, why)
 
 
-def _sharpest(columns: dict[str, Column]) -> tuple[str, str]:
-    """The key to order by where none is named, and why."""
+def _sharpest(columns: dict[str, Column], n_systems: int) -> tuple[str, str]:
+    """Return the key to order by where none is named, and why."""
     divergences = sorted((key for key in columns if key.startswith("pjsd.")), key=_order_of)
-    good = [key for key in divergences if columns[key].ranked and _covered(columns[key])]
-    if good:
-        return good[-1], f"the largest n at which every system has a rank and a coverage of {MIN_COVERAGE}"
+    usable = {key: _n_usable(columns[key]) for key in divergences}
+    most = max(usable.values(), default=0)
+    if most:
+        best = [key for key in divergences if usable[key] == most][-1]
+        if most == n_systems:
+            return best, f"the largest n at which every system has a rank and a coverage of {MIN_COVERAGE}"
+        who = f"{most} of {n_systems} systems have a rank and a coverage of {MIN_COVERAGE}"
+        return best, f"the largest n at which {who}; at none have more"
+    valued = [key for key in divergences if columns[key].results]
+    if valued:
+        return valued[0], f"the smallest n: there is none at which a system has a rank and a coverage of {MIN_COVERAGE}"
     if divergences:
-        return divergences[
-            0
-        ], f"the smallest n: there is none at which all have a rank and a coverage of {MIN_COVERAGE}"
+        others = [key for key in columns if key not in divergences]
+        return (others or divergences)[0], "the first metric: no system has a pJSD at equal sizes"
     return next(iter(columns)), "the first metric: there is no pJSD"
 
 
-def _covered(column: Column) -> bool:
-    return all(each.coverage is not None and each.coverage >= MIN_COVERAGE for each in column.results.values())
+def _n_usable(column: Column) -> int:
+    """Return how many systems have a rank and enough coverage."""
+    return sum((column.results[name].coverage or 0.0) >= MIN_COVERAGE for name in column.ranked)
 
 
 def _place(column: Column) -> Any:
@@ -136,8 +147,8 @@ def _place(column: Column) -> Any:
     def place(system: System) -> tuple[Any, ...]:
         result = column.results.get(system.name)
         if result is None:
-            return 2, 0, 0.0, system.name
-        return int(result.rank is None), result.rank or 0, sign * result.value, system.name
+            return 2, 0.0, system.name
+        return int(result.rank is None), sign * result.value, system.name
 
     return place
 

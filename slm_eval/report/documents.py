@@ -113,7 +113,7 @@ def _score_row(key: str, metric: dict[str, Any]) -> list[str]:
         interval_text(metric["ci95"], 3),
         fixed(real and real["value"], 3),
         interval_text(real and real["ci95"], 3),
-        NONE if gap is None else f"{signed(gap[0], 3)} {interval_text(gap[1:], 3)}",
+        NONE if gap is None else f"{signed(gap.value, 3)} {interval_text(gap.interval, 3)}",
         f"{metric['n']:,} / {real['n'] if real else 0:,}",
     ]
 

@@ -1,7 +1,7 @@
 """leaderboard.json, leaderboard.md and leaderboard.tex, and the tables that the command prints.
 
-A table per family of metrics: a row per system, the best first; value ± half of its 95 % interval, and the rank by that
-metric beside it. Below them real speech, and what the numbers rest on.
+A table per family of metrics: a row per system, the best first; value ± half of its 95 % interval, and the ranks that
+it may have by that metric beside it. Below them real speech, and what the numbers rest on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slm_eval._version import __version__
+from slm_eval.compare.result import LEVEL
 from slm_eval.leaderboard import Column, Leaderboard, Reference, Result
 from slm_eval.report.elements import NONE, fixed
 from slm_eval.report.files import dump, write_whole
@@ -17,11 +18,15 @@ from slm_eval.report.tables import Strong, Table, in_code, in_markdown, one_line
 
 SCHEMA = 1  # of leaderboard.json
 READING = (
-    "# is the rank: 1 + the number of systems whose 95 % interval lies wholly on the better side. "
-    "Systems that the intervals do not separate share a rank; slm-eval compare tests two of them.",
-    "± is half of the 95 % interval. Real speech: its mean; for pJSD what it scores against itself at this size, "
-    "± 1.96 sd.",
+    "# is the rank, or the ranks that are possible: 1 + the number of systems shown to be better, to the number of "
+    "ranked systems less those shown to be worse. Every pair of systems is tested, at an error rate of "
+    f"{100 * LEVEL:.0f} % for all pairs of a metric together (Holm).",
+    "1 alone (bold): shown to be better than every other ranked system. A dash: no rank, for the reason that is said.",
+    "± is the larger half of the 95 % interval. Real speech: its mean; for pJSD what it scores against itself at this "
+    "size, ± 1.96 sd.",
 )
+_DASH = "\N{EN DASH}"
+_NAMED = 5  # so many systems are named in a sentence
 
 
 def write_leaderboards(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
@@ -110,13 +115,19 @@ def remarks(board: Leaderboard) -> list[str]:
             about.setdefault(note, []).append(key)
         for name, why in column.absent.items():
             about.setdefault(f"no value of {name}: {why}", []).append(key)
-        without = [name for name, result in column.results.items() if result.ci95 is None]
-        if column.results and all(each.rank is None for each in column.results.values()):
-            about.setdefault("no ranks: fewer than two systems have an interval", []).append(key)
-        elif without:
-            about.setdefault(f"no rank of {', '.join(without)}: no interval, as its run says", []).append(key)
+        for reason, names in _unranked(column).items():
+            about.setdefault(f"no rank of {', '.join(names)}: {reason}", []).append(key)
     lines = [f"{', '.join(keys)}: {note}" for note, keys in about.items()]
     return lines if len(board.systems) > 1 else ["one system: there is nothing to rank", *lines]
+
+
+def _unranked(column: Column) -> dict[str, list[str]]:
+    """Return why systems have no rank, each reason once with their names in order."""
+    found: dict[str, list[str]] = {}
+    for name, result in sorted(column.results.items()):
+        if result.why_unranked is not None:
+            found.setdefault(result.why_unranked, []).append(name)
+    return dict(sorted(found.items()))
 
 
 def caption(columns: Sequence[Column]) -> str:
@@ -160,19 +171,50 @@ def _cells(column: Column, name: str) -> tuple[str, str]:
     result = column.results.get(name)
     if result is None:
         return NONE, NONE
-    shown, rank = around(result, digits(column.key)), NONE if result.rank is None else str(result.rank)
-    return (Strong(shown), Strong(rank)) if stands_out(column, result) else (shown, rank)
+    shown, rank = around(result, digits(column.key)), ranks(result)
+    return (Strong(shown), Strong(rank)) if is_best(result) else (shown, rank)
 
 
-def stands_out(column: Column, result: Result) -> bool:
-    """Rank 1, where not all share it."""
-    return result.rank == 1 and any(each.rank not in {None, 1} for each in column.results.values())
+def ranks(result: Result) -> str:
+    """Return the rank, or the best and the worst that are possible.
+
+    >>> ranks(Result(0.1, (0.0, 0.2), 40, rank=1, worst_rank=3)), ranks(Result(0.1, None, 4))
+    ('1–3', '-')
+    """
+    return _span(result.rank, result.worst_rank) if result.rank and result.worst_rank else NONE
+
+
+def is_best(result: Result) -> bool:
+    """Return whether a system is shown to be better than every other one that is ranked."""
+    return result.worst_rank == 1
+
+
+def leaders(column: Column) -> str:
+    """Return who may be the best by a metric, in a sentence; nothing where there are no ranks."""
+    ranked = column.ranked
+    first = [name for name in ranked if column.results[name].rank == 1]
+    if not ranked:
+        return ""
+    if len(first) == 1 and is_best(column.results[first[0]]):
+        return f"{first[0]} is shown to be better than every other ranked system."
+    if not any(pair.better for pair in column.pairs):
+        return f"None of the {len(ranked)} ranked systems is shown to be better than another."
+    if len(first) == 1:
+        return f"{first[0]} is not shown to be worse than another system, and all others are."
+    if len(first) > _NAMED:
+        return f"{len(first)} of the {len(ranked)} ranked systems are not shown to be worse than another."
+    return f"{', '.join(first[:-1])} and {first[-1]} are not shown to be worse than another system."
 
 
 def sizes(column: Column) -> str:
     """How many clips or n-grams, from the fewest to the most of a system."""
     found = sorted({each.n for each in column.results.values()})
-    return "\N{EN DASH}".join(f"{each:,}" for each in dict.fromkeys([found[0], found[-1]])) if found else NONE
+    return _span(found[0], found[-1]) if found else NONE
+
+
+def _span(first: int, last: int) -> str:
+    """Return a range, or the number that it is."""
+    return f"{first:,}" if first == last else f"{first:,}{_DASH}{last:,}"
 
 
 def _about(board: Leaderboard) -> list[str]:

@@ -30,10 +30,12 @@ from slm_eval.report.leaderboard import (
     caption,
     digits,
     families,
+    is_best,
+    leaders,
     order,
+    ranks,
     remarks,
     sizes,
-    stands_out,
 )
 from slm_eval.report.markup import Markup, Node, tag
 from slm_eval.report.shell import top_bar, whole_page
@@ -78,7 +80,10 @@ def _ranking(board: Leaderboard, suffix: str, which: str) -> Markup:
     metric = board.columns[board.sort]
     columns = [
         Column("system", numeric=False),
-        Column("#", "Rank: 1 + the number of systems whose interval lies wholly on the better side"),
+        Column(
+            "#",
+            "The rank, or the best and the worst that are possible; in bold what is shown to be better than all others",
+        ),
         Column(board.sort, f"{metric.unit}, {'higher' if metric.higher_is_better else 'lower'} is better"),
         Column("beside real speech", "Dot and line: the system. Bar: real speech", numeric=False),
         Column("95 % interval"),
@@ -92,22 +97,10 @@ def _ranking(board: Leaderboard, suffix: str, which: str) -> Markup:
         f"ranking{suffix}",
         "Ranking",
         f"Ranking{which}",
-        (f"{order(board)}. {_first(metric)}",),
+        (f"{order(board)}. {leaders(metric)}".strip(),),
         table(columns, rows, f"{board.sort} in {told}"),
         [tag("p", line, class_="note") for line in READING],
         [tag("h3", "What to know"), tag("ul", notes, class_="notes")] if notes else None,
-    )
-
-
-def _first(metric: Metric) -> str:
-    """Who has rank 1, and what that says."""
-    names = [name for name, found in metric.results.items() if found.rank == 1]
-    if not names:
-        return ""
-    if len(names) == 1:
-        return f"{names[0]} has rank 1 alone."
-    return (
-        f"{', '.join(names[:-1])} and {names[-1]} share rank 1: none of them is shown to be worse than another system."
     )
 
 
@@ -121,7 +114,10 @@ def _ranking_row(system: System, metric: Metric, axis: Axis) -> list[Cell]:
     chart = charts.range_row(axis, found.value, found.ci95, real, real_ends, label)
     return [
         name,
-        Cell(NONE if found.rank is None else found.rank, None if found.rank is None else float(found.rank)),
+        Cell(
+            tag("strong", ranks(found)) if is_best(found) else ranks(found),
+            None if found.rank is None else float(found.rank),
+        ),
         Cell(fixed(found.value, places), found.value),
         Cell(chart),
         Cell(interval_text(found.ci95, places), None if found.ci95 is None else found.ci95[1] - found.ci95[0]),
@@ -164,10 +160,10 @@ def _number(metric: Metric, name: str) -> Cell:
     found = metric.results.get(name)
     if found is None:
         return Cell(tag("span", NONE, title=metric.absent.get(name)))
-    rank = "no rank" if found.rank is None else f"# {found.rank}"
+    rank = "no rank" if found.rank is None else f"# {ranks(found)}"
     places = digits(metric.key)
     value = fixed(found.value, places)
-    shown = tag("strong", value) if stands_out(metric, found) else value
+    shown = tag("strong", value) if is_best(found) else value
     return Cell([shown, tag("small", f"{_half(around(found, places))}{rank}")], found.value)
 
 

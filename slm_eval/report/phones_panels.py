@@ -225,7 +225,7 @@ def language(traits: Sequence[Trait]) -> Markup | None:
                 Cell(_of_side(trait, "generated")),
                 Cell(_trait_row(trait)),
                 Cell(_of_side(trait, "real")),
-                Cell(NONE if gap is None else _with_interval(signed(gap[0], trait.digits), gap[1:], trait)),
+                Cell(NONE if gap is None else _with_interval(signed(gap.value, trait.digits), gap.interval, trait)),
             ]
         )
     plots = [

@@ -6,7 +6,6 @@ many numbers that are judged alone, one in twenty would be a false alarm. Compar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from slm_eval.analysis import MIN_COVERAGE
 from slm_eval.finished import SIDES, FinishedRun
-from slm_eval.means import Moments
+from slm_eval.means import Gap, Moments, difference_of_intervals
 from slm_eval.rarefaction import Rarefaction
 from slm_eval.report.contributions import Differences
 from slm_eval.report.traits import Trait
@@ -173,16 +172,10 @@ def compare(pairs: Mapping[str, tuple[Moments | None, Moments | None]]) -> dict[
         pairs: generated and real, judged together.
     """
     gaps = {key: difference(*pair) for key, pair in pairs.items()}
-    # As if the interval were normal: p is then right where it matters most, at 5 %, whatever made the interval.
-    p = {
-        key: math.erfc(1.96 * abs(value) / (value - low if value > 0 else high - value) / math.sqrt(2))
-        for key, gap in gaps.items()
-        if gap
-        for value, low, high in [gap]
-    }
+    p = {key: gap.p_value() for key, gap in gaps.items() if gap}
     differ = holm(p)
     return {
-        key: "unknown" if gap is None else "alike" if key not in differ else "above" if gap[0] > 0 else "below"
+        key: "unknown" if gap is None else "alike" if key not in differ else "above" if gap.value > 0 else "below"
         for key, gap in gaps.items()
     }
 
@@ -197,18 +190,12 @@ def holm(p: Mapping[_Key, float]) -> set[_Key]:
     return rejected
 
 
-def difference(mine: Moments | None, theirs: Moments | None) -> tuple[float, float, float] | None:
-    """Return the difference of two means with its 95 % interval, (difference, low, high); None where one has none.
-
-    From both intervals, which know of clusters and need not be symmetric: the halves that face each other, added in
-    quadrature (Zou and Donner 2008). For two t intervals this is a little wider than Welch's (1947).
-    """
+def difference(mine: Moments | None, theirs: Moments | None) -> Gap | None:
+    """Return the difference of two means with its 95 % interval; None where one has no interval."""
     if mine is None or theirs is None or mine.ci95 is None or theirs.ci95 is None:
         return None
-    gap = mine.value - theirs.value
-    below = math.hypot(mine.value - mine.ci95[0], theirs.ci95[1] - theirs.value)
-    above = math.hypot(mine.ci95[1] - mine.value, theirs.value - theirs.ci95[0])
-    return (gap, gap - below, gap + above) if below and above else None
+    gap = difference_of_intervals((mine.value, mine.ci95), (theirs.value, theirs.ci95))
+    return gap if gap.interval[0] < gap.interval[1] else None
 
 
 def leading_keys(run: FinishedRun) -> list[str]:

@@ -157,7 +157,9 @@ def _score_table(scores: dict[str, dict[str, Any]]) -> Markup:
                 Cell(
                     interval_text(real and real["ci95"], 3), float(real["ci95"][0]) if real and real["ci95"] else None
                 ),
-                Cell(NONE) if gap is None else Cell(f"{signed(gap[0], 3)} {interval_text(gap[1:], 3)}", gap[0]),
+                Cell(NONE)
+                if gap is None
+                else Cell(f"{signed(gap.value, 3)} {interval_text(gap.interval, 3)}", gap.value),
                 number_cell(metric["sd"], 3),
                 Cell(f"{metric['n']:,} / {real['n']:,}" if real else f"{metric['n']:,} / 0", float(metric["n"])),
             ]

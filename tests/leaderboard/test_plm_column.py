@@ -41,5 +41,7 @@ def test_real_speech_is_beside_the_systems_and_recitation_is_remarked(librispeec
     assert column.results["other speech"].value < column.results["backwards"].value
     assert column.real is not None
     assert column.real.value < column.results["backwards"].value
-    assert "plm.3: more predictable than real speech, which is no merit: recited" in remarks(board)
+    assert "plm.3: no rank of recited: it is more predictable than real speech, which is no merit" in remarks(board)
+    assert column.ranked == ["other speech", "backwards"]
+    assert board.order[-1] == "recited"
     assert f"{column.real.value:.4f}" in render([board])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -15,51 +16,104 @@ from made_runs import REAL, REAL_SCORES, spoken, system
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.functional import pjsd
 from slm_eval.leaderboard import System, leaderboards
-from slm_eval.leaderboard.column import ranks
-from slm_eval.report.leaderboard import as_json, remarks
+from slm_eval.leaderboard.ranking import judge, rank_sets
+from slm_eval.means import TOO_FEW_CLIPS
+from slm_eval.report.leaderboard import as_json, is_best, remarks
 
-INTERVAL = st.tuples(st.integers(0, 12), st.integers(0, 12)).map(lambda ends: (float(min(ends)), float(max(ends))))
+
+@given(st.integers(2, 5), st.data(), st.booleans())
+def test_rank_sets_by_brute_force(n: int, data: st.DataObject, higher_is_better: bool) -> None:
+    """Of all orders of the systems, those that contradict no verdict: first and last place of each system in any."""
+    values = data.draw(st.lists(st.integers(0, 9), min_size=n, max_size=n, unique=True))
+    p = {pair: data.draw(st.sampled_from([1e-9, 1e-3, 0.02, 0.5])) for pair in combinations("abcde"[:n], 2)}
+    value = dict(zip("abcde", values, strict=False))
+    tested = {(a, b): (float(value[a] - value[b]), p[a, b]) for a, b in p}
+    pairs = judge(tested, higher_is_better)
+    found = rank_sets("abcde"[:n], pairs)
+    # Holm as he wrote it: the k-th smallest of m against the level over m - k + 1, up to the first that fails.
+    shown, ordered = set(), sorted(p, key=lambda pair: p[pair])
+    for at, pair in enumerate(ordered):
+        if p[pair] * (len(ordered) - at) >= 0.05:
+            break
+        shown.add(pair if (value[pair[0]] > value[pair[1]]) == higher_is_better else pair[::-1])
+    assert {(pair.better, pair.a if pair.better == pair.b else pair.b) for pair in pairs if pair.better} == shown
+    for name in "abcde"[:n]:
+        better = sum((other, name) in shown for other in "abcde"[:n])
+        worse = sum((name, other) in shown for other in "abcde"[:n])
+        assert found[name] == (1 + better, n - worse)
+    orders = [
+        order
+        for order in permutations("abcde"[:n])
+        if all(order.index(better) < order.index(worse) for better, worse in shown)
+    ]
+    for order in orders:
+        assert all(found[name][0] <= 1 + order.index(name) <= found[name][1] for name in order)
 
 
-@given(st.lists(INTERVAL, min_size=1, max_size=8), st.booleans())
-def test_ranks_by_brute_force(intervals: list[tuple[float, float]], higher_is_better: bool) -> None:
-    """Of small integers, so that ends touch often: intervals that touch are not separated."""
-    expected = []
-    for mine in intervals:
-        better = 0
-        for other in intervals:
-            if all((x > y if higher_is_better else x < y) for x in other for y in mine):
-                better += 1
-        expected.append(1 + better)
-    assert ranks(intervals, higher_is_better) == expected
-    assert min(expected) == 1
+def test_equal_values_are_never_apart() -> None:
+    (pair,) = judge({("a", "b"): (0.0, 0.0)}, higher_is_better=True)
+    assert pair.better is None
 
 
 def scores(mean: float, n: int = 60, seed: int = 0) -> list[float]:
     return np.random.default_rng(seed).normal(mean, 0.1, n).tolist()
 
 
-def test_means_are_ranked_by_their_t_intervals() -> None:
+def test_means_are_ranked_by_t_tests_of_pairs() -> None:
     given = {"good": scores(0.6, seed=1), "as good": scores(0.6, seed=2), "bad": scores(0.3, seed=3)}
     column = leaderboards([system(name, None, each) for name, each in given.items()])[0].columns["loudness.rms"]
     for name, each in given.items():
         expected = scipy.stats.t.interval(0.95, len(each) - 1, np.mean(each), scipy.stats.sem(each))
         assert column.results[name].ci95 == pytest.approx(expected, abs=1e-12)
         assert (column.results[name].value, column.results[name].n) == (pytest.approx(np.mean(each)), 60)
-    assert {name: each.rank for name, each in column.results.items()} == {"good": 1, "as good": 1, "bad": 3}
+    ranks = {name: (each.rank, each.worst_rank) for name, each in column.results.items()}
+    assert ranks == {"good": (1, 2), "as good": (1, 2), "bad": (3, 3)}
+    # Clips of one id answer one prompt.
+    p = [scipy.stats.ttest_rel(given[pair.a], given[pair.b]).pvalue for pair in column.pairs]
+    order = sorted(range(3), key=p.__getitem__)
+    holm = np.maximum.accumulate([min((3 - at) * p[which], 1) for at, which in enumerate(order)])
+    assert [column.pairs[which].p_adjusted for which in order] == pytest.approx(holm.tolist(), rel=1e-9)
     assert column.real is not None
     assert (column.real.value, column.real.n) == (pytest.approx(np.mean(REAL_SCORES)), 60)
 
 
-def test_a_system_without_an_interval_has_no_rank_and_says_why() -> None:
-    """One clip has no interval; eight without spread have one of no width."""
-    board = leaderboards([system("one clip", None, [0.9]), *(system(f"s{at}", None, scores(0.5)) for at in range(2))])[
-        0
-    ]
+def test_pairs_tell_more_apart_than_intervals() -> None:
+    """What a prompt does to both systems is no part of their difference: the intervals overlap, the pairs do not."""
+    prompts = scores(0.5, seed=1)
+    pair = [system(name, None, [each + gap for each in prompts]) for name, gap in (("a", 0.0), ("b", 0.0))]
+    noisy = np.array(prompts) + 0.01 + 0.005 * np.random.default_rng(2).normal(size=60)
+    results = leaderboards([pair[0], system("c", None, noisy.tolist())])[0].columns["loudness.rms"].results
+    assert results["a"].ci95[1] > results["c"].ci95[0]  # type: ignore[index]
+    assert {name: (each.rank, each.worst_rank) for name, each in results.items()} == {"a": (2, 2), "c": (1, 1)}
+    equal = leaderboards(pair)[0].columns["loudness.rms"].results
+    assert {(each.rank, each.worst_rank) for each in equal.values()} == {(1, 2)}
+
+
+def test_few_clips_are_listed_and_not_crowned() -> None:
+    """Four clips with a wide interval once shared the bold rank 1 with thirty that were measured well."""
+    board = leaderboards(
+        [
+            system("four clips", None, [0.2, 0.9, 0.95, 0.99]),
+            system("good", None, scores(0.6, 30, 1)),
+            system("bad", None, scores(0.3, 30, 2)),
+        ]
+    )[0]
     results = board.columns["loudness.rms"].results
-    assert (results["one clip"].rank, results["s0"].rank, results["s1"].rank) == (None, 1, 1)
-    assert board.order == ["s0", "s1", "one clip"]
-    assert [line for line in remarks(board) if "one clip" in line and "loudness.rms" in line and "interval" in line]
+    four = results["four clips"]
+    assert four.value > results["good"].value
+    assert (four.ci95, four.rank, four.worst_rank, four.why_unranked) == (None, None, None, TOO_FEW_CLIPS)
+    assert (results["good"].rank, results["good"].worst_rank) == (1, 1)
+    assert board.order == ["good", "bad", "four clips"]
+    assert remarks(board) == [f"loudness.rms: no rank of four clips: {TOO_FEW_CLIPS}"]
+    wide = leaderboards(
+        [
+            system("six clips", None, [0.2, 0.9, 0.95, 0.99, 0.3, 0.99]),
+            system("good", None, scores(0.6, 30, 1)),
+            system("bad", None, scores(0.3, 30, 2)),
+        ]
+    )[0].columns["loudness.rms"]
+    assert (wide.results["six clips"].rank, wide.results["six clips"].worst_rank) == (1, 3)
+    assert not any(is_best(result) for result in wide.results.values())
 
 
 def test_speakers_are_known_to_what_cuts_the_systems() -> None:
@@ -142,10 +196,10 @@ def without_phones(one: System) -> System:
 
 
 def test_sizes_within_one_percent_are_ranked_as_the_runs_have_them() -> None:
-    mine, other = spoken(100, 1), spoken(100, 2, mixed=0.5)
-    pair = [system("a", mine), system("b", [other[0][:-20], *other[1:]])]
+    mine, other = spoken(50, 1), spoken(50, 2, mixed=0.5)
+    pair = [system("a", mine), system("b", [other[0][:-10], *other[1:]])]
     column = leaderboards(pair)[0].columns["pjsd.1"]
-    assert {name: each.n for name, each in column.results.items()} == {"a": 3000, "b": 2980}
+    assert {name: each.n for name, each in column.results.items()} == {"a": 1500, "b": 1490}
     for one in pair:
         metric = one.run.metrics["pjsd.1"]
         assert column.results[one.name].value == metric["value"]
@@ -164,7 +218,8 @@ def test_the_order_is_that_of_the_largest_n_with_coverage() -> None:
 
 
 def test_ties_are_in_the_order_of_their_values() -> None:
-    board = leaderboards([system("b", None, [0.5, 0.7, 0.6]), system("a", None, [0.5, 0.8, 0.7])])[0]
+    pair = [system("b", None, [0.5, 0.7, 0.6, 0.9, 0.2]), system("a", None, [0.5, 0.8, 0.7, 0.3, 0.9])]
+    board = leaderboards(pair)[0]
     assert board.order == ["a", "b"]
     assert [each.rank for each in board.columns["loudness.rms"].results.values()] == [1, 1]
 
@@ -200,9 +255,16 @@ def test_the_json_is_frozen() -> None:
     assert set(table["systems"][0]) == {"name", "link", "notes", "corpus"}
     assert set(table["metrics"]) == {"pjsd.1", "pjsd.2", "loudness.rms"}
     for column in table["metrics"].values():
-        assert set(column) == {"unit", "higher_is_better", "signature", "results", "absent", "real", "notes"}
+        assert {"unit", "higher_is_better", "signature", "results", "absent", "real", "notes"} <= set(column)
+        assert set(column) - {"unit", "higher_is_better", "signature", "results", "absent", "real", "notes"} == {
+            "pairs",
+            "error_rate",
+        }
+        assert column["error_rate"] == 0.05
         assert set(column["real"]) == {"value", "ci95", "n"}
         for result in column["results"].values():
-            assert set(result) == {"value", "ci95", "n", "rank", "coverage"}
+            assert set(result) == {"value", "ci95", "n", "rank", "worst_rank", "why_unranked", "coverage"}
+        for pair in column["pairs"]:
+            assert set(pair) == {"a", "b", "difference", "p_adjusted", "better"}
     assert set(table["metrics"]["loudness.rms"]["results"]) == {"a"}
     assert set(table["metrics"]["loudness.rms"]["absent"]) == {"b"}
