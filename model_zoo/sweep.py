@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from model_zoo.data.shards import MelShards
 from model_zoo.sweeping.process import run as run_process
 from model_zoo.sweeping.process import terminable, train_command
@@ -30,6 +28,7 @@ from model_zoo.training.folder import read_json, write_json
 from slm_eval._version import __version__
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.fetching.filelock import exclusive
+from slm_eval.terminal import notice
 
 # (configuration file, folder of the run, file for what is said) -> the folder holds result.json and model.safetensors
 Train = Callable[[Path, Path, Path], None]
@@ -63,12 +62,12 @@ def sweep(plan: Sweep, output: Path, train: Train, device: str = "auto") -> Outc
         outcome = Outcome([], [run.name for run in plan.runs if run.name in table.rows], {})
         todo = [run for run in plan.runs if run.name not in table.rows]
         for at, run in enumerate(todo, start=1):
-            click.echo(f"{run.name} ({at} of {len(todo)})", err=True)
+            notice(f"{run.name} ({at} of {len(todo)})")
             try:
                 table.append(make(run, output / "runs" / run.name, train, scorer, plan.varied))
             except (SlmEvalError, OSError, RuntimeError) as error:
                 outcome.failed[run.name] = " ".join(str(error).split())
-                click.echo(f"{run.name} failed: {outcome.failed[run.name]}", err=True)
+                notice(f"{run.name} failed: {outcome.failed[run.name]}")
             else:
                 outcome.made.append(run.name)
     return outcome

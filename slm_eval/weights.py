@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from slm_eval.fetching.ledger import Ledger, combined_digest, file_digest
 from slm_eval.fetching.sources import SETS, Hub, Web, WeightSet, Wheel
 from slm_eval.store import cache_folder
 from slm_eval.tensors import load_tensors
+from slm_eval.terminal import notice
 
 __all__ = ["at_hand", "digest", "digest_at", "download", "listing", "load_tensors", "locate", "missing"]
 
@@ -270,12 +270,10 @@ def _obtain(name: str) -> Path:
     if not _can_obtain(name):
         raise SlmEvalError(_how_to_get(name))
     try:
-        with exclusive(_folder() / f".{name}.lock", lambda: _say(f"another process downloads {name}; waiting for it")):
+        with exclusive(
+            _folder() / f".{name}.lock", lambda: notice(f"another process downloads {name}; waiting for it")
+        ):
             path = at_hand(name)
             return path if path is not None else acquire(_entry(name), _own_path(name))
     except OSError as error:
         raise cannot_write(_own_path(name), error) from error
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
