@@ -19,7 +19,7 @@ from slm_eval.divergence import coverage, jensen_shannon
 from slm_eval.floor import Floor, draw_splits, floor
 from slm_eval.incidence import Draws, Incidence, side_ranges
 from slm_eval.ngrams import Counts, Encoded, Ids, encode, window_keys
-from slm_eval.same_source import deal_out, p_value
+from slm_eval.same_source import deal_out, p_value, why_not
 from slm_eval.statistics import Undefined, draw_halves, half_sampling, interval, value_at_equal_sizes
 
 # Below this coverage of the pooled n-grams the value mostly tells how large the samples are.
@@ -161,7 +161,7 @@ class _Resamples:
     seed: int
     halves: tuple[Draws, Draws]
     splits: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
-    labels: Draws | None
+    labels: Draws | Undefined
 
     @classmethod
     def of(cls, sides: _Sides, seed: int, draws: int, splits: int, labellings: int) -> _Resamples:
@@ -177,10 +177,16 @@ class _Resamples:
                 draw_halves(real, draws // 2, rng(_HALVES_REAL)),
             ),
             (draw_splits(generated, splits, rng(_SPLITS_GENERATED)), draw_splits(real, splits, rng(_SPLITS))),
-            deal_out(sides.clusters, sides.both.lengths, labellings, rng(_LABELS))
-            if generated.size and real.size
-            else None,
+            _labels(sides, labellings, rng(_LABELS)),
         )
+
+
+def _labels(sides: _Sides, labellings: int, rng: np.random.Generator) -> Draws | Undefined:
+    """Deal the utterances of both sides out, or say why they cannot be exchanged."""
+    if not all(sides.n_utterances):
+        return Undefined("a side is empty")
+    reason = why_not(sides.clusters, sides.both.lengths)
+    return deal_out(sides.clusters, sides.both.lengths, labellings, rng) if reason is None else Undefined(reason)
 
 
 def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -> Analysis | Undefined:
@@ -199,6 +205,7 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
     detail = floor(incidence, ranges[1], sides.clusters[1], totals, resamples.splits[1])
     measured = detail if isinstance(detail, Floor) else None
     estimate = _corrected(value, incidence, totals, sides, resamples, measured)
+    test = _test(incidence, resamples)
     covered = coverage(*counts)
     excess = value - measured.value if measured else None
     lengths = sides.both.lengths
@@ -209,7 +216,7 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
         ci95=around if isinstance(around, tuple) else None,
         floor=measured.value if measured else None,
         floor_sd=measured.sd if measured else None,
-        p=None if resamples.labels is None else p_value(incidence, resamples.labels),
+        p=None if isinstance(test, Undefined) else test,
         excess=excess,
         corrected=estimate if isinstance(estimate, float) else None,
         coverage=covered,
@@ -219,9 +226,17 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
         n_utterances=sides.n_utterances,
         floor_detail=detail,
         warnings=_warnings(
-            covered, totals, around, detail, estimate, measured is not None and _below(excess, sd, measured)
+            covered, totals, around, detail, estimate, test, measured is not None and _below(excess, sd, measured)
         ),
     )
+
+
+def _test(incidence: Incidence, resamples: _Resamples) -> float | Undefined:
+    """Return p of "generated and real speech are of one source", or why there is none."""
+    if isinstance(resamples.labels, Undefined):
+        return resamples.labels
+    p = p_value(incidence, resamples.labels)
+    return Undefined("sides of single clips would have no n-grams") if p is None else p
 
 
 def _interval(
@@ -277,6 +292,7 @@ def _warnings(
     around: tuple[float, float] | Undefined,
     detail: Floor | Undefined,
     estimate: float | Undefined,
+    test: float | Undefined,
     below: bool,
 ) -> tuple[str, ...]:
     # Without figures, which stand in the fields of the result: equal warnings of several n can then be told as one.
@@ -301,6 +317,8 @@ def _warnings(
         found.append(f"there is no corrected value: {estimate.reason}")
     if isinstance(detail, Undefined):
         found.append(f"there is no floor: {detail.reason}")
+    if isinstance(test, Undefined):
+        found.append(f"there is no test against real speech: {test.reason}")
     return tuple(found)
 
 

@@ -22,8 +22,8 @@ from slm_eval.nested import Level, nested_scores
 from slm_eval.ngrams import Counts
 from slm_eval.statistics import Undefined
 
-# A split leaves pieces of pieces of the side: below this many clusters they are single utterances.
-MIN_FLOOR_CLUSTERS = 8
+# A split leaves pieces of pieces of the side: with seven to ten speakers the floor was a whole sd of a score too low.
+MIN_FLOOR_CLUSTERS = 12
 # Largest (n_a + n_b) / N, so that of the other side there may be half as much again. At twice as much the mean error
 # came to a whole sd of a score, at three times to two (measured in the worlds of ``benchmarks/statistics``).
 MAX_GROWTH = 2.5

@@ -7,7 +7,7 @@ import pytest
 from test_statistics import brute_force, chain, chosen, incidence_of, sample
 
 from slm_eval.analysis import Analysis, analyse
-from slm_eval.same_source import deal_out, divergences_of_labels, p_value
+from slm_eval.same_source import deal_out, divergences_of_labels, p_value, why_not
 
 
 def test_dealing_keeps_clusters_whole_and_sides_as_large_as_they_are() -> None:
@@ -97,3 +97,19 @@ def test_copied_speech_lies_below_the_floor_and_is_warned_of() -> None:
     assert isinstance(copied, Analysis)
     assert not [line for line in honest.warnings if "below the floor" in line]
     assert [line for line in copied.warnings if "below the floor" in line]
+
+
+def test_there_is_no_test_where_few_speakers_face_many_single_clips() -> None:
+    clips, speakers, lengths = np.arange(90), np.arange(30) // 10, np.full(120, 40)
+    assert "drawn by speakers" in str(why_not((clips, speakers), lengths))
+    assert "drawn by speakers" in str(why_not((speakers, clips), lengths))
+    # As much speech on both sides, or more of the speakers': measured to hold.
+    assert why_not((np.arange(30), speakers), np.full(60, 40)) is None
+    assert why_not((np.arange(10), speakers), np.full(40, 40)) is None
+    rng = np.random.default_rng(0)
+    result = analyse(sample(chain(1), 90, 40, rng), sample(chain(1), 30, 40, rng), (2,), real_clusters=list(speakers))[
+        2
+    ]
+    assert isinstance(result, Analysis)
+    assert result.p is None
+    assert any("no test against real speech" in line for line in result.warnings)

@@ -325,13 +325,14 @@ def test_floor_refuses_what_cannot_be_split() -> None:
     assert isinstance(few, Analysis)
     assert (few.floor, few.floor_sd, few.excess) == (None, None, None)
     assert any(
-        "no floor: at least 8 clips (or clusters) with n-grams are needed; there are 7" in line for line in few.warnings
+        "no floor: at least 12 clips (or clusters) with n-grams are needed; there are 7" in line
+        for line in few.warnings
     )
     tiny = analyse(real[:1], real[1:], (1,))[1]
     assert isinstance(tiny, Analysis)
     assert isinstance(tiny.floor_detail, Undefined)
     assert "cannot be split in proportion" in tiny.floor_detail.reason
-    large = analyse(real[:20] * 3, real[20:], (1,))[1]
+    large = analyse(real[:15] * 4, real[15:], (1,))[1]
     assert isinstance(large, Analysis)
     assert isinstance(large.floor_detail, Undefined)
     assert "n-grams are too few to tell what" in large.floor_detail.reason
