@@ -378,7 +378,7 @@ def test_corrected_is_the_cosine_of_what_is_shared(floors: tuple[float, float]) 
 def test_corrected_is_withheld_where_samples_of_one_source_share_next_to_nothing() -> None:
     assert corrected(0.69, [0.64, 0.3]) is None
     rng = np.random.default_rng(0)
-    sides = [[list(rng.permutation(1000)[:15]) for _ in range(8)] for _ in range(2)]
+    sides = [[list(rng.permutation(1000)[:15]) for _ in range(14)] for _ in range(2)]
     result = analyse(*sides, (3,))[3]
     assert isinstance(result, Analysis)
     assert result.corrected is None
