@@ -179,7 +179,7 @@ def ranks(result: Result) -> str:
     """Return the rank, or the best and the worst that are possible.
 
     >>> ranks(Result(0.1, (0.0, 0.2), 40, rank=1, worst_rank=3)), ranks(Result(0.1, None, 4))
-    ('1–3', '-')
+    ('1–3', '–')
     """
     return _span(result.rank, result.worst_rank) if result.rank and result.worst_rank else NONE
 
