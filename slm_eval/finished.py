@@ -6,8 +6,7 @@ here. Files that were cut, edited or written by another version are refused with
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from typing import Any
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.evaluation import SCHEMA, Evaluation
 from slm_eval.identity import about
+from slm_eval.run_fields import CLIP, CORPUS, METRIC, SIDES, SUMMARY, is_key, malformed
 from slm_eval.signature import Signature
 from slm_eval.store import content_digest
 from slm_eval.strict_json import parse, read_lines, read_text
 
-SIDES = ("generated", "real")
 # What tables and pages show of every metric, and of some beyond that.
 _OF_EACH = ("ci95", "unit", "higher_is_better")
 _FIELDS_OF = {
@@ -117,7 +116,9 @@ def read_run(folder: Path) -> FinishedRun:
                 "one of the files was changed: run it again"
             )
     _check_digest(folder, summary)
-    return FinishedRun(_name(folder, summary), summary, clips, folder)
+    run = FinishedRun(_name(folder, summary), summary, clips, folder)
+    require_fields(run)
+    return run
 
 
 def _name(folder: Path, summary: dict[str, Any]) -> str:
@@ -188,73 +189,35 @@ def _check_summary(path: Path, summary: Any) -> None:
         raise SlmEvalError(f"{path} is no summary of a run: it does not say its schema")
     if summary["schema"] != SCHEMA:
         raise SlmEvalError(
-            f"{path} has schema {summary['schema']}, this version reads {SCHEMA}; run it again with this one"
+            f"{path} has schema {str(summary['schema'])[:40]}, this version reads {SCHEMA}; run it again with this one"
         )
     try:
-        keys = {key: metric["signature"] for key, metric in summary["metrics"].items()}
+        parts = [("", summary, SUMMARY)]
+        parts += [(f" of the {side} corpus", summary["corpora"][side], CORPUS) for side in SIDES]
+        parts += [(f" of {key!r}", metric, METRIC) for key, metric in summary["metrics"].items()]
         for side in SIDES:
-            _ = summary["corpora"][side]["n_total"]
+            _ = summary["version"], summary["corpora"][side]["n_total"]
     except (KeyError, TypeError, AttributeError) as error:
         raise SlmEvalError(f"{path} lacks a part that every run writes ({error}); run it again") from error
-    for key, signature in keys.items():
+    for whose, values, checks in parts:
+        if not isinstance(values, dict) or (field := malformed(values, checks)) is not None:
+            what = f"what it says{whose}" if not isinstance(values, dict) else f"{field}{whose}"
+            raise SlmEvalError(f"{path}: {what} is not what a run writes; run it again")
+    for key, metric in summary["metrics"].items():
         try:
-            Signature.parse(signature)
-            float(summary["metrics"][key]["value"])
-        except (KeyError, TypeError, ValueError, AttributeError, SlmEvalError) as error:
-            raise SlmEvalError(f"{path}: {key} has no value with a signature ({error}); run it again") from error
-        field = _malformed(summary["metrics"][key])
-        if field is not None:
-            raise SlmEvalError(f"{path}: {field} of {key} is not what a run writes; run it again")
-
-
-def _malformed(metric: dict[str, Any]) -> str | None:
-    """The first field of a metric, or of its real side, that holds something other than what a run writes there."""
-    for name, held in metric.items():
-        if name in {"real", "difference"} and isinstance(held, dict):
-            inner = _malformed(held)
-            if inner is not None:
-                return f"{inner} of {name}"
-        elif name in _FIELDS and not (held is None and name in _WITHHELD) and not _FIELDS[name](held):
-            return name
-    return None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_interval(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
-
-
-def _is_pair_of_sides(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_number(value.get(side)) for side in SIDES)
-
-
-# What the fields of a metric hold; null only where a run withholds what the speech is too little for.
-_WITHHELD = frozenset({"sd", "ci95", "floor", "floor_sd", "p", "excess", "corrected", "real", "scale"})
-_FIELDS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("value", "sd", "n", "floor", "floor_sd", "p", "excess", "corrected", "coverage"), _is_number),
-    "ci95": _is_interval,
-    "scale": _is_interval,
-    **dict.fromkeys(("n_ngrams", "n_phones"), _is_pair_of_sides),
-}
+            if not is_key(key) or "value" not in metric:
+                raise ValueError("no name of a metric" if not is_key(key) else "no value")
+            Signature.parse(metric["signature"])
+        except (KeyError, ValueError, SlmEvalError) as error:
+            raise SlmEvalError(f"{path}: {key!r} has no value with a signature ({error}); run it again") from error
 
 
 def _problem(clip: Any) -> str | None:
     """What is wrong with a line of clips.jsonl, or None."""
     if not isinstance(clip, dict) or not {"id", "side", "status", "scores", "phones"} <= clip.keys():
         return "not a clip of a run: id, side, status, scores and phones are needed"
-    if not isinstance(clip["id"], str) or clip["side"] not in SIDES:
-        return f"id is a text and side one of {', '.join(SIDES)}, got {clip['id']!r} and {clip['side']!r}"
-    if not isinstance(clip["scores"], dict):
-        return f"scores of {clip['id']!r} are no object"
-    for key, score in clip["scores"].items():
-        if not _is_number(score):
-            return f"{key} of {clip['id']!r} is {score!r}, not a score"
-    phones = clip["phones"]
-    if phones is not None and not (isinstance(phones, list) and set(map(type, phones)) <= {str}):
-        return f"phones of {clip['id']!r} are no list of texts"
+    if (field := malformed(clip, CLIP)) is not None:
+        return f"{field} is not what a run writes, got {repr(clip.get(field))[:80]}"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def _one_thread_in_the_zoo(request: pytest.FixtureRequest) -> Iterator[None]:
         patch.setenv("OMP_NUM_THREADS", "1")  # of programs that are started
         yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def times() -> int:
+    """How many times as many cases the fuzzers try as in CI: SLM_EVAL_FUZZ=1000 pytest tests/fuzz."""
+    return int(os.environ.get("SLM_EVAL_FUZZ", "1"))
 
 
 def noise(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:

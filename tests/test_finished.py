@@ -56,7 +56,7 @@ SCORE = '"loudness.rms": 0.'
         ("summary.json", lambda text: text[: len(text) // 2], r"summary\.json was cut or edited \(.* line .*\)"),
         ("summary.json", lambda text: text.replace('"schema": 1', '"schema": 7'), "has schema 7, this .* reads 1"),
         ("summary.json", lambda text: text.replace('"corpora"', '"korpora"'), "lacks a part"),
-        ("summary.json", lambda text: text.replace("|n:1|", "|n=1|"), r"pjsd\.1 has no value with a signature"),
+        ("summary.json", lambda text: text.replace("|n:1|", "|n=1|"), r"'pjsd\.1' has no value with a signature"),
         (
             "clips.jsonl",
             lambda text: text.replace(SCORE, '"loudness.rms": NaN, "x": 0.', 1),
@@ -69,7 +69,7 @@ SCORE = '"loudness.rms": 0.'
         ),
         ("clips.jsonl", lambda text: text.split("\n", 1)[1], r"tells of 4 generated clips, clips\.jsonl holds 3"),
         ("clips.jsonl", lambda text: text.split("\n")[0] + "\n" + text, r"'0\.wav' is there more than once"),
-        ("clips.jsonl", lambda text: text.replace('"side": "real"', '"side": "surreal"'), "line 5: id is a text"),
+        ("clips.jsonl", lambda text: text.replace('"side": "real"', '"side": "surreal"'), "line 5: side is not what a run writes"),
         ("clips.jsonl", lambda text: "[]\n", "line 1: not a clip of a run"),
         # As where a run was killed after it wrote its clips over those of an earlier one: the same clips, other scores.
         (

@@ -145,8 +145,8 @@ def _features(path: Path, about: Mapping[str, Any]) -> FeatureSpec:
     features = FeatureSpec.from_dict(about["features"])
     if features.digest != about.get("features_digest"):
         raise SlmEvalError(
-            f"{path} has features {about.get('features_digest')}, which this version computes otherwise "
-            f"({features.digest}); use the version that made it, {about.get('software')}"
+            f"{path} has features {str(about.get('features_digest'))[:40]!r}, which this version computes otherwise "
+            f"({features.digest}); use the version that made it, {str(about.get('software'))[:40]!r}"
         )
     return features
 

@@ -18,8 +18,11 @@ def read_array(path: Path) -> np.ndarray:
         raise ValueError("it is not a regular file")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (EOFError, OverflowError, MemoryError, SyntaxError, TypeError) as error:  # of a header that cannot be
-        raise ValueError(str(error) or type(error).__name__) from error
+    except OSError:
+        raise
+    # numpy reads headers as Python's literals: what is none makes its tokenizer and its parser raise anything.
+    except Exception as error:
+        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.dtype.itemsize > 8:
         kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise ValueError(f"it holds {kind}, expected floats")

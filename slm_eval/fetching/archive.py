@@ -77,7 +77,8 @@ def _reading(archive: Path) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, RecursionError) as error:
-        raise SlmEvalError(f"the archive {archive.name} is damaged or cut ({error}); download it again") from error
+        reason = " ".join(str(error).split())[:200]  # of several lines: what each kind of compression says
+        raise SlmEvalError(f"the archive {archive.name} is damaged or cut ({reason}); download it again") from error
 
 
 def _next(archive: Path, tar: tarfile.TarFile) -> tarfile.TarInfo | None:

@@ -139,7 +139,7 @@ def _set(tensors: dict[str, Tensor], name: str, value: Tensor) -> None:
         (lambda t, a: a.pop("features"), "does not say its features"),
         (lambda t, a: a["model"].update(depth=3), "unknown key of ModelConfig 'depth'"),
         (lambda t, a: a["model"].update(layers="1"), "sizes are whole numbers up to"),
-        (lambda t, a: a.update(features_digest="0" * 16), "features 0000000000000000, which this version computes"),
+        (lambda t, a: a.update(features_digest="0" * 16), "features '0000000000000000', which this version computes"),
     ],
 )
 def test_what_does_not_fit_is_named(

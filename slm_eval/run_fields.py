@@ -1,0 +1,118 @@
+"""What the fields of summary.json and of clips.jsonl hold, so that whoever reads a run need not ask again.
+
+Fields that are not named here, such as those that a third party's metric adds, are let through as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Check = Callable[[Any], bool]
+SIDES = ("generated", "real")
+_KEY = re.compile(r"(?!pjsd\.|plm\.)[\x21-\x7e]{1,100}|(pjsd|plm)\.[1-9][0-9]?")
+
+
+def _is_number(value: Any) -> bool:
+    # Far above any score, and low enough that sums of squares stay finite.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e100
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _is_seconds(value: Any) -> bool:
+    return _is_number(value) and value >= 0
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(map(_is_text, value))
+
+
+def _either(*checks: Check) -> Check:
+    return lambda value: any(check(value) for check in checks)
+
+
+def _is_null(value: Any) -> bool:
+    return value is None
+
+
+def _table(check: Check) -> Check:
+    """Any names, each with such a value."""
+    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
+
+
+def _sides(check: Check) -> Check:
+    """Both sides, each with such a value."""
+    return lambda value: isinstance(value, dict) and all(side in value and check(value[side]) for side in SIDES)
+
+
+def _fields(checks: Mapping[str, Check], *required: str) -> Check:
+    """An object that has the required fields, with values that a run writes."""
+    return lambda value: isinstance(value, dict) and value.keys() >= {*required} and malformed(value, checks) is None
+
+
+_NUMBER_OR_NULL = _either(_is_number, _is_null)
+# Numbers that a run withholds, as null, where the speech is too little for them.
+_WITHHELD = ("sd", "floor", "floor_sd", "p", "excess", "corrected")
+_NUMBERS: dict[str, Check] = {
+    **dict.fromkeys(("value", "n", "coverage"), _is_number),
+    **dict.fromkeys(_WITHHELD, _NUMBER_OR_NULL),
+    **dict.fromkeys(("ci95", "scale"), _either(_is_interval, _is_null)),
+}
+METRIC: dict[str, Check] = {
+    **_NUMBERS,
+    "unit": _is_text,
+    "higher_is_better": _either(_is_flag, _is_null),
+    "signature": _is_text,
+    "warnings": _are_texts,
+    **dict.fromkeys(("real", "difference"), _either(_is_null, _fields(_NUMBERS, "value", "ci95"))),
+    **dict.fromkeys(("n_ngrams", "n_phones"), _sides(_is_count)),
+}
+CORPUS: dict[str, Check] = {
+    "path": _is_text,
+    **dict.fromkeys(("n_total", "n_scored", "n_failed"), _is_count),
+    "seconds": _either(_is_seconds, _is_null),
+    **dict.fromkeys(("failures", "ignored"), _table(_is_count)),
+}
+SUMMARY: dict[str, Check] = {
+    "version": _is_text,
+    "environment": _table(_either(_is_text, _is_null)),
+    "not_computed": _table(_is_text),
+}
+CLIP: dict[str, Check] = {
+    "id": _is_text,
+    "side": lambda value: value in SIDES if isinstance(value, str) else False,
+    "status": _is_text,
+    "error": _either(_is_text, _is_null),
+    "seconds": _either(_is_seconds, _is_null),
+    **dict.fromkeys(("speaker", "prompt"), _either(_is_text, _is_null)),
+    "scores": _table(_is_number),
+    "phones": _either(_are_texts, _is_null),
+    "refused": _table(_fields({"code": _is_text, "message": _is_text}, "code", "message")),
+    "audio": _table(_either(_is_text, _is_number, _is_flag, _is_null)),
+}
+
+
+def is_key(key: str) -> bool:
+    """Whether a metric can be called so."""
+    return _KEY.fullmatch(key) is not None
+
+
+def malformed(values: Mapping[str, Any], checks: Mapping[str, Check]) -> str | None:
+    """Return the name of the first field that holds something other than what a run writes there, or None."""
+    return next((name for name, held in values.items() if name in checks and not checks[name](held)), None)
