@@ -66,6 +66,15 @@ def _fields(checks: Mapping[str, Check], *required: str) -> Check:
     return lambda value: isinstance(value, dict) and value.keys() >= {*required} and malformed(value, checks) is None
 
 
+def _is_environment(value: Any) -> bool:
+    """Versions; under "run", what ``identity`` writes."""
+    if not isinstance(value, dict):
+        return False
+    versions = {name: held for name, held in value.items() if name != "run"}
+    return _table(_either(_is_text, _is_null))(versions) and _fields(_RUN)(value.get("run", {}))
+
+
+_RUN: dict[str, Check] = dict.fromkeys(("clips_sha256", "base", "name"), _is_text)
 _NUMBER_OR_NULL = _either(_is_number, _is_null)
 # Numbers that a run withholds, as null, where the speech is too little for them.
 _WITHHELD = ("sd", "floor", "floor_sd", "p", "excess", "corrected")
@@ -91,7 +100,7 @@ CORPUS: dict[str, Check] = {
 }
 SUMMARY: dict[str, Check] = {
     "version": _is_text,
-    "environment": _table(_either(_is_text, _is_null)),
+    "environment": _is_environment,
     "not_computed": _table(_is_text),
 }
 CLIP: dict[str, Check] = {

@@ -69,7 +69,11 @@ SCORE = '"loudness.rms": 0.'
         ),
         ("clips.jsonl", lambda text: text.split("\n", 1)[1], r"tells of 4 generated clips, clips\.jsonl holds 3"),
         ("clips.jsonl", lambda text: text.split("\n")[0] + "\n" + text, r"'0\.wav' is there more than once"),
-        ("clips.jsonl", lambda text: text.replace('"side": "real"', '"side": "surreal"'), "line 5: side is not what a run writes"),
+        (
+            "clips.jsonl",
+            lambda text: text.replace('"side": "real"', '"side": "surreal"'),
+            "line 5: side is not what a run writes",
+        ),
         ("clips.jsonl", lambda text: "[]\n", "line 1: not a clip of a run"),
         # As where a run was killed after it wrote its clips over those of an earlier one: the same clips, other scores.
         (

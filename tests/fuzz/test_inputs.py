@@ -61,7 +61,7 @@ PHONES = [
 
 def test_manifests_and_phones(times: int, tmp_path: Path) -> None:
     outcomes: Counter[bool] = Counter()
-    for rng in cases(times, "manifest", 2 * CASES):
+    for rng in cases(times, "manifest"):
         lines = rng.choice((MANIFEST, PHONES))
         path = tmp_path / "x.jsonl"
         text = "\n".join(mutated_value(line, rng) if rng.random() < 0.4 else json.dumps(line) for line in lines)
@@ -75,7 +75,7 @@ def test_manifests_and_phones(times: int, tmp_path: Path) -> None:
                 dump(evaluate(corpus, corpus, [pJSD(n=1)]).to_dict()).encode()
 
         outcomes[refused(use)] += 1
-    assert min(outcomes[True], outcomes[False]) > CASES / 5  # neither all broken nor all harmless
+    assert min(outcomes[True], outcomes[False]) > CASES / 10  # neither all broken nor all harmless
 
 
 @pytest.mark.parametrize("name", ["list.txt", "wav.scp"])
@@ -127,7 +127,7 @@ def test_finished_runs(times: int, run_folder: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (run_folder / "clips.jsonl").read_text().split("\n") if line]
     shutil.copytree(run_folder, tmp_path / "other")
     outcomes: Counter[str] = Counter()
-    for rng in cases(times, "run"):
+    for rng in cases(times, "run", 60):
         run, out = tmp_path / "run", tmp_path / "out"
         for folder in (run, out):
             shutil.rmtree(folder, ignore_errors=True)
@@ -154,7 +154,7 @@ def test_finished_runs(times: int, run_folder: Path, tmp_path: Path) -> None:
             if result.exception is not None and not isinstance(result.exception, SystemExit):
                 raise AssertionError(f"{command[0]}: {rng}") from result.exception
             outcomes[f"{command[0]} {result.exit_code}"] += 1
-    assert min(outcomes["refused"], outcomes["read"]) > CASES / 10, outcomes
+    assert min(outcomes["refused"], outcomes["read"]) > 6, outcomes
 
 
 def sign(run: Path) -> None:
@@ -165,9 +165,11 @@ def sign(run: Path) -> None:
         summary = json.loads((run / "summary.json").read_text())
     except (ValueError, RecursionError):
         return
-    digest = hashlib.sha256((run / "clips.jsonl").read_bytes()).hexdigest()
-    if isinstance(summary, dict) and "clips_sha256" in summary:
-        (run / "summary.json").write_text(json.dumps({**summary, "clips_sha256": digest}))
+    about = summary.get("environment") if isinstance(summary, dict) else None
+    about = about.get("run") if isinstance(about, dict) else None
+    if isinstance(about, dict) and "clips_sha256" in about:
+        about["clips_sha256"] = hashlib.sha256((run / "clips.jsonl").read_bytes()).hexdigest()
+        (run / "summary.json").write_text(json.dumps(summary))
 
 
 CONFIG = """
@@ -192,7 +194,7 @@ def test_configurations(times: int, tmp_path: Path) -> None:
     from model_zoo.sweeping.spec import read_sweep
     from model_zoo.training.config import load_config
 
-    for rng in cases(times, "yaml"):
+    for rng in cases(times, "yaml", 50):
         source = rng.choice((CONFIG, SWEEP))
         text = mutated_value(yaml.safe_load(source), rng) if rng.random() < 0.6 else source
         path = tmp_path / "x.yaml"
