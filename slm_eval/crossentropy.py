@@ -34,7 +34,8 @@ class CrossEntropy:
 
     Attributes:
         generated, real: in nats per phone; intervals are for other clips under the same models.
-        difference: generated - real; its interval is for other clips of both, and other models of as much real speech.
+        difference: generated - real; its interval is for other clips of both. Where nothing differs it allows for other
+            models as well; what other models would make of a large difference is not in it.
         n_windows, n_clips: that were scored, of the generated and of the real side.
         n_unknown: generated windows that end in a phone which real speech does not have.
         folds: how real speech was divided, as a signature tells it.
