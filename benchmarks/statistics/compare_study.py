@@ -1,6 +1,6 @@
 """Do the tests of `slm-eval compare` hold their level where speech is uneven, and which of them finds a difference?
 
-    python benchmarks/statistics/compare_study.py                     # all cases, 100 replicates each
+    python benchmarks/statistics/compare_study.py                     # all cases, 60 replicates each
     python benchmarks/statistics/compare_study.py --cases "order 2" --replicates 40
     python benchmarks/statistics/compare_study.py --table             # what was measured, as Markdown
 
@@ -13,7 +13,7 @@ plm.3 together, and of each n's second question, "is one closer to real speech";
 of real speech. Where A and B are the same the first are false alarms, and where they are equally far from real speech,
 the second.
 
-Where 5 % are expected, a share of 100 replicates has a standard error of 2.2 %.
+Where 5 % are expected, a share of 60 replicates has a standard error of 2.8 %.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def main() -> None:
     """Measure, and write results/compare_study.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default="", help="only those whose name contains this")
-    parser.add_argument("--replicates", type=int, default=100)
+    parser.add_argument("--replicates", type=int, default=60)
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
     parser.add_argument("--table", action="store_true", help="print what was measured before, and measure nothing")
