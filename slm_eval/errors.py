@@ -21,6 +21,8 @@ class AudioError(Exception):
     """Audio that cannot be scored: a code of ``REASONS`` and one line for the user."""
 
     def __init__(self, code: str, message: str) -> None:
+        # It is written to clips.jsonl, and names of files need not be UTF-8.
+        message = message.encode("utf-8", "backslashreplace").decode()
         super().__init__(message)
         self.code = code
         self.message = message

@@ -22,6 +22,7 @@ from slm_eval.evaluation import Evaluation
 from slm_eval.metric import ScoreMetric
 from slm_eval.metrics.pjsd import pJSD
 from slm_eval.observer import Observation, Observer, Refusal, Signal
+from slm_eval.report.files import write_run
 from slm_eval.runner import RunOptions, evaluate
 from slm_eval.signature import Signature
 from slm_eval.store import Store
@@ -449,3 +450,16 @@ def test_auto_takes_the_next_recognizer_when_weights_cannot_be_fetched(monkeypat
     with pytest.raises(SlmEvalError, match=r"no phone recogniser can run here \(allosaurus: no network\)"):
         registry.make_recognizer("auto")
     assert registry.why_no_recognizer(None) is None  # it could be fetched: that it cannot shows when it is tried
+
+
+def test_a_name_that_is_not_utf8_is_accounted_for(tmp_path: Path) -> None:
+    """Its clip cannot be decoded, and the reason names the file: a traceback when the run was written."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name in (b"\xff.wav", b"\xfe\xff.flac"):
+        with open(os.fsencode(folder) + b"/" + name, "wb") as file:
+            file.write(b"RIFF")
+    write_run(evaluate(folder, folder, [Loudness()]), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "clips.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines if line["side"] == "real"] == ["\\xfe\\xff.flac", "\\xff.wav"]
+    assert all("\\udcff" in line["error"] for line in lines)

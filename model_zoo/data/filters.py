@@ -77,7 +77,9 @@ def filter_speech(
     """
     recordings = collect(sources)
     seconds = lengths(recordings)
-    dropped = {each.id: why for each in recordings if (why := _wrong_length(seconds[each.id], options))}
+    dropped = {
+        each.id: why for each in recordings if (why := _unwritable(each) or _wrong_length(seconds[each.id], options))
+    }
     if tagger is not None:
         todo = [each for each in recordings if each.id not in dropped]
         dropped |= _wrong_language(todo, output / "tags.jsonl", options, tagger)
@@ -85,6 +87,15 @@ def filter_speech(
     write_jsonl(output / "dropped.jsonl", (_dropped(each, dropped) for each in recordings if each.id in dropped))
     write_jsonl(output / "kept.jsonl", (_kept(each, kept[each.id]) for each in recordings if each.id in kept))
     return Filtered(kept, dropped)
+
+
+def _unwritable(source: Source) -> Dropped | None:
+    """Why its path cannot stand in a manifest."""
+    try:
+        str(source.path.resolve()).encode()
+    except UnicodeEncodeError:
+        return Dropped("unreadable", "its path is not UTF-8, and cannot stand in a manifest; rename it")
+    return None
 
 
 def _wrong_length(seconds: float, options: FilterOptions) -> Dropped | None:
@@ -184,7 +195,8 @@ def _append(journal: TextIO, path: Path, line: dict[str, Any]) -> None:
 
 
 def _dropped(source: Source, why: dict[str, Dropped]) -> dict[str, Any]:
-    return {"id": source.id, "path": str(source.path.resolve()), **why[source.id]._asdict()}
+    path = str(source.path.resolve()).encode("utf-8", "backslashreplace").decode()
+    return {"id": source.id, "path": path, **why[source.id]._asdict()}
 
 
 def _kept(source: Source, seconds: float) -> dict[str, Any]:

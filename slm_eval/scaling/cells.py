@@ -111,7 +111,11 @@ def read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise UsageError(f"{path} is not text in UTF-8; export the runs as CSV") from error
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
-    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)]
+    try:
+        read = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise UsageError(f"{path} is not CSV ({error}); export the runs again") from error
+    rows = [[cell.strip() for cell in row] for row in read]
     filled = [(at, row) for at, row in enumerate(rows, start=1) if any(row)]
     if len(filled) < 2:
         raise UsageError(f"{path} holds no runs; expected a header and a row for each run")

@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,8 @@ def start(command: list[str], said: Path) -> int:
             os.dup2(file.fileno(), 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         model_zoo.cli.main(command, standalone_mode=True)
+    except Exception:  # noqa: BLE001 - told to whoever reads the file, as Python does
+        traceback.print_exc()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     finally:

@@ -207,3 +207,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "runs.xlsx").write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(UsageError, match="not text in UTF-8"):
         read_runs(tmp_path / "runs.xlsx")
+
+
+def test_a_cell_of_a_hundred_kilobytes_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('"' + "x" * 200_000)
+    with pytest.raises(UsageError, match="is not CSV"):
+        read_runs(tmp_path / "x.csv")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from click.testing import CliRunner
 from conftest import noise
@@ -247,3 +249,14 @@ def test_the_command(speech: Path, tiny: Path, tmp_path: Path) -> None:
 def test_impossible_options(options: dict) -> None:
     with pytest.raises(UsageError):
         FilterOptions(**options)
+
+
+def test_a_path_that_no_manifest_can_hold_is_dropped(tmp_path: Path) -> None:
+
+    (tmp_path / "speech").mkdir()
+    with open(os.fsencode(tmp_path / "speech") + b"/\xff.wav", "wb") as file:
+        soundfile.write(file, np.zeros(24_000), 24_000, format="WAV")
+    filtered = filter_speech([tmp_path / "speech"], tmp_path / "out", FilterOptions(min_seconds=0.1), None)
+    assert filtered.dropped["\\xff.wav"].why.startswith("its path is not UTF-8")
+    (line,) = (tmp_path / "out" / "dropped.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["path"].endswith("\\udcff.wav")
