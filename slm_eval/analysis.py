@@ -200,7 +200,7 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
     ranges = side_ranges(incidence, n_generated)
     counts = incidence.counts_of(ranges[0]), incidence.counts_of(ranges[1])
     value = jensen_shannon(*counts)
-    sd = half_sampling(incidence, n_generated, resamples.halves)
+    sd = half_sampling(incidence, n_generated, sides.clusters, resamples.halves)
     around = _interval(value, sd, counts, sides, n_windows)
     detail = floor(incidence, ranges[1], sides.clusters[1], totals, resamples.splits[1])
     measured = detail if isinstance(detail, Floor) else None
@@ -244,7 +244,7 @@ def _interval(
 ) -> tuple[float, float] | Undefined:
     """Return the 95 % interval of the value, or why there is none."""
     if sd is None:
-        return Undefined("halves of the sides share no n-gram")
+        return Undefined("halves of the sides share no n-gram, or a side has too few clips (or speakers)")
     first = sides.n_utterances[0]
     sizes = n_windows[:first], n_windows[first:]
     return interval(value, sd, sides.clusters, sizes, int(np.minimum(*counts).sum()))

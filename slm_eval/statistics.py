@@ -62,23 +62,30 @@ def draw_halves(clusters: npt.NDArray[np.intp], draws: int, rng: np.random.Gener
     return chosen[clusters]
 
 
-def half_sampling(incidence: Incidence, n_generated: int, halves: tuple[Draws, Draws]) -> float | None:
+def half_sampling(
+    incidence: Incidence,
+    n_generated: int,
+    clusters: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]],
+    halves: tuple[Draws, Draws],
+) -> float | None:
     """Return the standard deviation of the value over fresh samples of the same sources and sizes.
 
     From the scores of complementary halves; ``sampling_variance`` has the formula. Where hardly any n-gram is shared,
     the shared part 1 - J / ln 2 is a sum over pairs of utterances that grows with the size, and its deviations grow
     with it; where nearly all are shared they do not. So of the growth from halves to the whole the share J / ln 2 is
-    taken. This is the only scaling; ``benchmarks/statistics`` measures what comes of it.
+    taken. Where few clusters make a side, they fit its n-gram frequencies, and its size, too well: two of the effective
+    number are taken for that. ``benchmarks/statistics`` measures what comes of it.
 
     The utterance bootstrap is no alternative: a resample repeats utterances, which moves the divergence by many sds.
 
     Args:
         incidence: both sides, generated first.
         n_generated: utterances of the generated side.
-        halves: ``draw_halves`` of either side, D >= 3 draws.
+        clusters: of either side, shape (U,), cluster of each utterance, 0 to C - 1.
+        halves: ``draw_halves`` of them, D >= 3 draws.
 
     Returns:
-        nats; None where fewer than two clusters per side, a half without n-grams, or halves that share none leave it
+        nats; None where fewer than three clusters per side, a half without n-grams, or halves that share none leave it
         undefined.
     """
     if any(half.sum() == 0 for half in halves):
@@ -94,7 +101,13 @@ def half_sampling(incidence: Incidence, n_generated: int, halves: tuple[Draws, D
     ]
     whole = jensen_shannon(*(incidence.counts_of(side) for side in sides)) / LN2
     growth = (1 - whole) / shared
-    return math.sqrt(sampling_variance(scores, sizes)) * (1 + (growth - 1) * whole)
+    effective = min(
+        effective_clusters(labels, incidence.n_windows[side]) for labels, side in zip(clusters, sides, strict=True)
+    )
+    if effective <= 2:
+        return None
+    variance = sampling_variance(scores, sizes) * effective / (effective - 2)
+    return math.sqrt(variance) * (1 + (growth - 1) * whole)
 
 
 def sampling_variance(scores: npt.NDArray[np.float64], sizes: Sequence[npt.NDArray[Any]]) -> float:

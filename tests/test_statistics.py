@@ -133,7 +133,11 @@ def test_half_sampling_equals_brute_force_with_the_same_draws() -> None:
     assert variance > np.var(np.subtract(kept[:20], kept[20:]), ddof=1) / 8
     value = brute_force(generated, real, 2) / LN2
     growth = (1 - value) / (1 - np.mean(scores) / LN2)
-    got = half_sampling(incidence_of([*generated, *real], 2), 21, halves)
+    # As many clips of one size as the generated ones are, two of them gone.
+    sizes = np.array([len(each) - 1 for each in generated])
+    effective = sizes.sum() ** 2 / (sizes**2).sum()
+    variance *= effective / (effective - 2)
+    got = half_sampling(incidence_of([*generated, *real], 2), 21, (np.arange(21), np.arange(34)), halves)
     assert got == pytest.approx(math.sqrt(variance) * (1 + (growth - 1) * value), rel=1e-9)
 
 
