@@ -84,6 +84,7 @@ def make_run(
         metrics[key] = {"sd": 0.4, "n": len(phones), "unit": "MOS", "higher_is_better": True, "signature": "made|rev:1"}
     summary = {
         "schema": 1,
+        "version": "made",
         "corpora": {
             side: {"path": side, "n_total": len(each)} for side, each in (("generated", phones), ("real", real))
         },

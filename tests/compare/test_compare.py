@@ -64,7 +64,7 @@ def make_run(
             "signature": f"pjsd|n:2|real:abc{extra}",
         }  # fmt: skip
     corpora = {"generated": {"path": name, "n_total": len(ids)}, "real": {"path": "real", "n_total": len(real)}}
-    summary = {"schema": 1, "corpora": corpora, "metrics": metrics}
+    summary = {"schema": 1, "version": "made", "corpora": corpora, "metrics": metrics}
     return FinishedRun(name, summary, {"generated": clips, "real": against})
 
 
