@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from slm_eval import launching
 from slm_eval.commands import Terminated
 from slm_eval.errors import SlmEvalError
 
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl
 _PATIENCE = 300.0  # seconds in which a training that is asked to stop has saved what it reached
 
 
@@ -42,7 +45,12 @@ def run(command: Sequence[str], log: Path) -> None:
     with log.open("ab") as said:
         begin = said.tell()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=launching.environment()
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            env=launching.environment(),
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
         try:
             status = process.wait()
@@ -51,6 +59,11 @@ def run(command: Sequence[str], log: Path) -> None:
                 _end(process)
     if status != 0:
         raise SlmEvalError(f"{_last_line(log, begin) or f'ended with status {status}'} (all of it: {log})")
+
+
+def _end_with_parent() -> None:
+    """Let the kernel send SIGTERM when a sweep is killed: its training would go on for hours, and keep its folder."""
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
 
 
 @contextmanager

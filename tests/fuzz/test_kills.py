@@ -44,7 +44,7 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 KILLS = 3  # one after the other, before the command may end
 # What differs between two runs that were never stopped: the clock.
-CLOCK = {"seconds", "samples_per_second", "tokens_per_second", "hours_seen"}
+CLOCK = {"seconds", "scoring_seconds", "commit", "samples_per_second", "tokens_per_second", "hours_seen"}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -447,3 +447,22 @@ def test_end_to_end_by_the_command(write: Callable[..., Path], speech: Path, tmp
     assert float(row["loss"]) == result["loss"]
     assert float(row["dnsmos.ovrl@2"]) > 0
     assert to_dict(read_sweep(path, [f"data.shards={speech / 'shards'}"]).runs[0].config) == result["config"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
+def test_a_training_ends_with_a_sweep_that_was_killed(tmp_path: Path) -> None:
+    wait = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    code = (
+        "import sys; from pathlib import Path; from model_zoo.sweeping.process import run\n"
+        f"run([sys.executable, '-c', {wait!r}], Path({str(tmp_path / 'log')!r}))"
+    )
+    sweeping = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 60
+    while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    training = Path("/proc", (tmp_path / "pid").read_text())
+    sweeping.kill()
+    sweeping.wait()
+    while training.exists() and "Z" not in (training / "stat").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not training.exists() or "Z" in (training / "stat").read_text()
