@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,7 +92,8 @@ def load_corpus(path: str | os.PathLike[str]) -> Corpus:
     else:
         clips = list(_from_list(path))
     if not clips:
-        raise UsageError(f"no audio in {path}{_what_there_was(ignored)}; readable are {' '.join(sorted(EXTENSIONS))}")
+        held = f" ({count_ignored(ignored)})" if ignored else ""
+        raise UsageError(f"no audio in {path}{held}; readable are {' '.join(sorted(EXTENSIONS))}")
     _refuse_duplicates(path, clips)
     if len({clip.path is None for clip in clips}) > 1:
         raise UsageError(f"{path} mixes audio and ready-made phones; put them into two corpora")
@@ -122,7 +123,7 @@ def _from_folder(root: Path, ignored: Counter[str]) -> Iterator[Clip]:
             elif entry.name == PROVENANCE and folder == root:
                 continue
             elif os.path.splitext(entry.name)[1].lower() not in EXTENSIONS:
-                ignored["not_audio"] += 1
+                ignored[_kind(entry.name)] += 1
             else:
                 yield Clip(_printable(Path(entry.path).relative_to(root).as_posix()), Path(entry.path))
 
@@ -266,5 +267,14 @@ def _refuse_duplicates(path: Path, clips: Iterable[Clip]) -> None:
         raise UsageError(f"{path}: {len(repeated)} ids occur more than once ({shown}); ids have to be unique")
 
 
-def _what_there_was(ignored: Counter[str]) -> str:
-    return f" ({', '.join(f'{count} {reason}' for reason, count in sorted(ignored.items()))})" if ignored else ""
+def _kind(name: str) -> str:
+    """The end of a file's name, as far as it is a common one."""
+    end = os.path.splitext(name)[1].lower()
+    return end if re.fullmatch(r"\.[a-z][a-z0-9]{0,9}", end) else "other"
+
+
+def count_ignored(ignored: Mapping[str, int]) -> str:
+    """Return what a folder held that is no audio, the most frequent first: "3 .txt, 1 .json, 2 hidden"."""
+    return ", ".join(
+        f"{count:,} {kind}" for kind, count in sorted(ignored.items(), key=lambda each: (-each[1], each[0]))
+    )

@@ -312,7 +312,8 @@ def _observe_missing(
     in_workers = {fingerprint: observer for fingerprint, observer in observers.items() if observer.in_worker}
     in_batches = {fingerprint: observer for fingerprint, observer in observers.items() if not observer.in_worker}
     todo = {sound.content: sound for sound in sounds if sound.content and _lacks(sound, observers)}
-    jobs = sorted((_job(sound, in_workers, in_batches) for sound in todo.values()), key=_longest_first)
+    with ThreadPoolExecutor(_READERS) as readers:  # for what ffmpeg decodes, a program is asked for the length
+        jobs = sorted(readers.map(lambda each: _job(each, in_workers, in_batches), todo.values()), key=_longest_first)
     workers = (os.cpu_count() or 1) if options.workers is None else options.workers
     decoding = decode_all(jobs, list(in_workers.values()), workers, ahead_seconds=2 * options.batch_seconds)
     with closing(decoding), _progress(jobs, options) as bar:
@@ -360,11 +361,15 @@ def _longest_first(job: Job) -> tuple[float, str]:
 def _batches(decoding: Iterator[_Result], seconds: float) -> Iterator[list[_Result]]:
     """Decoded clips in groups of at most ``seconds`` of audio; a longer clip is a group of its own."""
     batch: list[_Result] = []
+    held = 0.0
     for job, decoded in decoding:
-        if batch and sum(each.seconds for each, _ in batch) + job.seconds > seconds:
+        # Of what was decoded: a header may have stated less, or nothing.
+        own = decoded.facts.seconds if isinstance(decoded, Decoded) else 0.0
+        if batch and held + own > seconds:
             yield batch
-            batch = []
+            batch, held = [], 0.0
         batch.append((job, decoded))
+        held += own
     if batch:
         yield batch
 

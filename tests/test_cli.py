@@ -190,7 +190,7 @@ def test_a_folder_of_bad_files_loses_nothing(tmp_path: Path, write_wav: Write) -
     assert all((line["error"] is None) == (line["status"] == "ok") for line in lines)
     corpus = json.loads((tmp_path / "out" / "summary.json").read_text())["corpora"]["generated"]
     assert (corpus["n_total"], corpus["n_scored"], corpus["n_failed"]) == (15, 5, 10)
-    assert corpus["ignored"] == {"link_loop": 1, "not_audio": 1}
+    assert corpus["ignored"] == {".txt": 1, "link_loop": 1}
     assert next(line for line in lines if line["id"] == "loud.wav")["audio"]["peak"] > 1
 
 

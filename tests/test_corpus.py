@@ -31,7 +31,7 @@ IDS = ["a/-dash.wav", "a/x.flac", "a/y.OGG", "b.wav", "with space.mp3", "é.wav"
 def test_folder_is_searched_recursively_in_the_order_of_ids(folder: Path) -> None:
     corpus = load_corpus(folder)
     assert [clip.id for clip in corpus.clips] == sorted(IDS) == IDS
-    assert corpus.ignored == {"hidden": 2, "not_audio": 1}
+    assert corpus.ignored == {"hidden": 2, ".txt": 1}
     assert all(clip.path == folder / clip.id for clip in corpus.clips)
     assert corpus.has_audio
 
@@ -110,7 +110,7 @@ def test_no_such_path_and_a_folder_without_audio(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         load_corpus(tmp_path / "nowhere")
     (tmp_path / "readme.md").write_text("hello")
-    with pytest.raises(UsageError, match=r"no audio in .* \(1 not_audio\)"):
+    with pytest.raises(UsageError, match=r"no audio in .* \(1 \.md\)"):
         load_corpus(tmp_path)
 
 

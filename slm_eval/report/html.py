@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from slm_eval.audio import REASONS
-from slm_eval.corpus import Corpus
+from slm_eval.corpus import Corpus, count_ignored
 from slm_eval.errors import SlmEvalError
 from slm_eval.finished import SIDES, FinishedRun, require_fields
 from slm_eval.report import phones_panels, scores_panels
@@ -109,11 +109,12 @@ def _corpus(run: FinishedRun, side: str) -> Markup:
     told = run.summary["corpora"][side]
     minutes = "" if told.get("seconds") is None else f", {told['seconds'] / 60:.1f} min"
     failed = f", {told['n_failed']:,} failed" if told["n_failed"] else ""
+    ignored = f"; ignored: {count_ignored(told['ignored'])}" if told.get("ignored") else ""
     return tag(
         "div",
         tag("strong", side, class_=f"{side} name"),
         tag("bdi", told["path"], class_="path"),
-        tag("span", f"{told['n_scored']:,} of {told['n_total']:,} clips scored{failed}{minutes}"),
+        tag("span", f"{told['n_scored']:,} of {told['n_total']:,} clips scored{failed}{minutes}{ignored}"),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slm_eval.corpus import count_ignored
 from slm_eval.evaluation import Evaluation
 from slm_eval.metric import ScoreSummary, Summary
 from slm_eval.metrics.pjsd import DivergenceSummary
@@ -52,6 +53,7 @@ def _corpora(evaluation: Evaluation) -> str:
         lines.append(
             f"{side:<9}  {corpus['path']}: {corpus['n_scored']} of {corpus['n_total']} clips scored, {minutes}"
             + (f" (failed: {failed})" if failed else "")
+            + (f"; ignored: {count_ignored(corpus['ignored'])}" if corpus["ignored"] else "")
         )
     return "\n".join(lines)
 
