@@ -81,7 +81,7 @@ def analyse(
     orders: Iterable[int],
     *,
     seed: int = 0,
-    draws: int = 128,
+    draws: int = 192,
     splits: int = 40,
     labellings: int = 200,
     generated_clusters: Sequence[Any] | None = None,
@@ -201,7 +201,7 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
     counts = incidence.counts_of(ranges[0]), incidence.counts_of(ranges[1])
     value = jensen_shannon(*counts)
     sd = half_sampling(incidence, n_generated, sides.clusters, resamples.halves)
-    around = _interval(value, sd, counts, sides, n_windows)
+    around = _interval(value, sd, counts, sides, n_windows, resamples.halves[0].shape[1])
     detail = floor(incidence, ranges[1], sides.clusters[1], totals, resamples.splits[1])
     measured = detail if isinstance(detail, Floor) else None
     estimate = _corrected(value, incidence, totals, sides, resamples, measured)
@@ -240,14 +240,14 @@ def _test(incidence: Incidence, resamples: _Resamples) -> float | Undefined:
 
 
 def _interval(
-    value: float, sd: float | None, counts: tuple[Counts, Counts], sides: _Sides, n_windows: Counts
+    value: float, sd: float | None, counts: tuple[Counts, Counts], sides: _Sides, n_windows: Counts, draws: int
 ) -> tuple[float, float] | Undefined:
     """Return the 95 % interval of the value, or why there is none."""
     if sd is None:
         return Undefined("halves of the sides share no n-gram, or a side has too few clips (or speakers)")
     first = sides.n_utterances[0]
     sizes = n_windows[:first], n_windows[first:]
-    return interval(value, sd, sides.clusters, sizes, int(np.minimum(*counts).sum()))
+    return interval(value, sd, sides.clusters, sizes, int(np.minimum(*counts).sum()), draws)
 
 
 def _corrected(

@@ -32,6 +32,8 @@ MIN_CLUSTERS = 20
 MIN_SHARED = 50
 # Of speakers of uneven size, as many as so many equal ones: ``effective_clusters``.
 MIN_EFFECTIVE = 8
+# Degrees of freedom that a side's own means and size take of its effective number of clusters.
+_FITTED = 2
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,10 @@ def half_sampling(
     effective = min(
         effective_clusters(labels, incidence.n_windows[side]) for labels, side in zip(clusters, sides, strict=True)
     )
-    if effective <= 2:
+    if effective <= _FITTED:
         return None
-    variance = sampling_variance(scores, sizes) * effective / (effective - 2)
-    return math.sqrt(variance) * (1 + (growth - 1) * whole)
+    sd = math.sqrt(sampling_variance(scores, sizes)) * few_clusters(effective)
+    return sd * (1 + (growth - 1) * whole)
 
 
 def sampling_variance(scores: npt.NDArray[np.float64], sizes: Sequence[npt.NDArray[Any]]) -> float:
@@ -167,17 +169,31 @@ def difference_sd(
     return math.sqrt(sampling_variance(scores[0] - scores[1], sizes)) * (1 + (growth - 1) * distance)
 
 
+def few_clusters(effective: float) -> float:
+    """Return by how much an sd from so many clusters is to be raised: they fit the means of the sample, and its size."""
+    return math.sqrt(effective / (effective - _FITTED))
+
+
+def degrees_of_freedom(effective: float, draws: int) -> float:
+    """Return those of an sd that is known from so many clusters, and from so many draws of complementary halves.
+
+    Where a divergence is mostly floor, its variance is the difference of an odd part 2 D and an even part D
+    (``sampling_variance``), known as well as a variance from a fifth of the draws.
+    """
+    return 1 / (1 / (effective - 1) + 5 / (draws - 1))
+
+
 def interval(
     value: float,
     sd: float,
     clusters: Sequence[npt.NDArray[np.intp]],
     sizes: Sequence[npt.NDArray[Any]],
     n_shared: int,
+    draws: int,
 ) -> tuple[float, float] | Undefined:
     """Return the 95 % interval value ± t sd within [0, ln 2], or why there is none.
 
-    Of the expectation of the value at the size of the sample. t has one degree of freedom less than the side with the
-    smaller effective number of clusters. Withheld where simulation found that it covers less than 90 %: with few
+    Of the expectation of the value at the size of the sample, t with ``degrees_of_freedom``. Withheld where simulation found that it covers less than 90 %: with few
     clusters, and where the value rests on a handful of n-grams.
 
     Args:
@@ -185,6 +201,7 @@ def interval(
         clusters: of either side, shape (U,), cluster of each utterance, 0 to C - 1.
         sizes: of either side, shape (U,), n-grams of each utterance.
         n_shared: n-grams that the sides have in common, occurrence by occurrence: the sum of the smaller counts.
+        draws: of halves behind the sd.
     """
     from scipy.special import stdtrit
 
@@ -192,7 +209,7 @@ def interval(
     if reason is not None:
         return reason
     effective = min(effective_clusters(side, of) for side, of in zip(clusters, sizes, strict=True))
-    half = float(stdtrit(effective - 1, 0.975)) * sd
+    half = float(stdtrit(degrees_of_freedom(effective, draws), 0.975)) * sd
     return max(value - half, 0.0), min(value + half, LN2)
 
 

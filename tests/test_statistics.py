@@ -217,17 +217,20 @@ def test_half_sampling_sd_is_the_sampling_sd(source: int, n: int) -> None:
 
 
 def test_interval_is_that_of_t_and_is_withheld_where_it_would_not_hold() -> None:
-    # t(0.975, 24) is 2.0639, of any table.
+    # t(0.975, 24) is 2.0639, of any table; of so many draws that they do not count.
     alone, speakers = np.arange(25), np.arange(100) // 5
 
     def around(value: float, sd: float, clusters: list[npt.NDArray[np.intp]], n_shared: int = 1000) -> Any:
-        return interval(value, sd, clusters, [np.ones(side.size) for side in clusters], n_shared)
+        return interval(value, sd, clusters, [np.ones(side.size) for side in clusters], n_shared, 10**9)
 
     for clusters in ([alone, np.arange(30)], [np.arange(100) // 4, np.arange(75) // 3]):
         assert around(0.3, 0.01, clusters) == pytest.approx((0.3 - 0.020639, 0.3 + 0.020639), abs=1e-6)
     # 24 of 50 clips so short that they hardly count: as 26 clips, and a little.
-    uneven = interval(0.3, 0.01, [np.arange(50), np.arange(50)], [np.repeat([1, 100], [24, 26])] * 2, 1000)
+    uneven = interval(0.3, 0.01, [np.arange(50)] * 2, [np.repeat([1, 100], [24, 26])] * 2, 1000, 10**9)
     assert uneven[1] - 0.3 == pytest.approx(0.020589, abs=2e-5)  # type: ignore[operator, index]
+    # 26 clips, and 126 draws, are 25 degrees of freedom each: 12.5 together, t between those of 12 and 13.
+    both = interval(0.3, 0.01, [np.arange(26)] * 2, [np.ones(26)] * 2, 1000, 126)
+    assert 0.02160 < both[1] - 0.3 < 0.02179  # type: ignore[operator, index]
     assert around(0.01, 0.01, [alone, alone])[0] == 0
     assert around(0.69, 0.01, [alone, alone])[1] == LN2
     assert isinstance(around(0.3, 0.01, [np.arange(8), speakers]), tuple)

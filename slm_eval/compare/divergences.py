@@ -21,7 +21,15 @@ from slm_eval.divergence import jensen_shannon
 from slm_eval.incidence import Draws, Floats, Incidence, divergences, from_overlap, in_blocks, overlaps
 from slm_eval.ngrams import encode, window_keys
 from slm_eval.rarefaction import PhonesNeeded, phones_needed
-from slm_eval.statistics import Undefined, difference_sd, draw_halves, effective_clusters, too_few
+from slm_eval.statistics import (
+    Undefined,
+    degrees_of_freedom,
+    difference_sd,
+    draw_halves,
+    effective_clusters,
+    few_clusters,
+    too_few,
+)
 
 _HALF_SAMPLES = 128
 
@@ -212,7 +220,8 @@ def _spread(
     sd = difference_sd((of_a, of_b), sizes, whole)
     if sd is None:
         return Undefined("halves of the sides share no n-gram")
-    return sd, min(effective_clusters(each) for each in speech.clusters) - 1
+    effective = min(effective_clusters(each) for each in speech.clusters)
+    return sd * few_clusters(effective), degrees_of_freedom(effective, _HALF_SAMPLES)
 
 
 def _halves(speech: Speech, design: Design) -> list[Draws]:

@@ -19,7 +19,15 @@ from slm_eval.divergence import jensen_shannon
 from slm_eval.incidence import Draws, Floats, Incidence, divergences
 from slm_eval.means import Estimate, Withheld
 from slm_eval.ngrams import encode, window_keys
-from slm_eval.statistics import Undefined, difference_sd, draw_halves, effective_clusters, too_few
+from slm_eval.statistics import (
+    Undefined,
+    degrees_of_freedom,
+    difference_sd,
+    draw_halves,
+    effective_clusters,
+    few_clusters,
+    too_few,
+)
 
 # Complementary halves, as in ``compare``; and what a random generator is for.
 _HALVES = 128
@@ -116,10 +124,8 @@ def _tested(a: _Halved, b: _Halved) -> Estimate:
     sd = difference_sd((a.scores, b.scores), (a.sizes[0], b.sizes[0], a.sizes[1]), (a.value, b.value))
     if not sd:
         return Estimate(a.value - b.value, 0.0, 0.0, Withheld("halves of the sides share no n-gram, or never differ"))
-    # The sd is known from so many clusters, and from so many draws: where a divergence is mostly floor, its variance is
-    # the difference of an odd part 2 D and an even part D, known as well as from a fifth of the draws.
-    freedom = 1 / (1 / (min(a.effective, b.effective) - 1) + 5 / (_HALVES - 1))
-    return Estimate(a.value - b.value, sd, freedom)
+    effective = min(a.effective, b.effective)
+    return Estimate(a.value - b.value, sd * few_clusters(effective), degrees_of_freedom(effective, _HALVES))
 
 
 def _shared_halves(systems: Mapping[str, Speech], rng: np.random.Generator) -> list[tuple[str, Draws]]:
