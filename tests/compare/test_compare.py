@@ -55,15 +55,19 @@ def make_run(
     metrics: dict[str, Any] = {}
     if scores is not None:
         metrics["mos.x"] = {
-            "value": 0.0, "sd": 1.0, "n": len(ids), "unit": "MOS", "higher_is_better": True,
+            "value": 0.0, "ci95": None, "sd": 1.0, "n": len(ids), "real": None, "unit": "MOS", "higher_is_better": True,
             "signature": f"mos|rev:1{extra}",
         }  # fmt: skip
     if phones is not None:
         metrics["pjsd.2"] = {
-            "value": 0.0, "unit": unit, "higher_is_better": False, "floor": 0.0,
+            "value": 0.0, "ci95": None, "unit": unit, "higher_is_better": False, "p": None, "floor": None,
+            "floor_sd": None, "excess": None, "corrected": None, "coverage": 1.0, "n_ngrams": {"generated": 1, "real": 1},
             "signature": f"pjsd|n:2|real:abc{extra}",
         }  # fmt: skip
-    corpora = {"generated": {"path": name, "n_total": len(ids)}, "real": {"path": "real", "n_total": len(real)}}
+    corpora = {
+        side: {"path": path, "n_total": size, "n_scored": size, "n_failed": 0}
+        for side, path, size in (("generated", name, len(ids)), ("real", "real", len(real)))
+    }
     summary = {"schema": 1, "version": "made", "corpora": corpora, "metrics": metrics}
     return FinishedRun(name, summary, {"generated": clips, "real": against})
 
