@@ -170,7 +170,7 @@ def difference_sd(
 
 
 def few_clusters(effective: float) -> float:
-    """Return by how much an sd from so many clusters is to be raised: they fit the means of the sample, and its size."""
+    """Return by how much an sd from so many clusters is to be raised: they fit the sample's means, and its size."""
     return math.sqrt(effective / (effective - _FITTED))
 
 
@@ -193,8 +193,8 @@ def interval(
 ) -> tuple[float, float] | Undefined:
     """Return the 95 % interval value ± t sd within [0, ln 2], or why there is none.
 
-    Of the expectation of the value at the size of the sample, t with ``degrees_of_freedom``. Withheld where simulation found that it covers less than 90 %: with few
-    clusters, and where the value rests on a handful of n-grams.
+    Of the expectation of the value at the size of the sample, t with ``degrees_of_freedom``. Withheld where simulation
+    found that it covers less than 90 %: with few clusters, and where the value rests on a handful of n-grams.
 
     Args:
         value, sd: nats.
