@@ -183,7 +183,9 @@ class SndfileRecording(Recording):
         self.decoder = f"libsndfile {soundfile.__libsndfile_version__}"
         self._name = name
         self._parts: list[Any] = []
-        with _quiet(), ExitStack() as opened:
+        file.seek(0)
+        noisy = (1, 2) if file.read(4) == b"caff" else (2,)
+        with _quiet(*noisy), ExitStack() as opened:
             for span in spans:
                 self._parts.append(opened.enter_context(_open_part(file, span, whole=len(spans) == 1)))
             self.rate, self.channels = self._parts[0].samplerate, self._parts[0].channels
@@ -224,11 +226,9 @@ class SndfileRecording(Recording):
 
     def _read(self, part: Any) -> Iterator[np.ndarray]:
         wanted = max(1, _BLOCK // self.channels)
+        noisy = [_NOISY[part.format]] if part.format in _NOISY else []
         while True:
-            if self._mp3:
-                with _quiet():
-                    block = part.read(wanted, dtype="float32", always_2d=True)
-            else:
+            with _quiet(*noisy):
                 block = part.read(wanted, dtype="float32", always_2d=True)
             if not len(block):
                 return
@@ -346,42 +346,45 @@ def why_unreadable(path: Path, error: Exception) -> str:
 
 
 _muting = threading.Lock()
-_muted = 0  # how many threads want it quiet
-_stderr: int | None = None  # where standard error went before
+_muted: dict[int, tuple[int, int]] = {}  # descriptor -> how many threads want it quiet, where it went before
+# What libsndfile and what it calls write to, by its name of the format, whoever calls it: mpg123 a line for each odd
+# frame to standard error, its own ALAC decoder to standard output.
+_NOISY = {"MP3": 2, "CAF": 1}
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what mpg123 writes to standard error, a line for each odd frame, from the terminal.
+def _quiet(*descriptors: int) -> Iterator[None]:
+    """Keep what libraries write to these file descriptors, and cannot be told not to, from the terminal.
 
-    It cannot be told to through libsndfile. Only what the file descriptor gets is lost, from all threads, while one
-    block is decoded.
+    What other threads write to them meanwhile is lost too, so it is for one block at a time.
     """
-    global _muted, _stderr
     with _muting:
-        if _muted == 0:
-            _stderr = _silence_stderr()
-        _muted += 1
+        for each in descriptors:
+            threads, before = _muted.get(each) or (0, _silence(each))
+            _muted[each] = threads + 1, before
     try:
         yield
     finally:
         with _muting:
-            _muted -= 1
-            if _muted == 0 and _stderr is not None:
-                os.dup2(_stderr, 2)
-                os.close(_stderr)
-                _stderr = None
+            for each in descriptors:
+                threads, before = _muted.pop(each)
+                if threads > 1:
+                    _muted[each] = threads - 1, before
+                elif before >= 0:
+                    os.dup2(before, each)
+                    os.close(before)
 
 
-def _silence_stderr() -> int | None:
-    """A copy of the descriptor as it was; None where there is none."""
-    if sys.stderr is not None:
-        sys.stderr.flush()
+def _silence(descriptor: int) -> int:
+    """Send it nowhere, and return a copy of it as it was; -1 where a process has none."""
+    stream = {1: sys.stdout, 2: sys.stderr}[descriptor]
+    if stream is not None:
+        stream.flush()
     try:
-        before = os.dup(2)
-    except OSError:  # a process without standard error
-        return None
+        before = os.dup(descriptor)
+    except OSError:
+        return -1
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
+    os.dup2(null, descriptor)
     os.close(null)
     return before

@@ -304,3 +304,21 @@ def test_too_little_memory_is_the_reason_of_a_clip(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("slm_eval.decoding.SndfileRecording._read", fail)
     refused(path, "there is not enough memory to decode a.wav")
+
+
+def test_what_the_decoder_of_alac_prints_does_not_get_into_the_output(tmp_path: Path) -> None:
+    # A byte of the table of packets: "alac_pakt_read_decode 855 : Ooops!" on standard output, beside `--json`.
+    content = bytearray(made("CAF", "ALAC_16"))
+    at = content.index(b"pakt") + 12 + 24
+    content[at : at + 4] = b"\xff" * 4
+    path = tmp_path / "a.caf"
+    path.write_bytes(content)
+    code = "from pathlib import Path; from slm_eval.audio import AudioError, duration, read_audio"
+    call = (
+        f"path = Path({str(path)!r}); duration(path)\ntry:\n  read_audio(path)\nexcept AudioError: pass\nprint('text')"
+    )
+    found = subprocess.run([sys.executable, "-c", f"{code}; {call}"], capture_output=True, text=True, cwd=ROOT)
+    assert (found.stdout, found.stderr) == ("text\n", "")
+    raw = "import soundfile, sys\ntry:\n  soundfile.SoundFile(sys.argv[1]).read()\nexcept RuntimeError: pass"
+    plain = subprocess.run([sys.executable, "-c", raw, str(path)], capture_output=True, text=True)
+    assert "alac_pakt" in plain.stdout  # else the test could not fail

@@ -53,12 +53,14 @@ CONVERTED = {
     "caf-ffmpeg": (".caf", ["-c:a", "pcm_s16be"]),
 }
 CONVERTED_SHARE = 0.03
+# Those that state no length, so that a cut cannot be seen: for ``cuts`` alone.
+UNSTATED = {"mp3-no-tag": (".mp3", ["-write_xing", "0"]), "mp2": (".mp2", []), "ac3": (".ac3", [])}
 # Lengths and counts that headers of every kind are told.
 LIES = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
 
 
-@lru_cache(maxsize=1)
-def originals() -> dict[str, tuple[str, bytes]]:
+@lru_cache
+def originals(unstated: bool = False) -> dict[str, tuple[str, bytes]]:
     """Return by format the end of a name, and a whole file of 0.3 s."""
     rng = np.random.default_rng(0)
     samples = (0.1 * rng.standard_normal(round(0.3 * RATE))).cumsum().astype(np.float32)
@@ -72,7 +74,7 @@ def originals() -> dict[str, tuple[str, bytes]]:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "source.wav")
             source.write_bytes(files["wav"][1])
-            for name, (ending, arguments) in CONVERTED.items():
+            for name, (ending, arguments) in {**CONVERTED, **(UNSTATED if unstated else {})}.items():
                 made = Path(folder, f"made{ending}")
                 command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-i", str(source), *arguments, "-y", str(made)]
                 subprocess.run(command, check=True)

@@ -1,6 +1,7 @@
 """Damaged files through the decoder: each ends as audio or as an ``AudioError``, within 10 s and 1.5 GB.
 
     python tests/fuzz/decoding.py --files 100000 [--seed 0]
+    python tests/fuzz/decoding.py --cuts 30       how many cuts of whole files are found, by format
 
 Files are decoded in a process of their own, many in a row, so that one that ends or stops it is known by its number;
 ``--only N`` writes that file to the current folder.
@@ -24,7 +25,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
-from damaged_audio import mutated  # noqa: E402
+import numpy as np  # noqa: E402
+from damaged_audio import mutated, originals  # noqa: E402
 
 SECONDS, MEGABYTES = 10.0, 1_500
 _START_SECONDS = 120.0  # for the process to start, and to make the originals
@@ -106,6 +108,26 @@ def child(seed: int, numbers: range) -> None:
             print(json.dumps(told), file=output, flush=True)
 
 
+def cuts(count: int) -> Iterator[tuple[str, int]]:
+    """Yield by format how many of so many cuts, at places drawn at random, are refused or change nothing."""
+    from slm_eval.audio import AudioError, read_audio
+
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (ending, content) in originals(unstated=True).items():
+            path = Path(folder, f"cut{ending}")
+            path.write_bytes(content)
+            whole = read_audio(path).samples
+            found = 0
+            for length in rng.integers(1, len(content), count):
+                path.write_bytes(content[:length])
+                try:
+                    found += np.array_equal(read_audio(path).samples, whole)
+                except AudioError:
+                    found += 1
+            yield name, found
+
+
 def main() -> None:
     """Fuzz, and print a table of formats by outcomes; status 1 where a file did what none may."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -113,7 +135,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--only", type=int)
+    parser.add_argument("--cuts", type=int)
     arguments = parser.parse_args()
+    if arguments.cuts is not None:
+        for name, found in cuts(arguments.cuts):
+            print(f"{name}: {found} of {arguments.cuts}", flush=True)
+        return
     if arguments.only is not None:
         name, ending, content = mutated(arguments.seed, arguments.only)
         Path(f"{name}-{arguments.only}{ending}").write_bytes(content)
