@@ -149,5 +149,7 @@ def ceiling(unit: str) -> float:
 
 
 def padded_axis(low: float, high: float) -> Axis:
-    room = 0.1 * (high - low) or max(abs(high), 1.0) * 0.1
+    # Ends that differ by rounding alone are one value: there are no round numbers between them.
+    size = max(abs(low), abs(high), 1.0)
+    room = 0.1 * (high - low if high - low > 1e-9 * size else size)
     return Axis(*charts.nice_range(low - room, high + room))

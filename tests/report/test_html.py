@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from made_run import BROKEN, HOSTILE, its_audio, made_run
 
@@ -175,3 +176,12 @@ def _scored(name: str, score: float) -> dict[str, Any]:
         "scores": {"loudness.rms": score},
         "phones": None,
     }
+
+
+@pytest.mark.parametrize("low", [0.0, 3.0, -250.0, 1e-6])
+def test_ends_that_differ_by_rounding_have_an_axis(low: float) -> None:
+    """Clips of one length and one rate: their means differ in the last bit."""
+    from slm_eval.report.elements import padded_axis
+
+    axis = padded_axis(low, float(np.nextafter(low, np.inf)))
+    assert axis.low < low < axis.high
