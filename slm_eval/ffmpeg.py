@@ -158,8 +158,9 @@ class Decoding:
             raise AudioError("decode_error", f"ffmpeg does not end on {self._name}") from error
         if self._process.returncode:
             said = (self._said + rest).decode("utf-8", "replace").splitlines()
+            said = said or [f"it ended with status {self._process.returncode}"]
             # "[aac @ 0x55d0c8a3b2c0] Input buffer exhausted": the address is another one each time.
-            line = re.sub(r"^\[([^@\]]*) @ [^\]]*\]", r"\1:", said[0]) if said else "it was ended"
+            line = re.sub(r"^\[([^@\]]*) @ [^\]]*\]", r"\1:", said[0])
             raise AudioError("decode_error", f"ffmpeg cannot decode {self._name}: {line[:200]}")
 
     def close(self) -> None:
