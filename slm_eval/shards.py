@@ -26,6 +26,7 @@ from slm_eval.identity import SHARD, about, base, refuse_other_kind
 from slm_eval.metric import Metric, NotComputed
 from slm_eval.observer import Refusal
 from slm_eval.report.files import dump, write_jsonl, write_whole
+from slm_eval.run_fields import CLIP, CORPUS, SIDES, malformed
 from slm_eval.runner import RunOptions, observe, plan, require_usable
 from slm_eval.strict_json import parse, read_text
 
@@ -187,13 +188,39 @@ def read_shard(folder: Path) -> Shard:
         raise SlmEvalError(f"{path} cannot be read ({error}); run that shard again") from error
     if not whole:
         raise SlmEvalError(f"{path} was changed after it was written; run that shard again")
-    # From here on it is what some version wrote; ours wrote it as below.
-    if (content["schema"], content["version"]) != (SCHEMA, __version__):
+    if (content.get("schema"), content.get("version")) != (SCHEMA, __version__):
         raise SlmEvalError(
-            f"{path} is of slm-eval {content['version']}, this is {__version__}; run the shards again with this one "
-            "(what was observed is cached), or merge them with that one"
+            f"{path} is of slm-eval {str(content.get('version'))[:40]}, this is {__version__}; run the shards again "
+            "with this one (what was observed is cached), or merge them with that one"
         )
-    return _restore(str(folder), content)
+    # The digest tells of damage; somebody who writes a shard by hand can write that too.
+    try:
+        _require_parts(content)
+        return _restore(str(folder), content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SlmEvalError(f"{path} is not what a run writes ({repr(error)[:200]}); run that shard again") from error
+
+
+def _require_parts(content: dict[str, Any]) -> None:
+    """Check what is not looked at before shards are summarised.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: a part is missing, or holds something else.
+    """
+    if not content["corpora"].keys() == content["clips"].keys() == {*SIDES}:
+        raise ValueError(f"corpora and clips must be of {' and '.join(SIDES)}")
+    for told in content["corpora"].values():
+        if malformed(told, CORPUS) is not None or not isinstance(told["ids"], str) or "n_total" not in told:
+            raise ValueError("a corpus must have path, n_total and ids")
+    for recipe in content["metrics"]:
+        match recipe:
+            case {"name": str(), "keys": [*_], "options": dict(), "fingerprint": str()}:
+                continue
+        raise ValueError("a metric must have name, keys, options and fingerprint")
+    for record in (record for records in content["clips"].values() for record in records):
+        for observation in record["observations"]:
+            if observation is not None and malformed(observation, CLIP) is not None:
+                raise ValueError(f"the observations of {str(record['id'])[:80]!r} must be scores or phones")
 
 
 def _restore(name: str, content: dict[str, Any]) -> Shard:

@@ -33,7 +33,7 @@ from slm_eval.metrics.pjsd import pJSD
 from slm_eval.observer import Observation, Observer, Refusal, Signal
 from slm_eval.report.files import write_run
 from slm_eval.runner import RunOptions, evaluate
-from slm_eval.shards import Shard, Share, observe_share, parse_share, read_shard, write_shard
+from slm_eval.shards import Shard, Share, _digest, observe_share, parse_share, read_shard, write_shard
 from slm_eval.signature import Signature
 
 Write = Callable[..., Path]
@@ -504,3 +504,31 @@ def test_the_slurm_scripts_of_the_examples(corpora: tuple[Path, Path], site: Pat
     assert call("merge.sh", {}).returncode == 0, call("merge.sh", {}).stderr
     assert json.loads(written(tmp_path / "runs" / "gen")[0])["corpora"]["generated"]["n_total"] == 10
     assert "a folder of real speech" in call("run_array.sh", {"REAL": ""}).stderr
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda content: content.pop("clips"),
+        lambda content: content["clips"].pop("real"),
+        lambda content: content.update(metrics=[1]),
+        lambda content: content["clips"]["real"].append("x"),
+        lambda content: content["clips"]["real"][0].update(facts={"x": 1}),
+        lambda content: content["clips"]["real"][0].update(observations=[{"scores": {"loudness.rms": "."}}]),
+        lambda content: content["corpora"]["real"].update(n_total="3"),
+        lambda content: content.update(schema=None),
+    ],
+)
+def test_a_shard_written_by_hand_is_one_line(
+    edit: Callable[[dict[str, Any]], object], corpora: tuple[Path, Path], cache: Path, tmp_path: Path
+) -> None:
+    """Its digest is right: whoever writes a shard can write that too."""
+    folder = make(corpora, Share(index=1, count=2), cache, tmp_path / "shard")
+    read_shard(folder)
+    content = json.loads((folder / "shard.json").read_text())
+    del content["digest"]
+    edit(content)
+    (folder / "shard.json").write_text(json.dumps({"digest": _digest(content), **content}))
+    with pytest.raises(SlmEvalError, match=r"shard\.json is ") as caught:
+        read_shard(folder)
+    assert "\n" not in str(caught.value)
