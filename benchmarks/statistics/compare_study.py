@@ -33,7 +33,6 @@ from worlds import World
 
 sys.path.insert(1, str(Path(__file__).parent.parent))
 from machine import stamp
-from significance import finished_run
 
 from slm_eval.compare import LEVEL
 from slm_eval.compare.cross_entropies import cross_entropy_differences
@@ -42,6 +41,7 @@ from slm_eval.compare.divergences import divergence_changes
 from slm_eval.compare.judgement import PHONES, REAL_SPEECH, judge
 from slm_eval.compare.permutation import omnibus
 from slm_eval.compare.result import Tested
+from slm_eval.finished import FinishedRun
 
 RESULTS = Path(__file__).parent / "results" / "compare_study.json"
 ORDERS = (1, 2, 3, 4, 5)
@@ -59,6 +59,10 @@ WORLDS = {
     "speakers of 10": World(speaker_clips=10, accents=ACCENTS),
     "speakers of 30": World(speaker_clips=30, accents=ACCENTS),
     "longwinded accent": World(speaker_clips=3, accents=(0.6, 0.4), longwinded=4.0),
+    "mirrored, order 1": World(order=1, mirrored=True),
+    "mirrored, order 2": World(mirrored=True),
+    "mirrored, speakers of 3": World(speaker_clips=3, accents=ACCENTS, mirrored=True),
+    "mirrored, speakers of 10": World(speaker_clips=10, accents=ACCENTS, mirrored=True),
 }
 # Of A and B: none, and of B alone.
 _SHIFTS = ((0.0, 0.0), (0.0, 0.06))
@@ -72,7 +76,8 @@ class Case:
         world: name.
         sizes: phones of A, B and real speech.
         shifts: of A and B from real speech.
-        towards: the chains that A and B are shifted to; equally far, but different, where these differ.
+        towards: the chains that A and B are shifted to; where these differ, mirror images of each other, which are
+            exactly as far from real speech.
         longer: how many times as long the clips of A are.
     """
 
@@ -88,7 +93,7 @@ class Case:
         parts = [self.world, "/".join(f"{size // 1000}k" for size in self.sizes)]
         parts.append(f"shifts {self.shifts[0]} and {self.shifts[1]}")
         if self.towards[0] != self.towards[1]:
-            parts.append("to different chains")
+            parts.append("to mirror images")
         if self.longer != 1:
             parts.append(f"clips of A {self.longer:g} times as long")
         return ", ".join(parts)
@@ -97,14 +102,16 @@ class Case:
 def cases() -> list[Case]:
     """Return all of them: nothing differs, B differs, or both differ from real speech alike."""
     equal, real_large, uneven = (7_000, 7_000, 7_000), (7_000, 7_000, 35_000), (35_000, 7_000, 35_000)
-    found = []
+    small_real, more, most = (14_000, 14_000, 4_700), (28_000, 28_000, 9_400), (70_000, 70_000, 23_400)
+    alike = partial(Case, shifts=(0.2, 0.2), towards=(0, 1))
+    found = [alike(f"mirrored, order {order}", small_real) for order in (1, 2)]
+    found += [alike("mirrored, speakers of 3", more), alike("mirrored, speakers of 10", most)]
     for world, size in (("order 2", uneven), ("speakers of 10", uneven), ("order 2", real_large)):
         found += [Case(world, size, shifts) for shifts in _SHIFTS]
-    found += [Case(world, equal, shifts) for world in WORLDS for shifts in _SHIFTS]
-    small_real = (14_000, 14_000, 4_700)
-    found += [Case(world, small_real, (0.2, 0.2), (0, 1)) for world in ("order 1", "order 2", "speakers of 10")]
-    found.append(Case("order 2", (14_000, 14_000, 14_000), (0.2, 0.2), (0, 1)))
-    found += [Case("order 2", (7_000, 7_000, 14_000), (0.0, 0.0), longer=longer) for longer in (2.0, 4.0)]
+    found += [Case("order 2", (7_000, 7_000, 14_000), longer=longer) for longer in (2.0, 4.0)]
+    names = [name for name in WORLDS if not name.startswith("mirrored")]
+    found += [Case(world, equal, shifts) for shifts in _SHIFTS for world in names]
+    found.append(alike("mirrored, order 2", (14_000, 14_000, 14_000)))
     found += [Case("speakers of 10", (70_000, 7_000, 35_000), shifts) for shifts in _SHIFTS]
     return found
 
@@ -136,13 +143,41 @@ def replicate(case: Case, number: int) -> list[float]:
     return [*(differences[key].p for key in KEYS), of_pjsd, together[PHONES].p, *source, 0.0 if any(claims) else 1.0]
 
 
+def finished_run(
+    name: str, phones: dict[str, Any], real: dict[str, Any], by: dict[str, str] | None, orders: Sequence[int]
+) -> FinishedRun:
+    """Return phones as a finished run has them, but for values that comparing does not read.
+
+    Args:
+        phones, real: by clip.
+        by: the speaker of each clip.
+    """
+    clips = {
+        side: [
+            {"id": each, "side": side, "scores": {}, "phones": spoken, **({} if by is None else {"speaker": by[each]})}
+            for each, spoken in of_side.items()
+        ]
+        for side, of_side in (("generated", phones), ("real", real))
+    }
+    metrics = {
+        f"pjsd.{n}": {"value": 0.0, "unit": "nats", "higher_is_better": False, "signature": f"pjsd|n:{n}"}
+        for n in orders
+    }
+    return FinishedRun(name, {"metrics": metrics}, clips)
+
+
 def summarise(case: Case, rows: Sequence[Sequence[float]]) -> dict[str, Any]:
     """Return the shares of replicates in which a p-value is at most 5 %."""
     shares = (np.array(rows) <= LEVEL).mean(axis=0).round(4).tolist()
     split = len(KEYS)
+    sources = [replace(WORLDS[case.world], target=target) for target in case.towards]
     return {
         "sizes": case.sizes,
         "shifts": case.shifts,
+        # Of A and of B, by n.
+        "true_divergence": [
+            [source.truth(n, shift) for n in ORDERS] for source, shift in zip(sources, case.shifts, strict=True)
+        ],
         "replicates": len(rows),
         "same": dict(zip(KEYS, shares[:split], strict=True)),
         "pjsd_together": shares[split],

@@ -35,8 +35,9 @@ class World:
         phones: K.
         successors: D.
         seed: of the chains.
-        target: which chain a shift moves to. Shifts to different ones are different, and about equally far from real
-            speech.
+        mirrored: whether real speech stays the same when the phones of the first half change places with those of the
+            second. Then shifts to target 1, the mirror image of target 0, are exactly as far from it, for every n.
+        target: which chain a shift moves to: 0, or its mirror image, 1.
     """
 
     order: int = 2
@@ -49,6 +50,7 @@ class World:
     phones: int = 40
     successors: int = 12
     seed: int = 0
+    mirrored: bool = False
     target: int = 0
 
     # ---- drawing ----
@@ -139,9 +141,13 @@ class World:
         """Phones that can follow each phone: shape (K, D)."""
         rng = np.random.default_rng((self.seed, 0))
         usual = 1 / np.arange(1, self.phones + 1) ** 0.7  # some phones are much more frequent than others
-        return np.array(
+        following = np.array(
             [rng.choice(self.phones, self.successors, False, usual / usual.sum()) for _ in range(self.phones)]
         )
+        if self.mirrored:
+            half = self.phones // 2
+            following[half:] = (following[:half] + half) % self.phones
+        return following
 
     @cached_property
     def _contexts(self) -> Ints:
@@ -170,12 +176,17 @@ class World:
     def _probabilities(self) -> tuple[Floats, Floats]:
         """Of real speech and of what a shift moves to: shape (A, C, D)."""
         shape = self._successors.shape
-        streams = (self.seed, 1), (self.seed, 2, self.target) if self.target else (self.seed, 2)
-        common, other = (np.random.default_rng(each).dirichlet(np.full(shape[1], 0.5), shape[0]) for each in streams)
-        accents = []
-        for accent in range(len(self.accents)):
-            own = np.random.default_rng((self.seed, 3, accent)).dirichlet(np.full(shape[1], 0.5), shape[0])
-            accents.append((1 - self.accent_strength) * common + self.accent_strength * own if accent else common)
+        # Contexts of a phone stand together, in an order that mirrored phones share: so rows are mirrored by halves.
+        half = shape[0] // 2
+        streams = ((self.seed, 1), *((self.seed, 3, accent) for accent in range(1, len(self.accents))), (self.seed, 2))
+        drawn = [np.random.default_rng(each).dirichlet(np.full(shape[1], 0.5), shape[0]) for each in streams]
+        *real, other = drawn
+        if self.mirrored:
+            real = [np.concatenate((each[:half], each[:half])) for each in real]
+        common = real[0]
+        accents = [common, *((1 - self.accent_strength) * common + self.accent_strength * own for own in real[1:])]
+        if self.target:
+            other = np.roll(other, half, axis=0)
         return np.array(accents), np.broadcast_to(other, (len(accents), *shape))
 
     def _stationary(self, shift: float) -> Floats:

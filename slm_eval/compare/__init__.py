@@ -10,7 +10,6 @@ speakers or prompts at a time where they are named.
 """
 
 from slm_eval.compare.comparison import Comparison, compare
-from slm_eval.compare.divergences import against_real
 from slm_eval.compare.result import LEVEL, Difference
 
-__all__ = ["LEVEL", "Comparison", "Difference", "against_real", "compare"]
+__all__ = ["LEVEL", "Comparison", "Difference", "compare"]

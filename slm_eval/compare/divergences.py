@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from slm_eval.compare.design import HALVES, LABELS, REAL_HALVES, SIZES, Design
-from slm_eval.compare.labellings import Labellings, block_size, shuffles
+from slm_eval.compare.design import HALVES, REAL_HALVES, SIZES, Design
 from slm_eval.compare.permutation import p_value
 from slm_eval.compare.pool import Pool
 from slm_eval.compare.result import Difference, Tested
-from slm_eval.compare.speech import Phones, Speech
+from slm_eval.compare.speech import Speech
 from slm_eval.divergence import jensen_shannon
-from slm_eval.incidence import Draws, Floats, Incidence, divergences, from_overlap, in_blocks, overlaps
-from slm_eval.ngrams import encode, window_keys
+from slm_eval.incidence import Draws, Floats, Incidence, divergences
+from slm_eval.ngrams import window_keys
 from slm_eval.rarefaction import PhonesNeeded, phones_needed
 from slm_eval.statistics import (
     Undefined,
@@ -66,59 +65,6 @@ def phones_to_tell_apart(orders: Sequence[int], design: Design) -> dict[str, str
         else each.reason
         for n, each in found.items()
     }
-
-
-def against_real(
-    generated: Sequence[Phones],
-    real: Sequence[Phones],
-    orders: Sequence[int],
-    *,
-    permutations: int = 999,
-    seed: int = 0,
-) -> dict[int, float | Undefined]:
-    """n -> p-value of "generated and real speech are two samples of one source": labels of utterances are shuffled.
-
-    The mean over shuffles is no floor: it lies between mixtures of both.
-
-    >>> against_real([["a", "b"]] * 10, [["b", "a"]] * 10, [1, 2], permutations=99)
-    {1: 1.0, 2: 0.01}
-    """
-    both = encode([*generated, *real])
-    labellings = shuffles(len(generated), len(real), permutations, (seed, LABELS))
-    found: dict[int, float | Undefined] = {}
-    for n, windows in window_keys(both, orders):
-        n_windows = both.n_windows(n)
-        if min(n_windows[: len(generated)].sum(), n_windows[len(generated) :].sum()) == 0:
-            found[n] = Undefined(f"a side has no {n}-grams")
-        else:
-            found[n] = p_value(divergence_of_labels(Incidence.build(windows, n_windows), labellings))
-    return found
-
-
-def divergence_of_labels(incidence: Incidence, labellings: Labellings) -> Floats:
-    """Return J between the utterances with a label and those without it, for each labelling: shape (B,).
-
-    Args:
-        incidence: of all utterances, each a unit of the labellings.
-    """
-    everything = slice(0, incidence.n_windows.size)
-    # Types of a single utterance are never on both sides.
-    several = np.diff(incidence.starts) > 1
-    groups = incidence.groups(several, (everything,))
-    whole = [group.totals(0) for group in groups]
-    total = int(incidence.n_windows.sum())
-
-    def block(at: slice) -> Floats:
-        labels = labellings.block(at)
-        n_first = np.einsum("u,ub->b", incidence.n_windows, labels)
-        n_second = total - n_first
-        overlap = np.zeros(n_first.size)
-        for group, of_all in zip(groups, whole, strict=True):
-            counts = group.counts(0, labels)
-            overlap += overlaps(counts, of_all - counts, n_first, n_second)
-        return from_overlap(overlap, n_first, n_second)
-
-    return np.concatenate(list(in_blocks(block, labellings.size, block_size(incidence.n_windows.size))))
 
 
 def _tested(n: int, speech: Speech, metric: dict[str, Any], design: Design) -> Tested | str:

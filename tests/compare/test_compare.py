@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from conftest import EXAMPLES
 
 from slm_eval.cli import main
-from slm_eval.compare import against_real, compare
+from slm_eval.compare import compare
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.finished import FinishedRun
 from slm_eval.functional import pjsd
@@ -264,13 +264,6 @@ def test_how_much_speech_would_tell_is_said() -> None:
     row = compare(make_run("a", phones=a), make_run("b", phones=b)).differences["pjsd.2"]
     assert row.better is None
     assert any(word in row.needed for word in ("phones of each system", "within its standard error"))  # type: ignore[operator]
-
-
-def test_one_system_against_real_speech() -> None:
-    same, other = against_real(markov(rng(7), 40), REAL, [1, 2]), against_real(markov(rng(7), 40, sharp=2.0), REAL, [2])
-    assert min(same.values()) > 0.05  # type: ignore[type-var]
-    assert other == {2: 0.001}
-    assert "no 9-grams" in str(against_real([["a"]], [["b"] * 9], [9])[9])
 
 
 def test_equal_systems_and_single_clips_have_no_number_that_means_nothing() -> None:

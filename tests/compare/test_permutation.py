@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slm_eval.compare import labellings, permutation
-from slm_eval.compare.divergences import divergence_of_labels
 from slm_eval.compare.labellings import Labellings, shuffles, swaps
 from slm_eval.compare.permutation import holm, holm_of_families, omnibus, p_value, p_values, step_down
 from slm_eval.compare.pool import Groups, Pool
@@ -225,19 +224,6 @@ def test_tallied_and_other_types_are_counted_alike() -> None:
             assert found[draw] == pytest.approx(pjsd(chosen, real, n=1), abs=1e-13)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_divergence_of_labels_is_that_of_both_groups(n: int) -> None:
-    random = rng(n)
-    pool = corpus(random.dirichlet(np.full(5, 0.5), 5), 12, 15, random)
-    pool[0] = [2] * 300
-    drawn = shuffles(5, 7, 70, (n,))
-    found, members = divergence_of_labels(incidence_of(pool, n), drawn), all_of(drawn)
-    for draw in range(members.shape[1]):
-        chosen = members[:, draw].astype(bool)
-        groups = [[each for each, label in zip(pool, chosen, strict=True) if label == side] for side in (True, False)]
-        assert found[draw] == pytest.approx(pjsd(*groups, n=n), abs=1e-12)
-
-
 def test_divergences_are_undefined_where_a_label_has_no_ngram() -> None:
     incidence = incidence_of([[0, 1], [1], [0, 1, 1]], 2)
     members = np.array([[1, 0], [0, 1]], dtype=np.uint8)
@@ -257,7 +243,6 @@ def test_the_size_of_a_block_moves_no_statistic(rows: int, monkeypatch: pytest.M
     def found() -> list[Floats]:
         return [
             pool.statistics(drawn.block, drawn.size, rng(), centred=True),
-            divergence_of_labels(incidence_of(utterances[:30], 2), drawn),
             welch(scores, np.arange(30), drawn),
         ]
 
@@ -323,7 +308,7 @@ def test_false_alarms_where_clips_of_a_speaker_are_alike_need_whole_speakers() -
 def test_false_alarms_of_divergences_are_as_many_as_the_level_says() -> None:
     random = rng()
     transitions = random.dirichlet(np.full(6, 0.5), 6)
-    found: dict[str, list[float]] = {"paired": [], "unpaired": [], "against real": []}
+    found: dict[str, list[float]] = {"paired": [], "unpaired": []}
     for seed in range(300):
         utterances = corpus(transitions, 48, 10, random)
         incidence = incidence_of(utterances, 2)
@@ -333,8 +318,6 @@ def test_false_alarms_of_divergences_are_as_many_as_the_level_says() -> None:
         found["paired"].append(p_value(statistics_of(both, whole, random, centred=False)))
         groups = all_of(shuffles(16, 16, 99, (seed,)))
         found["unpaired"].append(p_value(statistics_of(both, groups, random, centred=True)))
-        drawn = shuffles(24, 24, 99, (seed,))
-        found["against real"].append(p_value(divergence_of_labels(incidence, drawn)))
     for each in found.values():
         false_alarms(each)
 
