@@ -61,8 +61,8 @@ def make_run(
     if phones is not None:
         metrics["pjsd.2"] = {
             "value": 0.0, "ci95": None, "unit": unit, "higher_is_better": False, "p": None, "floor": None,
-            "floor_sd": None, "excess": None, "corrected": None, "coverage": 1.0, "n_ngrams": {"generated": 1, "real": 1},
-            "signature": f"pjsd|n:2|real:abc{extra}",
+            "floor_sd": None, "excess": None, "corrected": None, "coverage": 1.0,
+            "n_ngrams": {"generated": 1, "real": 1}, "signature": f"pjsd|n:2|real:abc{extra}",
         }  # fmt: skip
     corpora = {
         side: {"path": path, "n_total": size, "n_scored": size, "n_failed": 0}
