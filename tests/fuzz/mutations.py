@@ -29,7 +29,7 @@ def mutated_value(value: Any, rng: random.Random) -> str:
         holder, key = rng.choice(_places([value]))
         action = rng.random()
         if action < 0.55:
-            holder[key] = rng.choice(NASTY)
+            holder[key] = copy.deepcopy(rng.choice(NASTY))
         elif action < 0.65:
             holder[key] = _MARK
         elif action < 0.8 and not (holder and isinstance(holder, list) and len(holder) == 1):
