@@ -185,7 +185,7 @@ def _floor_cell(of: dict[str, Any], null: dict[str, Any] | None) -> str:
 
 
 def _corrected_cell(of: dict[str, Any], _: Any) -> str:
-    if of["corrected"] is None:
+    if of["corrected_sd"] is None:
         return "none"
     return f"{of['corrected']:.4f} ± {of['corrected_sd']:.4f} ({of['truth']:.4f})"
 
