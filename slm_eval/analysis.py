@@ -20,7 +20,7 @@ from slm_eval.floor import Floor, draw_splits, floor
 from slm_eval.incidence import Draws, Incidence, side_ranges
 from slm_eval.ngrams import Counts, Encoded, Ids, encode, window_keys
 from slm_eval.same_source import deal_out, p_value, why_not
-from slm_eval.statistics import Undefined, draw_halves, half_sampling, interval, value_at_equal_sizes
+from slm_eval.statistics import Undefined, draw_halves, half_sampling, interval, too_few, value_at_equal_sizes
 
 # Below this coverage of the pooled n-grams the value mostly tells how large the samples are.
 MIN_COVERAGE = 0.9
@@ -243,11 +243,11 @@ def _interval(
     value: float, sd: float | None, counts: tuple[Counts, Counts], sides: _Sides, n_windows: Counts, draws: int
 ) -> tuple[float, float] | Undefined:
     """Return the 95 % interval of the value, or why there is none."""
+    n_shared = int(np.minimum(*counts).sum())
     if sd is None:
-        return Undefined("halves of the sides share no n-gram, or a side has too few clips (or speakers)")
+        return too_few(sides.clusters, n_shared) or Undefined("halves of the sides share no n-gram")
     first = sides.n_utterances[0]
-    sizes = n_windows[:first], n_windows[first:]
-    return interval(value, sd, sides.clusters, sizes, int(np.minimum(*counts).sum()), draws)
+    return interval(value, sd, sides.clusters, (n_windows[:first], n_windows[first:]), n_shared, draws)
 
 
 def _corrected(
@@ -300,7 +300,7 @@ def _warnings(
     if covered < MIN_COVERAGE:
         found.append(
             f"coverage is below {MIN_COVERAGE}: the value tells more about sample size than about language; "
-            "look at the excess over the floor, or use more speech"
+            "use more speech, or read a smaller n"
         )
     if not _same_size(totals):
         found.append(

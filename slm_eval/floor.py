@@ -95,15 +95,12 @@ def floor(
             f"at least {MIN_FLOOR_CLUSTERS} clips (or clusters) with n-grams are needed; there are {usable}"
         )
     if sum(wanted) > MAX_GROWTH * total:
-        return Undefined(
-            f"{total} n-grams are too few to tell what {wanted[0]} against {wanted[1]} would score; at least "
-            f"{math.ceil(sum(wanted) / MAX_GROWTH)} are needed"
-        )
+        return Undefined(f"the other side has more than {MAX_GROWTH - 1:g} times as much speech; use less of it")
     scale = min(1.0, total / sum(wanted))
     shares = scale * wanted[0] / total, scale * wanted[1] / total
     pieces = next((each for each in _PIECES if usable * min(shares) >= each * _CLUSTERS_A_PIECE), None)
     if pieces is None:
-        return Undefined(f"the clips cannot be split in proportion {wanted[0]} to {wanted[1]} n-grams")
+        return Undefined("the other side has too little speech: this one cannot be split in the same proportion")
     segments = cut_segments(sizes, orders, shares, pieces)[:, clusters]
     first = np.where(segments < pieces, segments, pieces)
     second = np.where((segments >= pieces) & (segments < 2 * pieces), segments - pieces, pieces)

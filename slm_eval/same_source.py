@@ -9,6 +9,8 @@ Letters: U utterances, C clusters, B labellings.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +22,9 @@ from slm_eval.ngrams import Counts
 # round, or at equal sizes, 5 %.
 MAX_CLUSTER_RATIO, MAX_SIDE_RATIO = 3.0, 1.5
 
+# With fewer labellings than this no p could be below 5 %, however much the sides differ.
+MIN_LABELLINGS = 20
+
 # Labellings per step, as in ``incidence``.
 _BLOCK = 64
 # Scores of equal labellings differ by rounding; so far apart they still count as equal.
@@ -28,8 +33,13 @@ _TOLERANCE = 1e-12
 
 def why_not(clusters: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]], lengths: Counts) -> str | None:
     """Return why clusters of the two sides cannot be exchanged, or None; arguments as for ``deal_out``."""
+    counts = [int(side.max()) + 1 for side in clusters]
+    # Sides of as many clusters may change places, which leaves what is between them as it is.
+    labellings = math.comb(sum(counts), counts[0]) // (2 if counts[0] == counts[1] else 1)
+    if labellings < MIN_LABELLINGS:
+        return "so few clips (or speakers) could not show a difference, however large"
     phones = [float(side.sum()) for side in np.split(lengths, [clusters[0].size])]
-    each = [total / (int(side.max()) + 1) for total, side in zip(phones, clusters, strict=True)]
+    each = [total / count for total, count in zip(phones, counts, strict=True)]
     larger = int(phones[1] > phones[0])
     if phones[larger] > MAX_SIDE_RATIO * phones[1 - larger] and each[1 - larger] > MAX_CLUSTER_RATIO * each[larger]:
         return (

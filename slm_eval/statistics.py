@@ -222,7 +222,7 @@ def too_few(clusters: Sequence[npt.NDArray[np.intp]], n_shared: int) -> Undefine
             return Undefined(f"a side has clips of fewer than {MIN_CLUSTERS} speakers (or prompts)")
         if effective_clusters(side) < MIN_EFFECTIVE:
             return Undefined(
-                f"most clips of a side are of a few speakers (or prompts), as many as {MIN_EFFECTIVE} equal ones"
+                f"most clips of a side are of a few speakers (or prompts), worth fewer than {MIN_EFFECTIVE} equal ones"
             )
     if n_shared < MIN_SHARED:
         return Undefined(f"the sides share fewer than {MIN_SHARED} n-grams")

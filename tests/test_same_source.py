@@ -113,3 +113,15 @@ def test_there_is_no_test_where_few_speakers_face_many_single_clips() -> None:
     assert isinstance(result, Analysis)
     assert result.p is None
     assert any("no test against real speech" in line for line in result.warnings)
+
+
+def test_no_test_where_no_labelling_could_show_a_difference() -> None:
+    def tested(first: int, second: int) -> bool:
+        return why_not((np.arange(first), np.arange(second)), np.full(first + second, 40)) is None
+
+    # Ways to deal clips out, two equal sides that change places counted once: 1/19 and 1/10 are above 5 %.
+    assert [tested(1, 18), tested(1, 19), tested(3, 3), tested(3, 4), tested(4, 4)] == [False, True, False, True, True]
+    unlike = analyse(["abab", "aabb", "abba"], ["cdcd", "ccdd", "cddc"], (1,))[1]
+    assert isinstance(unlike, Analysis)
+    assert unlike.p is None
+    assert any(line.startswith("there is no test against real speech: so few clips") for line in unlike.warnings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -246,7 +247,7 @@ def test_interval_is_that_of_t_and_is_withheld_where_it_would_not_hold() -> None
         Undefined("a side has fewer than 8 clips"),
         Undefined("a side has clips of fewer than 20 speakers (or prompts)"),
         Undefined("the sides share fewer than 50 n-grams"),
-        Undefined("most clips of a side are of a few speakers (or prompts), as many as 8 equal ones"),
+        Undefined("most clips of a side are of a few speakers (or prompts), worth fewer than 8 equal ones"),
     ]
 
 
@@ -338,11 +339,23 @@ def test_floor_refuses_what_cannot_be_split() -> None:
     tiny = analyse(real[:1], real[1:], (1,))[1]
     assert isinstance(tiny, Analysis)
     assert isinstance(tiny.floor_detail, Undefined)
-    assert "cannot be split in proportion" in tiny.floor_detail.reason
+    assert "too little speech: this one cannot be split in the same proportion" in tiny.floor_detail.reason
     large = analyse(real[:15] * 4, real[15:], (1,))[1]
     assert isinstance(large, Analysis)
     assert isinstance(large.floor_detail, Undefined)
-    assert "n-grams are too few to tell what" in large.floor_detail.reason
+    assert "more than 1.5 times as much speech" in large.floor_detail.reason
+
+
+@pytest.mark.parametrize(("n_generated", "n_real"), [(1, 1), (2, 2), (1, 18), (4, 40), (60, 15)])
+def test_warnings_of_several_n_are_alike(n_generated: int, n_real: int) -> None:
+    # Figures of one n in a warning would make five lines of it where one says the same.
+    real = sample(chain(1), 100, 20, np.random.default_rng(0))
+    results = analyse(real[:n_generated], real[n_generated : n_generated + n_real], (1, 2, 3, 4, 5))
+    warnings = {line for result in results.values() if isinstance(result, Analysis) for line in result.warnings}
+    assert len({re.sub(r"\d+", "0", line) for line in warnings}) == len(warnings), sorted(warnings)
+    if n_generated < 8:
+        reasons = {line for line in warnings if line.startswith("there is no interval")}
+        assert reasons == {"there is no interval: a side has fewer than 8 clips"}
 
 
 # ---- equal sizes, corrected ----
