@@ -83,7 +83,7 @@ def test_run_writes_what_the_contract_says(clips: tuple[Path, Path], tmp_path: P
     assert len(lines) == 24
     assert lines[0].keys() >= {"id", "side", "seconds", "status", "error", "scores", "phones"}
     assert "pjsd.3" in result.output
-    assert "floor" in result.output
+    assert "real vs real" in result.output
     assert f"written to {tmp_path / 'out'}" in result.output
 
 
