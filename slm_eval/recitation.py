@@ -6,7 +6,7 @@ common phrase does.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,10 @@ from slm_eval.ngrams import encode, window_keys
 
 Phones = Sequence[Hashable]
 
+# How warnings of copies are known in finished runs.
+SHARED_AUDIO = "hold the same audio as real ones"
+RECITED = "recited speech scores as real"
+
 
 def warn_of_recitation(generated: Sequence[Phones], real: Sequence[Phones]) -> tuple[str, ...]:
     """A line where generated clips are copies, at least in part."""
@@ -24,8 +28,13 @@ def warn_of_recitation(generated: Sequence[Phones], real: Sequence[Phones]) -> t
         return ()
     return (
         f"{copies} of {len(generated)} generated clips hold all phones of a real clip, or lie within one "
-        f"({MIN_PHONES} phones or more): recited speech scores as real",
+        f"({MIN_PHONES} phones or more): {RECITED}",
     )
+
+
+def warnings_of_copies(warnings: Iterable[str]) -> list[str]:
+    """Return those of a metric's warnings that say that generated clips are copies of real ones."""
+    return [warning for warning in warnings if SHARED_AUDIO in warning or RECITED in warning]
 
 
 def recited(generated: Sequence[Phones], real: Sequence[Phones]) -> npt.NDArray[np.bool_]:

@@ -26,6 +26,7 @@ from slm_eval.errors import SlmEvalError
 from slm_eval.evaluation import ClipResult, Evaluation, Sound
 from slm_eval.metric import Metric, NotComputed, Summary
 from slm_eval.observer import Observation, Observer, resolve_device
+from slm_eval.recitation import SHARED_AUDIO
 from slm_eval.registry import every_metric, make_metric
 from slm_eval.store import Store, cache_folder, content_digest
 from slm_eval.terminal import notice
@@ -33,8 +34,6 @@ from slm_eval.workers import Decoded, Job, Outcome, Replaced, decode_all
 
 # What decoding found out about a clip is cached like an observation, so that a cached run decodes nothing.
 _FACTS = "audio|rev:3"
-# Of the warning of clips that are on both sides, for those who read it in a summary.
-SHARED_AUDIO = "hold the same audio as real ones"
 # A file that is written while it is decoded is digested and decoded again, so often in all.
 _READINGS = 3
 _READERS = 4  # threads that digest files: enough to keep a disk busy, and hashing releases the GIL

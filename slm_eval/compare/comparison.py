@@ -14,7 +14,7 @@ from slm_eval.compare.result import Difference, Tested, Together
 from slm_eval.compare.scores import score_differences
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.finished import FinishedRun
-from slm_eval.runner import SHARED_AUDIO
+from slm_eval.recitation import warnings_of_copies
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def compare(
     judged, together = judge(tested)
     judged |= {key: read_both_ways(each, a, b) for key, each in judged.items() if key in entropies}
     for key in (key for key in judged if key.startswith("pjsd.") or key in entropies):
-        judged[key] = replace(judged[key], notes=(*judged[key].notes, *_shared_audio(key, a, b)))
+        judged[key] = replace(judged[key], notes=(*judged[key].notes, *_copies(key, a, b)))
     unclear = [n for n in orders if (key := f"pjsd.{n}") in judged and judged[key].better is None]
     for key, line in phones_to_tell_apart(unclear, design).items():
         judged[key] = replace(judged[key], needed=line)
@@ -131,11 +131,10 @@ def _require_same_signature(key: str, a: FinishedRun, b: FinishedRun) -> None:
         raise SlmEvalError(f"{key} of {a.name} and of {b.name} cannot be compared ({parts}); {hint}")
 
 
-def _shared_audio(key: str, a: FinishedRun, b: FinishedRun) -> list[str]:
-    """What both runs warned of: speech that is compared with itself looks real."""
+def _copies(key: str, a: FinishedRun, b: FinishedRun) -> list[str]:
+    """Return what both runs warned of: speech that is compared with itself looks real."""
     return [
         f"warning: {name}: {warning}"
         for name, run in (("A", a), ("B", b))
-        for warning in run.metrics[key].get("warnings", ())
-        if SHARED_AUDIO in warning
+        for warning in warnings_of_copies(run.metrics[key].get("warnings", ()))
     ]

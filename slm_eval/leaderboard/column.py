@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from slm_eval.compare.result import LEVEL
 from slm_eval.leaderboard.ranking import Pair, judge, rank_sets
 from slm_eval.leaderboard.systems import System
+from slm_eval.recitation import warnings_of_copies
 
 Interval = tuple[float, float]
 
@@ -89,6 +90,15 @@ def ranked_column(column: Column, tested: Mapping[tuple[str, str], tuple[float, 
         alone = None if rank is not None or result.why_unranked else "no other system may be ranked"
         results[name] = replace(result, rank=rank, worst_rank=worst_rank, why_unranked=alone or result.why_unranked)
     return replace(column, results=results, pairs=pairs)
+
+
+def copies(key: str, holders: Sequence[System]) -> tuple[str, ...]:
+    """Return what the runs say of clips that are copies of real ones, which place a system too high."""
+    return tuple(
+        f"{system.name}: {warning}"
+        for system in holders
+        for warning in warnings_of_copies(system.run.metrics[key].get("warnings", ()))
+    )
 
 
 def absent(key: str, systems: Sequence[System]) -> dict[str, str]:

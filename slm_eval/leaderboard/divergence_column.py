@@ -20,7 +20,7 @@ from slm_eval.analysis import MAX_SIZE_DIFFERENCE, Analysis, analyse
 from slm_eval.clusters import Clusters
 from slm_eval.cutting import filling
 from slm_eval.divergence import LN2
-from slm_eval.leaderboard.column import NO_INTERVAL, Column, Reference, Result, absent, interval, ranked_column
+from slm_eval.leaderboard.column import NO_INTERVAL, Column, Reference, Result, absent, copies, interval, ranked_column
 from slm_eval.leaderboard.divergence_pairs import Speech, Tested, pair_tests
 from slm_eval.leaderboard.systems import System
 from slm_eval.statistics import Undefined
@@ -68,7 +68,7 @@ def divergence_column(n: int, systems: Sequence[System], seed: int) -> Column:
         results=results,
         absent=absent(key, systems) | found.absent,
         real=_reference(found.floors, LN2 if first["unit"] == "nats" else 1.0),
-        notes=found.notes,
+        notes=(*found.notes, *copies(key, holders)),
     )
     per_nat = _per_nat(key, holders)
     return ranked_column(column, {pair: (each.value * per_nat, each.p_value()) for pair, each in tested.items()})

@@ -9,7 +9,7 @@ import numpy as np
 
 from slm_eval.clusters import Clusters
 from slm_eval.crossentropy import MORE_PREDICTABLE
-from slm_eval.leaderboard.column import NO_INTERVAL, Column, Reference, Result, absent, interval, ranked_column
+from slm_eval.leaderboard.column import NO_INTERVAL, Column, Reference, Result, absent, copies, interval, ranked_column
 from slm_eval.leaderboard.systems import System
 from slm_eval.means import Sample, Withheld, difference, difference_of_intervals, mean_of_sample
 
@@ -40,7 +40,7 @@ def score_column(key: str, systems: Sequence[System]) -> Column:
             results=results,
             absent=absent(key, systems),
             real=real,
-            notes=notes,
+            notes=(*notes, *copies(key, holders)),
         ),
         tested,
     )

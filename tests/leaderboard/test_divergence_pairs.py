@@ -11,6 +11,7 @@ from made_runs import Phones, spoken, system
 from slm_eval.functional import pjsd
 from slm_eval.leaderboard import leaderboards
 from slm_eval.leaderboard.divergence_pairs import Speech, pair_tests
+from slm_eval.report.leaderboard import remarks
 
 N = 2
 
@@ -92,6 +93,15 @@ def test_one_with_too_little_speech_does_not_cut_the_others() -> None:
         "b": (2, 2, 60 * 30),
     }
     assert "too little speech" in column.absent["small"]
+
+
+def test_a_system_that_recites_is_remarked_where_it_ranks_first() -> None:
+    real = spoken(60, seed=1000)
+    board = leaderboards([system("other", spoken(60, 1), real=real), system("copied", real, real=real)])[0]
+    column = board.columns["pjsd.2"]
+    assert column.results["copied"].rank == 1
+    assert [line for line in column.notes if line.startswith("copied: 60 of 60 generated clips")] == list(column.notes)
+    assert sum("copied: 60 of 60" in line for line in remarks(board)) == 1
 
 
 def test_without_phones_a_value_is_listed_and_not_ranked() -> None:

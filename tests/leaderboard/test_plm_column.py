@@ -42,6 +42,8 @@ def test_real_speech_is_beside_the_systems_and_recitation_is_remarked(librispeec
     assert column.real is not None
     assert column.real.value < column.results["backwards"].value
     assert "plm.3: no rank of recited: it is more predictable than real speech, which is no merit" in remarks(board)
+    # Three of the clips have fewer than 20 phones.
+    assert sum(line.startswith("plm.3: recited: 57 of 60 generated clips hold") for line in remarks(board)) == 1
     assert column.ranked == ["other speech", "backwards"]
     assert board.order[-1] == "recited"
     assert f"{column.real.value:.4f}" in render([board])
