@@ -44,7 +44,7 @@ _OBSERVING = [
         help="Seconds of audio that a model is given at once.",
     ),
     click.option("--workers", type=click.IntRange(min=0), help="Decoding processes; by default one per core."),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N clips of each side, by id."),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N clips of a corpus, by id."),
     click.option(
         "--on-error",
         default="report",
@@ -71,12 +71,14 @@ _FORCE = click.option("--force", is_flag=True, help="Write over another run that
 @click.option("--generated", required=True, type=click.Path(), help="Generated speech: folder, list, wav.scp, JSONL.")
 @click.option("--real", required=True, type=click.Path(), help="Real speech to compare with, likewise.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the results; default: runs/NAME.")
-@click.option("--name", metavar="NAME", help="Of the run; by default that of the generated folder.")
+@click.option("--name", metavar="NAME", help="Name of the run; by default that of the generated folder.")
 @click.option("--metrics", metavar="LIST", help="Comma-separated, as named by `list`; by default all that can run.")
 @click.option("--preset", type=click.Choice(["paper"]), help="All metrics of the paper, with Allosaurus.")
 @click.option("--ngrams", default="1-5", show_default=True, help="Values of n for pJSD: 5, 1-5 or 1,2,5.")
 @click.option("--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Nats or bits.")
-@click.option("--seed", default=0, show_default=True, help="Of the random draws behind intervals and floors.")
+@click.option(
+    "--seed", default=0, show_default=True, help="Seed of the random draws behind intervals, floors and tests."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the table.")
 @_FORCE
 @click.option("--shard", metavar="I/N", help="Only the I-th of N shares of the clips, for `merge`; or slurm.")
@@ -178,8 +180,14 @@ def _finish(evaluation: Evaluation, folder: Path, asked: dict[str, Any], *, as_j
 @click.option("--ngrams", default="1-5", show_default=True, help="Values of n for pJSD, where speech is scored.")
 @click.option("--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Nats or bits.")
 @click.option("--paired/--unpaired", default=None, help="By clip id or not; by default where most ids match.")
-@click.option("--permutations", default=1999, show_default=True, type=click.IntRange(min=99), help="Of each test.")
-@click.option("--seed", default=0, show_default=True, help="Of the random draws.")
+@click.option(
+    "--permutations",
+    default=1999,
+    show_default=True,
+    type=click.IntRange(min=99),
+    help="Random labellings of each test.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the random draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON instead of the table.")
 @_observing
 def compare(
@@ -225,7 +233,7 @@ def compare(
 @click.option("--metrics", metavar="LIST", help="Comma-separated names or keys: pjsd, dnsmos.ovrl; by default all.")
 @click.option("--sort", metavar="KEY", help="Orders the systems; by default the largest n of pJSD that has coverage.")
 @click.option("--per-signature", is_flag=True, help="A table for each signature, where the runs carry several.")
-@click.option("--seed", default=0, show_default=True, help="Of the random cuts to equal sizes.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the random cuts to equal sizes.")
 @click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json instead of the tables.")
 def leaderboard(
     runs: tuple[str, ...],
@@ -236,7 +244,7 @@ def leaderboard(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Rank finished runs of one signature, with ties, beside real speech."""
+    """Rank finished runs of one signature by tests of all pairs, beside real speech."""
     from slm_eval.leaderboard import leaderboards, read_systems
     from slm_eval.report.files import require_writable
     from slm_eval.report.leaderboard import as_json as in_json

@@ -22,7 +22,7 @@ def scaling() -> None:
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _FORMATS = click.option(
-    "--formats", default="pdf,png", show_default=True, metavar="LIST", help="Of the figures: pdf, svg, png."
+    "--formats", default="pdf,png", show_default=True, metavar="LIST", help="Formats of the figures: pdf, svg, png."
 )
 _NO_FIGURES = click.option("--no-figures", is_flag=True, help="Numbers and tables alone; needs no matplotlib.")
 _OUTPUT = click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
@@ -33,7 +33,7 @@ _METRICS = click.option(
     "--metrics", metavar="LIST", help="Columns, keys or families, by default all; NAME:higher takes any other column."
 )
 _LOG_BASE = click.option(
-    "--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Of pJSD: nats or bits."
+    "--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Unit of pJSD: nats or bits."
 )
 _FORCE = click.option("--force", is_flag=True, help="Replace the results of another fit in the folder.")
 
@@ -43,7 +43,11 @@ _FORCE = click.option("--force", is_flag=True, help="Replace the results of anot
 @_OUTPUT
 @click.option("--gamma", default="free", show_default=True, metavar="FLOAT|free", help="The outer power of the law.")
 @click.option(
-    "--method", default="fast", show_default=True, type=click.Choice(["fast", "paper"]), help="Of the loss law."
+    "--method",
+    default="fast",
+    show_default=True,
+    type=click.Choice(["fast", "paper"]),
+    help="How the loss law is fitted.",
 )
 @click.option(
     "--hold-out", default=0, show_default=True, type=click.IntRange(min=0), help="Largest budgets to test on."
@@ -75,7 +79,7 @@ _FORCE = click.option("--force", is_flag=True, help="Replace the results of anot
 )
 @click.option("--frame-rate", default=80.0, show_default=True, type=_POSITIVE, help="Frames per second of D.")
 @click.option("--tolerance", default=0.1, show_default=True, type=_POSITIVE, help="Relative, of column C against 6ND.")
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 @_FORMATS
 @_NO_FIGURES
 @_FORCE

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import fields
 
 import pytest
 from conftest import ROOT
 
 from model_zoo.cli import main as zoo
 from slm_eval.cli import main
+from slm_eval.compare.result import Difference, Together
+from slm_eval.leaderboard.column import Column, Result
+from slm_eval.metric import ScoreSummary
+from slm_eval.metrics.pjsd import DivergenceSummary
+from slm_eval.metrics.plm import CrossEntropySummary
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -17,7 +24,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_tree_lists_every_module_and_folder(package: str) -> None:
     tree = re.search(rf"^{package}/\n((?:  .*\n)+)", README, flags=re.MULTILINE)
     assert tree is not None
-    listed = set(re.findall(r"^  (\S+?)/?\s{2,}\S", tree[1], flags=re.MULTILINE))
+    names = re.findall(r"^  (\S+?)/?\s{2,}\S", tree[1], flags=re.MULTILINE)
+    assert max(Counter(names).values()) == 1, f"listed twice: {sorted(n for n, k in Counter(names).items() if k > 1)}"
+    listed = set(names)
     there = {path.name for path in (ROOT / package).glob("*.py") if not path.name.startswith("_")}
     there |= {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
     assert there <= listed, f"the README's tree lacks {sorted(there - listed)}"
@@ -46,6 +55,14 @@ def test_the_index_lists_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")} - {"README.md"}
     assert pages <= set(re.findall(r"\]\(([^)#]+)", index))
+
+
+@pytest.mark.parametrize(
+    "written", [ScoreSummary, DivergenceSummary, CrossEntropySummary, Difference, Together, Column, Result]
+)
+def test_every_field_that_programs_read_is_documented(written: type) -> None:
+    documented = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "files.md").read_text(encoding="utf-8")))
+    assert {field.name for field in fields(written)} - documented <= {"key"}  # names the entry
 
 
 def test_every_page_of_a_metric_says_when_it_misleads_its_signature_and_how_to_cite_it() -> None:
