@@ -142,9 +142,9 @@ def expected_seconds(path: Path) -> float:
 
 
 def _decoder(file: BinaryIO, path: Path) -> Recording:
-    head = file.read(ffmpeg.HEAD)
-    if not head:
+    if not os.fstat(file.fileno()).st_size:  # also those of the system, such as /proc/kmsg, which reading would empty
         raise AudioError("empty", f"{path.name} is an empty file (0 bytes)")
+    head = file.read(ffmpeg.HEAD)
     spans = containers.check_length(file)
     if ffmpeg.is_for_it(path, head) or containers.is_voc_in_pieces(file):
         return FFmpegRecording(file, path.name)

@@ -36,6 +36,8 @@ from slm_eval.workers import Decoded, Job, Outcome, Replaced, decode_all
 _FACTS = "audio|rev:3"
 # A file that is written while it is decoded is digested and decoded again, so often in all.
 _READINGS = 3
+# Bytes of a file: 16 hours of studio sound. A sparse file of any size takes no space, and years to digest.
+_LARGEST_FILE = 1 << 34
 _READERS = 4  # threads that digest files: enough to keep a disk busy, and hashing releases the GIL
 
 _Result = tuple[Job, Outcome]
@@ -266,6 +268,10 @@ def _digest(clip: Clip) -> str | AudioError | None:
     if clip.path is None:
         return None
     try:
+        size = clip.path.stat().st_size
+        if size > _LARGEST_FILE:
+            line = f"{clip.path.name} has {size / 2**30:,.0f} GiB; at most {_LARGEST_FILE >> 30} are read"
+            return AudioError("too_long", line)
         return content_digest(clip.path, clip.start, clip.end)
     except PermissionError as error:
         return AudioError("permission", f"cannot open {clip.path.name}: {error.strerror}; check its permissions")

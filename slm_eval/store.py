@@ -23,6 +23,7 @@ from slm_eval.decoding import regular_file
 from slm_eval.errors import SlmEvalError
 from slm_eval.observer import Observation
 
+_BLOCK = 1 << 20  # bytes of a file that are digested at once
 _BUSY_SECONDS = 120.0  # how long one run waits while another one writes
 # PRAGMA user_version of the file. 0: without checksums, from before there were versions; it is brought up to date.
 _VERSION = 1
@@ -75,8 +76,13 @@ def file_state(path: Path) -> tuple[int, ...]:
 
 
 def _file_digest(path: Path) -> str:
+    """What a file states that it holds, and no more: one of the system, such as /proc/kmsg, gives bytes for ever."""
+    digest = hashlib.sha256()
     with regular_file(path) as file:
-        digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _sha256(file)
+        left = os.fstat(file.fileno()).st_size
+        while left and (block := file.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)
     return digest.hexdigest()
 
 
@@ -249,10 +255,3 @@ def _checksum_of_json(content: object, fingerprint: object, value: Any) -> str |
     except (ValueError, TypeError, RecursionError):
         return None
     return _checksum(content, fingerprint, value) if whole else None
-
-
-def _sha256(file: object) -> hashlib._Hash:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):  # type: ignore[attr-defined]
-        digest.update(block)
-    return digest

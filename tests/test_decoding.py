@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -9,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from conftest import ROOT, noise
 
 from slm_eval.audio import MAX_SECONDS, AudioError, duration, read_audio
 from slm_eval.decoding import RATES
+from slm_eval.store import content_digest
 
 RATE = 16_000
 # Whatever libsndfile writes, but RAW, which has no header, and SD2, whose header is in another file.
@@ -265,6 +268,29 @@ def test_a_run_over_what_is_no_file_ends(tmp_path: Path) -> None:
     (folder / "zero.wav").symlink_to("/dev/zero")
     clips = evaluate(folder, folder, metrics=[Loudness()]).clips["generated"]
     assert [clip.to_dict()["status"] for clip in clips] == ["ok", "decode_error", "decode_error"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="/proc is there on Linux alone")
+def test_what_the_system_writes_is_not_read(tmp_path: Path) -> None:
+    # A regular file of 0 bytes, by what it states; /proc/kmsg, its like, gives bytes or waits for ever.
+    (tmp_path / "a.wav").symlink_to("/proc/self/status")
+    refused(tmp_path / "a.wav", "a.wav is an empty file (0 bytes)", code="empty")
+    assert content_digest(tmp_path / "a.wav") == hashlib.sha256(b"").hexdigest()
+
+
+def test_a_file_too_large_to_read_is_not_read(tmp_path: Path) -> None:
+    from fakes import Loudness
+
+    from slm_eval.runner import evaluate
+
+    (tmp_path / "whole.wav").write_bytes(made("WAV"))
+    with open(tmp_path / "sparse.wav", "wb") as file:
+        file.truncate(40 << 30)  # no block of a disk; digesting it takes minutes
+    begun = time.process_time()
+    sparse, whole = evaluate(tmp_path, tmp_path, metrics=[Loudness()]).clips["generated"]
+    assert (sparse.to_dict()["status"], whole.to_dict()["status"]) == ("too_long", "ok")
+    assert "sparse.wav has 40 GiB; at most 16 are read" in str(sparse.sound.error)
+    assert time.process_time() - begun < 10
 
 
 def test_an_mp3_of_many_blocks_is_decoded_without_a_break(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
