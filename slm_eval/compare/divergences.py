@@ -62,7 +62,7 @@ def phones_to_tell_apart(orders: Sequence[int], design: Design) -> dict[str, str
         f"pjsd.{n}": f"about {each.n_phones:,} phones of each system and of real speech would tell them apart, "
         "if the true difference is this one"
         if isinstance(each, PhonesNeeded)
-        else each.reason
+        else f"how much speech would tell is not known: {each.reason}"
         for n, each in found.items()
     }
 

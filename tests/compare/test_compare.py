@@ -330,6 +330,15 @@ def test_speech_that_is_compared_with_itself_is_told() -> None:
     assert notes == (f"warning: A: {warning}", f"warning: A: {recited}")
 
 
+def test_of_few_clips_it_is_said_that_how_much_speech_would_tell_is_not_known() -> None:
+    a, b = (make_run(name, phones=numbered(markov(rng(seed), 11))) for name, seed in (("a", 1), ("b", 2)))
+    needed = compare(a, b, permutations=99).differences["pjsd.2"].needed
+    assert (
+        needed
+        == "how much speech would tell is not known: at least 16 clips (or clusters) of a side are needed; there are 11"
+    )
+
+
 # ---- command ----
 
 
