@@ -92,10 +92,12 @@ def make_run(
     keys = [f"family{at // 3}.score{at}" for at in range(n_keys)]
     with (folder / "clips.jsonl").open("w") as file:
         for side, spoken in (("generated", phones), ("real", real)):
-            scores = rng.normal(3.0, 0.4, (len(spoken), n_keys)).tolist()
+            # Both runs have the same real speech.
+            scores = (rng if side == "generated" else np.random.default_rng(1)).normal(3.0, 0.4, (len(spoken), n_keys))
+            name = prefix if side == "generated" else "real"
             for at, clip in enumerate(spoken):
-                line: dict[str, Any] = {"id": f"{prefix}{at:06}.wav", "side": side, "seconds": 10.0, "status": "ok"}
-                line |= {"error": None, "scores": dict(zip(keys, scores[at], strict=True)), "phones": clip}
+                line: dict[str, Any] = {"id": f"{name}{at:06}.wav", "side": side, "seconds": 10.0, "status": "ok"}
+                line |= {"error": None, "scores": dict(zip(keys, scores[at].tolist(), strict=True)), "phones": clip}
                 file.write(json.dumps(line) + "\n")
     gap = {"value": 0.1, "ci95": [0.0, 0.2], "p": 0.5}
     common = {"value": 0.1, "ci95": [0.0, 0.2], "unit": "nats", "higher_is_better": False}

@@ -153,7 +153,7 @@ def read_clips(path: Path) -> dict[str, list[dict[str, Any]]]:
             if problem is not None:
                 raise SlmEvalError(f"{path} line {number}: {problem}")
             if clip["phones"] is not None:
-                clip["phones"] = [phones.setdefault(phone, phone) for phone in clip["phones"]]
+                clip["phones"] = list(map(phones.setdefault, clip["phones"], clip["phones"]))
             clips[clip["side"]].append(clip)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error

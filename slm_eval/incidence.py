@@ -33,6 +33,7 @@ Draws = npt.NDArray[np.uint8]
 
 # Draws per sparse product: a block of 64 for 3,000 utterances fits the second-level cache.
 _BLOCK = 64
+_BLOCK_COUNTS = 2**26
 # Elements per step of the divergence: six float64 temporaries of this size fit the second-level cache.
 _CHUNK = 2**15
 
@@ -47,7 +48,7 @@ class Incidence:
         keys: shape (T,), the distinct keys, ascending: the rows.
         starts: shape (T + 1,), where each row's entries begin below.
         utterances: shape (E,), int32, utterance of each entry.
-        multiplicities: shape (E,), how often the row's n-gram occurs in that utterance; at least 1.
+        multiplicities: shape (E,), int32, how often the row's n-gram occurs in that utterance; at least 1.
     """
 
     windows: Ids
@@ -55,7 +56,7 @@ class Incidence:
     keys: Ids
     starts: Counts
     utterances: npt.NDArray[np.int32]
-    multiplicities: Counts
+    multiplicities: npt.NDArray[np.int32]
 
     @classmethod
     def build(cls, windows: Ids, n_windows: Counts) -> Incidence:
@@ -66,11 +67,15 @@ class Incidence:
         # Sorting (key, utterance) pairs as one integer each is several times faster than an argsort of the keys.
         pairs = windows.astype(np.uint64)
         pairs <<= np.uint64(utterance_bits)
-        pairs |= np.repeat(np.arange(n_windows.size, dtype=np.uint64), n_windows)
+        pairs |= np.repeat(np.arange(n_windows.size, dtype=np.uint32), n_windows)
         pairs.sort()
         first = _firsts(pairs)
-        multiplicities = np.diff(first, append=pairs.size)
+        # Into 32 bits at once, and without a copy of the positions: of a large corpus these would be the peak.
+        multiplicities = np.empty(first.size, dtype=np.int32)
+        np.subtract(first[1:], first[:-1], out=multiplicities[:-1], casting="unsafe")
+        multiplicities[-1:] = pairs.size - first[-1:]
         pairs = pairs[first]
+        del first
         utterances = (pairs & np.uint64((1 << utterance_bits) - 1)).astype(np.int32)
         pairs >>= np.uint64(utterance_bits)
         rows = _firsts(pairs)
@@ -129,15 +134,17 @@ class Incidence:
             lower = upper
         return groups
 
-    def _sum_rows(self, entries: Counts) -> Counts:
-        return np.add.reduceat(entries, self.starts[:-1]) if self.keys.size else np.zeros(0, dtype=np.int64)
+    def _sum_rows(self, entries: npt.NDArray[Any]) -> Counts:
+        if not self.keys.size:
+            return np.zeros(0, dtype=np.int64)
+        return np.add.reduceat(entries, self.starts[:-1], dtype=np.int64)
 
     def _matrix(self, rows: npt.NDArray[np.bool_], entries: npt.NDArray[np.bool_], side: slice, dtype: type) -> Any:
         """Sparse matrix (rows, utterances of the side) of the entries."""
         from scipy.sparse import csr_matrix
 
         kept = np.repeat(rows, np.diff(self.starts)) & entries
-        lengths = self._sum_rows(kept.astype(np.int64))[rows]
+        lengths = self._sum_rows(kept)[rows]
         indptr = np.concatenate(([0], np.cumsum(lengths)))
         indices = self.utterances[kept] - np.int32(side.start)
         data: npt.NDArray[Any] = self.multiplicities[kept].astype(dtype)
@@ -173,9 +180,7 @@ def divergences(incidence: Incidence, sides: tuple[slice, slice], draws: tuple[D
     """
     shared = np.ones(incidence.keys.size, dtype=bool)
     for side in sides:
-        chosen = np.zeros(incidence.n_windows.size, dtype=bool)
-        chosen[side] = True
-        shared &= incidence.counts(chosen) > 0
+        shared &= incidence.counts_of(side) > 0
     groups = incidence.groups(shared, sides)
     totals = [np.einsum("u,ud->d", incidence.n_windows[side], drawn) for side, drawn in zip(sides, draws, strict=True)]
 
@@ -186,7 +191,9 @@ def divergences(incidence: Incidence, sides: tuple[slice, slice], draws: tuple[D
             overlap += overlaps(group.counts(0, draws[0][:, at]), group.counts(1, draws[1][:, at]), n_a, n_b)
         return from_overlap(overlap, n_a, n_b)
 
-    return np.concatenate(list(in_blocks(block, draws[0].shape[1], _BLOCK)))
+    # Counts of a block, types by draws, stay far below the speech itself.
+    size = max(_BLOCK // 4, min(_BLOCK, _BLOCK_COUNTS // max(int(np.count_nonzero(shared)), 1)))
+    return np.concatenate(list(in_blocks(block, draws[0].shape[1], size)))
 
 
 def side_ranges(incidence: Incidence, n_generated: int) -> tuple[slice, slice]:

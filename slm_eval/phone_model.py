@@ -33,6 +33,10 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Phones = Sequence[Hashable]
 
+Numbers = npt.NDArray[np.int32]
+
+# Below this many possible keys a table ranks them, in a tenth of the time of sorting.
+_TABLE_BOUND = 2**22
 # More folds leave more speech to each model, and cost as much more time.
 FOLDS = 10
 
@@ -77,21 +81,26 @@ class PhoneModels:
             folds: of the real clips, as ``divide`` makes them: at least two, each with a clip of n phones.
             n: phones per window, at least 1.
         """
-        return cls(_Grams.of([*generated, *real], real, n), len(generated), folds)
+        # Generated clips are the last part.
+        n_parts = int(folds.max()) + 2
+        parts = np.concatenate((np.full(len(generated), n_parts - 1), folds)).astype(np.int8)
+        return cls(_Grams.of([*generated, *real], real, n, parts, n_parts), len(generated), folds)
 
     def surprisals(self) -> tuple[Surprisals, Surprisals]:
         """Of generated and of real clips. A generated clip's do not depend on the other generated clips."""
-        windows = self.grams.levels[-1]
-        fold = self._fold_of_clip[self.grams.clip[windows.positions]]
-        scores, average = np.empty(fold.size), np.zeros(windows.context.size)
+        types, clip = self.grams.types, self.grams.clip
+        n_windows = np.bincount(clip, minlength=self.n_generated + self.folds.size)
+        of_generated = slice(0, int(n_windows[: self.n_generated].sum()))
+        of_real = slice(of_generated.stop, None)
+        fold = self.folds.astype(np.int8)[clip[of_real] - self.n_generated]
+        total, average = np.zeros(n_windows.size), np.zeros(self.grams.levels[-1].context.size)
+        # A fold at a time: the score of every window at once would be the largest array of all.
         for left_out, share in enumerate(self._shares):
             surprisal = self._surprisal_without(left_out)
             average += share * surprisal
-            scores[fold == left_out] = surprisal[windows.types[fold == left_out]]
-        scores[fold < 0] = average[windows.types[fold < 0]]
-        clip = self.grams.clip[windows.positions]
-        total = np.bincount(clip, weights=scores, minlength=self._fold_of_clip.size).astype(np.float64)
-        n_windows = np.bincount(clip, minlength=self._fold_of_clip.size)
+            held = fold == left_out
+            total += np.bincount(clip[of_real][held], surprisal[types[of_real][held]], total.size)
+        total += np.bincount(clip[of_generated], average[types[of_generated]], total.size)
         sides = slice(0, self.n_generated), slice(self.n_generated, None)
         first, second = (Surprisals(total[side], n_windows[side]) for side in sides)
         return first, second
@@ -126,16 +135,9 @@ class PhoneModels:
         return max(float(np.dot(direct, effect)) * n_folds / (n_folds - 1), 0.0)
 
     @cached_property
-    def _fold_of_clip(self) -> Ints:
-        """-1 for generated clips."""
-        return np.concatenate((np.full(self.n_generated, -1), self.folds))
-
-    @cached_property
     def _counts(self) -> list[list[Ints]]:
         """Of the k-grams of each fold, k = 1 to n; those of the generated clips last."""
-        fold = self._fold_of_clip[self.grams.clip]
-        parts = [*range(int(self.folds.max()) + 1), -1]
-        return [[level.counts(fold == part) for level in self.grams.levels] for part in parts]
+        return [list(counts) for counts in zip(*(level.counts for level in self.grams.levels), strict=True)]
 
     @cached_property
     def _shares(self) -> Floats:
@@ -182,23 +184,17 @@ def divide(clips: Sequence[Phones], clusters: npt.NDArray[np.integer]) -> Ints:
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """The windows of k phones.
+    """The k-grams of one k.
 
     Attributes:
-        positions: where they begin, among the phones of all clips.
-        types: shape (windows,), number of the k-gram that each is, from 0.
+        counts: shape (parts, T), how often each occurs in each part of the clips.
         context: shape (T,), number of the (k-1)-gram without the last phone.
         suffix: shape (T,), number of the (k-1)-gram without the first phone.
     """
 
-    positions: Ints
-    types: Ints
+    counts: Ints
     context: Ints
     suffix: Ints
-
-    def counts(self, chosen: npt.NDArray[np.bool_]) -> Ints:
-        """How often each k-gram begins at the chosen positions: shape (T,)."""
-        return np.bincount(self.types[chosen[self.positions]], minlength=self.context.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,32 +203,55 @@ class _Grams:
 
     Attributes:
         levels: for each k.
-        clip: shape (P,), the clip of each phone.
+        types: shape (windows,), int32, number of the n-gram that each window is.
+        clip: shape (windows,), int32, the clip of each window; ascending.
         vocabulary: V, what the probabilities after a context sum to one over.
     """
 
     levels: list[_Level]
-    clip: Ints
+    types: Numbers
+    clip: Numbers
     vocabulary: int
 
     @classmethod
-    def of(cls, clips: Sequence[Phones], real: Sequence[Phones], n: int) -> _Grams:
+    def of(
+        cls, clips: Sequence[Phones], real: Sequence[Phones], n: int, parts: npt.NDArray[np.int8], n_parts: int
+    ) -> _Grams:
+        """Number the k-grams of clips.
+
+        Args:
+            clips: of both sides.
+            real: clips that say which phones are known.
+            n: the largest k.
+            parts: shape (clips,), part of each clip, from 0.
+            n_parts: that are counted apart.
+        """
         inventory = sorted(set(chain.from_iterable(real)))  # type: ignore[type-var]
         id_of = {phone: at for at, phone in enumerate(inventory)}
         unknown, vocabulary = len(inventory), len(inventory) + 1
-        ids = np.array([id_of.get(phone, unknown) for phone in chain.from_iterable(clips)], dtype=np.int64)
+        id_of |= dict.fromkeys(set(chain.from_iterable(clips)) - id_of.keys(), unknown)
+        # 32 bits, and no list of positions: at the size of a corpus these arrays are what takes memory.
+        ids = np.fromiter(map(id_of.__getitem__, chain.from_iterable(clips)), dtype=np.int32)
         lengths = np.array([len(phones) for phones in clips], dtype=np.int64)
-        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(ids.size)  # phones from here to the end of the clip
+        clip, ends = np.repeat(np.arange(lengths.size, dtype=np.int32), lengths), np.cumsum(lengths)
         single = np.zeros(vocabulary, dtype=np.int64)
-        levels = [_Level(np.arange(ids.size), ids, single, single)]
-        number = ids.copy()  # of the k-gram that begins at each position
+        levels = [_Level(_counts_by_part(ids, vocabulary, parts[clip], n_parts), single, single)]
+        inside = np.ones(ids.size, dtype=bool)  # of a clip, with the whole k-gram that begins at a position
+        number, types = ids, ids  # of the k-gram at each position, 0 where it crosses an end; of those inside
         for k in range(2, n + 1):
-            positions = np.flatnonzero(left >= k)
-            keys = number[positions] * vocabulary + ids[positions + k - 1]
-            _, first, types = np.unique(keys, return_index=True, return_inverse=True)
-            levels.append(_Level(positions, types, number[positions[first]], number[positions[first] + 1]))
-            number[positions] = types
-        return cls(levels, np.repeat(np.arange(lengths.size), lengths), vocabulary)
+            inside = inside[:-1]
+            inside[ends[(ends >= k - 1) & (ends - (k - 1) < inside.size)] - (k - 1)] = False
+            keys = number[:-1][inside].astype(np.int64)
+            keys *= vocabulary
+            keys += ids[k - 1 :][inside]
+            distinct, types = _ranked(keys, levels[-1].context.size * vocabulary)
+            suffix = np.zeros(distinct.size, dtype=np.int64)
+            suffix[types] = number[1:][inside]
+            counts = _counts_by_part(types, distinct.size, parts[clip[: inside.size][inside]], n_parts)
+            levels.append(_Level(counts, distinct // vocabulary, suffix))
+            number = np.zeros(inside.size, dtype=np.int32)
+            number[inside] = types
+        return cls(levels, types, clip[: inside.size][inside], vocabulary)
 
     def probabilities(self, counts: Sequence[Ints]) -> Floats:
         """p(last phone | the others) of every n-gram, by the model of these counts of k-grams, k = 1 to n."""
@@ -246,6 +265,24 @@ class _Grams:
             of_context = np.where(seen > 0, seen, 1)[level.context]
             p = np.where(known, (count + distinct[level.context] * shorter) / of_context, shorter)
         return p
+
+
+def _ranked(keys: Ints, bound: int) -> tuple[Ints, Numbers]:
+    """Return the distinct keys, ascending, and the rank of each key among them; keys are below ``bound``."""
+    if bound > _TABLE_BOUND:
+        distinct, ranks = np.unique(keys, return_inverse=True)
+        return distinct, ranks.astype(np.int32)
+    occurs = np.zeros(bound, dtype=bool)
+    occurs[keys] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs, dtype=np.int32) - 1)[keys]
+
+
+def _counts_by_part(types: Numbers, n_types: int, parts: npt.NDArray[np.int8], n_parts: int) -> Ints:
+    """Return how often each type occurs in each part: shape (parts, types)."""
+    cells = parts.astype(np.int64)
+    cells *= n_types
+    cells += types
+    return np.bincount(cells, minlength=n_parts * n_types).reshape(n_parts, n_types)
 
 
 def _mean(counts: Ints, values: Floats) -> float:

@@ -40,7 +40,8 @@ def _is_seconds(value: Any) -> bool:
 
 
 def _are_texts(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(map(_is_text, value))
+    # All types at once: a run has millions of phones.
+    return isinstance(value, (list, tuple)) and set(map(type, value)) <= {str}
 
 
 def _either(*checks: Check) -> Check:

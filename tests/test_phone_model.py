@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slm_eval import phone_model
 from slm_eval.phone_model import PhoneModels, divide
 
 CLIPS = st.lists(st.text("abcd", min_size=4, max_size=9), min_size=3, max_size=8)
@@ -82,7 +83,7 @@ def test_probabilities_after_a_context_sum_to_one(real: list[str], n: int, conte
     models = PhoneModels.of(clips, real, halves, n)
     counts = [np.asarray(of_level) for of_level in models._counts[0]]
     p = models.grams.probabilities(counts)
-    types = models.grams.levels[-1].types[: len(phones)]  # one window a clip
+    types = models.grams.types[: len(phones)]  # one window a clip
     assert p[types].sum() == pytest.approx(1, abs=1e-12)
 
 
@@ -132,3 +133,16 @@ def test_coupling_is_what_pairs_of_real_clips_add_to_the_variance() -> None:
     true = np.var(values, ddof=1)  # known to 10 %
     assert np.mean(given_models) < 0.75 * true
     assert np.mean(given_models) + np.mean(coupling) == pytest.approx(true, rel=0.2)
+
+
+def test_a_table_and_sorting_number_windows_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    generated, real = (["".join(random.choice(list(phones), 15)) for _ in range(20)] for phones in ("abcdxy", "abcd"))
+
+    def found() -> list[list[float]]:
+        models = PhoneModels.of(generated, real, divide(real, np.arange(20)), 3)
+        return [each.total.tolist() for each in models.surprisals()] + [[models.coupling()]]
+
+    by_table = found()
+    monkeypatch.setattr(phone_model, "_TABLE_BOUND", 0)
+    assert found() == by_table

@@ -16,6 +16,9 @@ from slm_eval.finished import FinishedRun
 
 # Below this share of common ids, on either side, ids match by accident rather than by design.
 MIN_PAIRED = 0.5
+# Labellings beside the observed one. Of many clips there are fewer: each costs as much as there is speech, and p-values
+# that are multiples of 1/500 are fine enough.
+PERMUTATIONS, FEW_PERMUTATIONS, MANY_CLIPS = 1999, 499, 100_000
 # What a random generator is for: more draws of one do not move another.
 LABELS, HALVES, REAL_HALVES, SIZES = range(4)
 
@@ -34,7 +37,7 @@ class Design:
         units: of the clips of A and of B, shape (clips,): which unit of the labelling each belongs to, 0 to C - 1.
         labellings: of the units. 1: a pair stays as it is; or a clip is labelled as A's.
         by: what a unit is: "clip", "speaker" or "prompt".
-        permutations, seed: as asked for.
+        seed: as asked for.
     """
 
     paired: bool
@@ -44,17 +47,16 @@ class Design:
     units: tuple[Positions, Positions]
     labellings: Labellings
     by: str
-    permutations: int
     seed: int
 
     @classmethod
-    def of(cls, a: FinishedRun, b: FinishedRun, paired: bool | None, permutations: int, seed: int) -> Design:
+    def of(cls, a: FinishedRun, b: FinishedRun, paired: bool | None, permutations: int | None, seed: int) -> Design:
         """Pair the clips of two runs, or take them as two samples; the order of the clips does not matter.
 
         Raises:
             UsageError: pairs are asked for, but no id is in both runs; or too few permutations.
         """
-        if permutations < 99:
+        if permutations is not None and permutations < 99:
             raise UsageError(f"at least 99 permutations are needed to speak of 5 %, got {permutations}")
         mine, other = (_by_id(run.clips["generated"]) for run in (a, b))
         common = sorted(mine.keys() & other.keys())
@@ -64,6 +66,8 @@ class Design:
             paired = bool(common) and len(common) >= MIN_PAIRED * max(len(mine), len(other))
         clips = [mine[each] for each in common] if paired else list(mine.values())
         others = [other[each] for each in common] if paired else list(other.values())
+        if permutations is None:
+            permutations = usual_permutations(len(clips) + len(others))
         clusters = Clusters.of(clips)
         first, key = clusters.numbered, (seed, LABELS)
         n_first = int(first.max()) + 1
@@ -74,7 +78,12 @@ class Design:
             units = (first, second + n_first)
             labellings = shuffles(n_first, int(second.max()) + 1, permutations, key)
         real = list(_by_id(a.clips["real"]).values())
-        return cls(paired, clips, others, real, units, labellings, clusters.by, permutations, seed)
+        return cls(paired, clips, others, real, units, labellings, clusters.by, seed)
+
+
+def usual_permutations(n_clips: int) -> int:
+    """Return how many labellings are tried beside the observed one, from the number of clips of both systems."""
+    return PERMUTATIONS if n_clips <= MANY_CLIPS else FEW_PERMUTATIONS
 
 
 def _by_id(clips: Iterable[Clip]) -> dict[str, Clip]:

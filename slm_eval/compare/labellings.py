@@ -23,7 +23,7 @@ _BLOCK_BYTES = 2**24
 # Labellings that are kept, as bits; more are drawn again whenever they are asked for.
 _KEPT_BYTES = 2**26
 # Labellings per block: numpy's calls add up in small blocks, and larger ones are no faster.
-_FEWEST, _MOST = 16, 256
+_FEWEST, _MOST, _LINE = 16, 256, 64
 # Units whose labels are numbers at a time.
 _UNITS = 2**12
 
@@ -107,15 +107,17 @@ def shuffles(first: int, second: int, draws: int, key: tuple[int, ...]) -> Label
 
 def block_size(rows: int) -> int:
     """Return how many labellings of so many clips are worked on at a time."""
-    return max(_FEWEST, min(_MOST, _BLOCK_BYTES // max(rows, 1)))
+    size = max(_FEWEST, min(_MOST, _BLOCK_BYTES // max(rows, 1)))
+    # Rows of whole cache lines: a sparse product took half as long with 64 labellings as with 83.
+    return size // _LINE * _LINE if size > _LINE else size
 
 
 def sums_of_labels(values: Floats, labels: Draws) -> Floats:
     """Return sums over the units with a label, (M, labellings), of values (M, C) by labels (C, labellings).
 
     Not a matrix product: threads of BLAS wait for each other by spinning, which on a busy machine took a hundred times
-    as long as the sums themselves. A few units at a time, so that labels as numbers stay in cache: 20 s became 3 s for
-    27 values of 200,000 units and 2,000 labellings.
+    as long as the sums themselves. A few units at a time, so that labels as numbers stay in cache: 5.4 s of processor
+    time became 2.7 s for 27 values of 200,000 units and 2,000 labellings, 64 at a time.
     """
     found = np.zeros((values.shape[0], labels.shape[1]))
     for start in range(0, labels.shape[0], _UNITS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slm_eval.compare import LEVEL, Comparison, Difference
+from slm_eval.compare.design import FEW_PERMUTATIONS, MANY_CLIPS
 from slm_eval.compare.judgement import REAL_SAMPLE, family
 from slm_eval.compare.result import Together
 from slm_eval.report.table import grid
@@ -37,6 +38,8 @@ def _heading(comparison: Comparison) -> str:
     else:
         lines.append(f"unpaired (pairs are clips of the same id): {n_a} and {n_b} clips, labels of {what} shuffled")
     tests = f"two-sided permutation tests, {comparison.labellings:,} labellings"
+    if n_a + n_b > MANY_CLIPS and comparison.labellings == FEW_PERMUTATIONS + 1:
+        tests += f" (the usual number above {MANY_CLIPS:,} clips; --permutations sets it)"
     families = len({family(key) for key in comparison.differences})
     lines.append(f"{tests}, corrected by step-down min-p within a family of metrics and by Holm over {families}")
     if any(each.p_source is not None for each in comparison.differences.values()):

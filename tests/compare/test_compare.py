@@ -269,6 +269,16 @@ def test_how_much_speech_would_tell_is_said() -> None:
     assert any(word in row.needed for word in ("phones of each system", "within its standard error"))  # type: ignore[operator]
 
 
+def test_many_clips_have_fewer_labellings_and_the_table_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = make_run("a", numbered([3.0, 3.5] * 10)), make_run("b", numbered([3.1, 3.4] * 11))
+    assert compare(*runs, paired=False).labellings == 2000
+    for module in ("compare.design", "report.comparison"):
+        monkeypatch.setattr(f"slm_eval.{module}.MANY_CLIPS", 41)
+    found = compare(*runs, paired=False)
+    assert (found.labellings, compare(*runs, paired=False, permutations=1999).labellings) == (500, 2000)
+    assert "500 labellings (the usual number above 41 clips; --permutations sets it)" in render_comparison(found)
+
+
 def test_equal_systems_and_single_clips_have_no_number_that_means_nothing() -> None:
     constant = numbered([3.0] * 10)
     row = compare(make_run("a", constant), make_run("b", constant)).differences["mos.x"]
