@@ -32,6 +32,11 @@ _MAGIC = re.compile(
     rb"|OggS.{24}(?!\x01vorbis|OpusHead)|caff.{4}desc.{16}(?!lpcm|ulaw|alaw|alac)",
     re.DOTALL,
 )
+# How files begin that are libsndfile's whatever they are called: RIFF, RIFX, RF64, W64, FLAC, Ogg, AIFF, SVX, AU, CAF,
+# NIST and VOC. MP3 is not among them: a raw stream of AAC or AC-3 may begin with the same tag.
+_SNDFILE = re.compile(
+    rb"RIF[FX]|RF64|riff\x2e\x91\xcf\x11|fLaC|OggS|FORM|\.snd|dns\.|caff|NIST_1A|Creative Voice File", re.DOTALL
+)
 # ffmpeg's names of the containers that it may take them for. No playlists, which name other files.
 _DEMUXERS = "aac,mov,mp4,asf,matroska,webm,amr,ac3,eac3,wv,ape,tta,ogg,caf,voc"
 _CPU_SECONDS = 10  # for any file, and one more a megabyte
@@ -43,9 +48,12 @@ INSTALL = "install it (apt install ffmpeg, brew install ffmpeg, conda install -c
 def is_for_it(path: Path, head: bytes) -> bool:
     """Return whether ffmpeg is the one to decode a file, by its first bytes or else by its name.
 
-    The same file always has the same decoder: there is no second one that is tried when the first one fails.
+    The same file always has the same decoder: there is no second one that is tried when the first one fails. Files of
+    equal bytes are decoded once, whatever their names are, so a name counts only where the bytes do not tell.
     """
-    return _MAGIC.match(head) is not None or path.suffix.lower() in SUFFIXES
+    if _MAGIC.match(head):
+        return True
+    return not _SNDFILE.match(head) and path.suffix.lower() in SUFFIXES
 
 
 def program(name: str = "ffmpeg") -> str | None:

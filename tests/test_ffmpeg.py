@@ -85,6 +85,21 @@ def test_names_mean_nothing_to_it(tmp_path: Path, made: Callable[[str], Path], m
         np.testing.assert_array_equal(read_audio(Path(name)).samples, expected)
 
 
+_SNDFILE = ["WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF", "SVX", "AU", "CAF", "NIST", "VOC"]
+
+
+@pytest.mark.parametrize(("kind", "endian"), [*((kind, "FILE") for kind in _SNDFILE), ("WAV", "BIG"), ("AU", "LITTLE")])
+def test_names_of_what_libsndfile_knows_mean_nothing(tmp_path: Path, kind: str, endian: str) -> None:
+    # Files of equal bytes are decoded once: which decoder it is must not depend on which of their names comes first.
+    soundfile.write(tmp_path / "a.x", noise(0.5), RATE, format=kind, endian=endian)
+    expected, _ = soundfile.read(tmp_path / "a.x", dtype="float32")
+    for name in ("a.m4a", "a.aac", "a.webm"):
+        shutil.copy(tmp_path / "a.x", tmp_path / name)
+        audio = read_audio(tmp_path / name)
+        np.testing.assert_array_equal(audio.samples, expected)
+        assert audio.facts.decoder.startswith("libsndfile ")
+
+
 @needed
 @pytest.mark.parametrize(
     "text",
