@@ -112,7 +112,7 @@ def claim(
         ours["shard"] = str(share)
     for where, there, here in differences(held, {key: ours.get(key) for key in held}):
         raise UsageError(
-            f"{folder} holds another run: its {where} is {there!r}, of this one {here!r}; choose another --name or "
+            f"{folder} holds another run: {where} was {there!r} there and is {here!r} here; choose another --name or "
             "--output, or replace it with --force"
         )
 

@@ -1,8 +1,8 @@
-"""pJSD against the amount of speech: rarefaction curves, equal sizes, and how much speech tells two systems apart.
+"""pJSD against the amount of speech: rarefaction curves, and how much speech tells two systems apart.
 
-A plug-in divergence falls as the samples grow, and the smaller side sets it. So systems are ranked at equal sizes
-(``equal_size_subsample``), a value is read beside its curve (``rarefaction``), and where two systems are not told apart
-the curves of their scores say how much speech would do it (``phones_needed``).
+A plug-in divergence falls as the samples grow, and the smaller side sets it. So a value is read beside its curve
+(``rarefaction``), and where two systems are not told apart the curves of their scores say how much speech would do it
+(``phones_needed``).
 
 Everything is measured on the speech at hand, by cutting it into nested parts: eighths, quarters, halves and all of it.
 Disjoint parts are fresh samples to each other, so their spread is the sampling sd at that size without any theory of
@@ -14,12 +14,12 @@ Letters: S splits, P parts (eighths), U utterances, N n-grams a side.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from slm_eval.cutting import PIECES, Corpus, CutCorpora, Labels, fitting, random_order
+from slm_eval.cutting import PIECES, Corpus, CutCorpora, Labels
 from slm_eval.incidence import Floats, Incidence
 from slm_eval.nested import Level, nested_scores
 from slm_eval.statistics import Undefined
@@ -151,33 +151,6 @@ def phones_needed(
     """
     corpora = CutCorpora.of([first, second, real], list(clusters), seed, paired=paired)
     return {n: _needed(n, corpora.incidence(n, windows), corpora, splits) for n, windows in corpora.windows(orders)}
-
-
-def equal_size_subsample(corpora: Sequence[Corpus], n: int = 1, *, seed: int = 0) -> list[list[int]]:
-    """Utterances of each corpus that together have as many n-grams as the smallest corpus has.
-
-    Utterances are taken in a random order that depends on their phones and the seed alone, as long as they fit, so
-    that the counts fall short of the smallest corpus by less than its shortest utterance where lengths vary. The same
-    utterances are taken whatever the order of a corpus and whatever the others hold beyond their size.
-
-    Args:
-        corpora: sequences of phones per utterance, for each corpus.
-        n: phones per n-gram.
-        seed: of the order.
-
-    Returns:
-        for each corpus the positions of the utterances, ascending.
-
-    >>> equal_size_subsample([["abc", "de"], ["ab", "cd", "e"], ["abcde", "fgh"]])
-    [[0, 1], [0, 1, 2], [0]]
-    """
-    listed = [list(corpus) for corpus in corpora]
-    sizes = [np.array([max(len(each) - n + 1, 0) for each in corpus], dtype=np.int64) for corpus in listed]
-    smallest = min(int(each.sum()) for each in sizes)
-    return [
-        np.flatnonzero(fitting(each, random_order(corpus, seed), smallest)).tolist()
-        for corpus, each in zip(listed, sizes, strict=True)
-    ]
 
 
 # ---- curves ----

@@ -43,15 +43,15 @@ def test_another_run_is_not_written_over(project: Path) -> None:
     before = {path: path.read_bytes() for path in (project / "runs").rglob("*") if path.is_file()}
     refused = run("b/gen.jsonl")
     assert refused.exit_code == 2
-    assert f"runs/gen holds another run: its generated is '{project}/a/gen.jsonl', of this one" in refused.output
+    assert f"runs/gen holds another run: generated was '{project}/a/gen.jsonl' there" in refused.output
     assert "choose another --name or --output, or replace it with --force" in refused.output
     others = [
-        ("real is", run("a/gen.jsonl", real="a/gen.jsonl")),
-        ("metrics.pjsd.n is [1, 2], of this one [1]", run("a/gen.jsonl", "--ngrams", "1")),
-        ("metrics.pjsd.seed is 0, of this one 4", run("a/gen.jsonl", "--seed", "4")),
-        ("metrics is ['pjsd'], of this one ['dnsmos', 'pjsd']", run("a/gen.jsonl", "--metrics", "pjsd,dnsmos")),
-        ("recognizer is 'auto', of this one 'pocketsphinx'", run("a/gen.jsonl", "--recognizer", "pocketsphinx")),
-        ("limit is None, of this one 2", run("a/gen.jsonl", "--limit", "2")),
+        ("real was", run("a/gen.jsonl", real="a/gen.jsonl")),
+        ("metrics.pjsd.n was [1, 2] there and is [1] here", run("a/gen.jsonl", "--ngrams", "1")),
+        ("metrics.pjsd.seed was 0 there and is 4 here", run("a/gen.jsonl", "--seed", "4")),
+        ("metrics was ['pjsd'] there and is ['dnsmos', 'pjsd'] here", run("a/gen.jsonl", "--metrics", "pjsd,dnsmos")),
+        ("recognizer was 'auto' there and is 'pocketsphinx' here", run("a/gen.jsonl", "--recognizer", "pocketsphinx")),
+        ("limit was None there and is 2 here", run("a/gen.jsonl", "--limit", "2")),
     ]
     for words, result in others:
         assert (result.exit_code, words in result.output) == (2, True), result.output
@@ -107,8 +107,8 @@ def test_shards_likewise(project: Path) -> None:
     shards = [f"runs/gen.shard-{at}-of-2" for at in (1, 2)]
     refused = run("b/gen.jsonl", "--shard", "1/2")
     assert refused.exit_code == 2
-    assert f"{shards[0]} holds another run: its generated is" in refused.output
-    assert "its shard is '1/2', of this one '2/2'" in run("a/gen.jsonl", "--shard", "2/2", "-o", shards[0]).output
+    assert f"{shards[0]} holds another run: generated was" in refused.output
+    assert "shard was '1/2' there and is '2/2' here" in run("a/gen.jsonl", "--shard", "2/2", "-o", shards[0]).output
     assert run("a/gen.jsonl", "--shard", "1/2").exit_code == 0
     assert run("a/gen.jsonl", "-o", shards[0], "--force").exit_code == 2  # a folder is never both
     # What is merged is the run, also in what it says of itself, and is written over no other.
@@ -119,7 +119,7 @@ def test_shards_likewise(project: Path) -> None:
         assert merged.replace("<title>merged", "<title>gen") == Path("runs/gen", name).read_text(), name
     assert invoke("merge", *shards, "-o", "runs/gen").exit_code == 0
     assert run("b/gen.jsonl", "--name", "b").exit_code == 0
-    assert "holds another run: its generated is" in invoke("merge", *shards, "-o", "runs/b").output
+    assert "holds another run: generated was" in invoke("merge", *shards, "-o", "runs/b").output
     assert invoke("merge", *shards, "-o", "runs/b", "--force").exit_code == 0
 
 

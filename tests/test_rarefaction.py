@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 from test_statistics import Corpus, brute_force, chain, chosen, incidence_of, sample
 
-import slm_eval.rarefaction
 from slm_eval.functional import pjsd
 from slm_eval.nested import nested_scores
-from slm_eval.rarefaction import PhonesNeeded, Rarefaction, equal_size_subsample, phones_needed, rarefaction
+from slm_eval.rarefaction import PhonesNeeded, Rarefaction, phones_needed, rarefaction
 from slm_eval.statistics import Undefined
 
 
@@ -79,22 +76,6 @@ def test_order_changes_nothing_and_clusters_stay_together() -> None:
     assert few == Undefined("at least 16 clips (or clusters) of a side are needed; there are 10")
 
 
-def test_equal_sizes_are_equal_and_their_own() -> None:
-    rng = np.random.default_rng(0)
-    corpora = [sample(chain(1), size, 40, rng) for size in (90, 60, 75)]
-    for n in (1, 5):
-        kept = equal_size_subsample(corpora, n)
-        totals = [sum(len(side[at]) - n + 1 for at in each) for side, each in zip(corpora, kept, strict=True)]
-        assert kept[1] == list(range(60))
-        assert min(totals) > 0.99 * totals[1]
-        assert max(totals) == totals[1]
-    # The same clips in any order, and with other seeds others.
-    order = rng.permutation(90)
-    shuffled = equal_size_subsample([[corpora[0][at] for at in order], corpora[1]])[0]
-    assert sorted(order[shuffled].tolist()) == equal_size_subsample(corpora[:2])[0]
-    assert equal_size_subsample(corpora[:2], seed=1)[0] != equal_size_subsample(corpora[:2])[0]
-
-
 # ---- two systems ----
 
 
@@ -156,9 +137,3 @@ def test_what_cannot_be_said_has_a_reason() -> None:
     assert silent == Undefined("at least 16 clips (or clusters) of a side are needed; there are 0")
     constant = phones_needed([[0, 1]] * 20, [[0, 0]] * 20, [[0, 1]] * 20, (1,))[1]
     assert "do not vary" in constant.reason  # type: ignore[union-attr]
-
-
-def test_examples_in_docstrings_run() -> None:
-    outcome = doctest.testmod(slm_eval.rarefaction)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0

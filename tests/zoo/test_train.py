@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -377,3 +378,14 @@ def test_a_checkpoint_without_its_digests_is_damaged(tmp_path: Path) -> None:
     assert damage(tmp_path) is not None
     (tmp_path / "digests.json").write_text("{}")
     assert damage(tmp_path) == "rank-0-of-1.safetensors is not as it was written"
+
+
+def test_a_file_of_holes_in_a_checkpoint_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "rank-0-of-1.safetensors"
+    file.write_bytes(b"12345")
+    digest = hashlib.sha256(b"12345").hexdigest()
+    (tmp_path / "digests.json").write_text(json.dumps({file.name: f"5:{digest}"}))
+    assert damage(tmp_path) is None
+    os.truncate(file, 8 * 2**40)
+    monkeypatch.setattr("model_zoo.training.checkpoints.file_digest", lambda path: pytest.fail(f"{path} was read"))
+    assert damage(tmp_path) == f"{file.name} is not as it was written"
