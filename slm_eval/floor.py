@@ -20,7 +20,7 @@ from slm_eval.divergence import LN2
 from slm_eval.incidence import Floats, Incidence
 from slm_eval.nested import Level, nested_scores
 from slm_eval.ngrams import Counts
-from slm_eval.statistics import Undefined
+from slm_eval.statistics import MIN_EFFECTIVE, Undefined, effective_clusters
 
 # A split leaves pieces of pieces of the side: with seven to ten speakers the floor was a whole sd of a score too low.
 MIN_FLOOR_CLUSTERS = 12
@@ -94,6 +94,8 @@ def floor(
         return Undefined(
             f"at least {MIN_FLOOR_CLUSTERS} clips (or clusters) with n-grams are needed; there are {usable}"
         )
+    if effective_clusters(clusters, incidence.n_windows[side]) < MIN_EFFECTIVE:
+        return Undefined("most speech of a side is of a few speakers (or prompts)")
     if sum(wanted) > MAX_GROWTH * total:
         return Undefined(f"the other side has more than {MAX_GROWTH - 1:g} times as much speech; use less of it")
     scale = min(1.0, total / sum(wanted))

@@ -103,6 +103,7 @@ def test_there_is_no_test_where_few_speakers_face_many_single_clips() -> None:
     clips, speakers, lengths = np.arange(90), np.arange(30) // 10, np.full(120, 40)
     assert "drawn by speakers" in str(why_not((clips, speakers), lengths))
     assert "drawn by speakers" in str(why_not((speakers, clips), lengths))
+    assert "drawn by speakers" in str(why_not((np.arange(42), speakers), np.full(72, 40)))
     # As much speech on both sides, or more of the speakers': measured to hold.
     assert why_not((np.arange(30), speakers), np.full(60, 40)) is None
     assert why_not((np.arange(10), speakers), np.full(40, 40)) is None
@@ -113,6 +114,7 @@ def test_there_is_no_test_where_few_speakers_face_many_single_clips() -> None:
     assert isinstance(result, Analysis)
     assert result.p is None
     assert any("no test against real speech" in line for line in result.warnings)
+    assert any("grouped by speakers (or prompts), those of the other are not" in line for line in result.warnings)
 
 
 def test_no_test_where_no_labelling_could_show_a_difference() -> None:

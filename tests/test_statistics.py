@@ -402,10 +402,10 @@ def test_corrected_is_withheld_where_samples_of_one_source_share_next_to_nothing
     result = analyse(*sides, (3,))[3]
     assert isinstance(result, Analysis)
     assert result.corrected is None
-    assert "there is no corrected value: parts of one side share too few n-grams" in result.warnings
+    assert "there is no corrected value: coverage is below 0.8" in result.warnings
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("sizes", [(60, 60), (40, 160)])
 def test_corrected_is_near_the_truth_where_the_value_is_not(n: int, sizes: tuple[int, int]) -> None:
     # Two order-1 chains of 12 phones, all n-grams listed: the truth. Sizes of 2,400 phones and more; means of 6 runs.
