@@ -205,6 +205,19 @@ class Metric(ABC):
             raise SlmEvalError(f"these observations were made differently and cannot be put together ({listed})")
 
 
+def _score(observation: Observation, key: str) -> float:
+    """Return a score of an observation.
+
+    Raises:
+        SlmEvalError: it has none of that name; a shard that was edited, or an observer with a fault.
+    """
+    scores = observation.get("scores")
+    if not isinstance(scores, dict) or key not in scores:
+        has = ", ".join(map(str, scores)) if isinstance(scores, dict) and scores else "no scores"
+        raise SlmEvalError(f"an observation lacks the score {key!r}; it has {has}")
+    return float(scores[key])
+
+
 class ScoreMetric(Metric):
     """A metric whose observation is a few scores per clip; the summary is their mean (section 3.5 of the paper)."""
 
@@ -224,7 +237,7 @@ class ScoreMetric(Metric):
     def _mean(self, key: str, generated: Sequence[Observation], real: Sequence[Observation]) -> ScoreSummary:
         sides = {"generated": generated, "real": real} if real else {"generated": generated}
         clusters = {side: Clusters.of(seen) for side, seen in sides.items()}
-        scores = {side: [observation["scores"][key] for observation in seen] for side, seen in sides.items()}
+        scores = {side: [_score(observation, key) for observation in seen] for side, seen in sides.items()}
         estimates = {side: mean(scores[side], clusters[side].numbered) for side in sides}
         moments = {side: Moments.from_estimate(scores[side], estimates[side], self.scale) for side in sides}
         warnings = [] if real else ["no real clip could be scored: there is no baseline"]

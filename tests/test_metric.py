@@ -15,6 +15,7 @@ from fakes import Loudness, SpellingObserver
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.functional import pjsd
+from slm_eval.metrics.dnsmos import DNSMOS
 from slm_eval.metrics.pjsd import DivergenceSummary, pJSD
 
 REAL = [list("abcabd"), list("abd"), list("dcba"), list("aabb")] * 5
@@ -149,3 +150,11 @@ def test_two_gloo_processes_equal_one(tmp_path: Path) -> None:
     assert isinstance(summaries, dict)
     expected = str({key: repr(summary) for key, summary in summaries.items()}) + "\n"
     assert printed == [expected, expected]
+
+
+def test_an_observation_without_a_score_is_one_line() -> None:
+    metric = DNSMOS()
+    with pytest.raises(SlmEvalError, match=r"lacks the score 'dnsmos.p808'; it has nisqa.mos"):
+        metric.summarise([{"scores": {"nisqa.mos": 3.0}}], [])
+    with pytest.raises(SlmEvalError, match=r"lacks the score 'dnsmos.p808'; it has no scores"):
+        metric.summarise([{"phones": ["a"]}], [])
