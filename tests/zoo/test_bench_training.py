@@ -183,19 +183,23 @@ def test_profile_writes_what_a_step_is_made_of(shards: Path, tmp_path: Path) -> 
 # ---- the reference run, and all of it ----
 
 
-def test_stages_are_done_once_and_one_that_is_ended_goes_on(tmp_path: Path) -> None:
+def test_stages_are_done_once_and_one_that_is_ended_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = tmp_path / "library" / "stage_of_a_test"
+    stage.mkdir(parents=True)
+    (stage / "cli.py").write_text("import sys, time\n\n\ndef main():\n    exec(sys.argv[1])\n")
+    monkeypatch.syspath_prepend(str(stage.parent))
     stages = reference_run.Stages(tmp_path, time.monotonic() + 60)
     script = f"open({str(tmp_path / 'done')!r}, 'a').write('x')"
     for _ in range(2):
-        stages.do("a", "timeit", "-n1", "-r1", script)
+        stages.do("a", "stage_of_a_test", script)
     assert (tmp_path / "done").read_text() == "x"
     with pytest.raises(subprocess.CalledProcessError):
-        stages.do("b", "timeit", "--no-such-option")
+        stages.do("b", "stage_of_a_test", "sys.exit(2)")
     hurried = reference_run.Stages(tmp_path, time.monotonic() + 0.3)
     with pytest.raises(reference_run.OutOfTime):
-        hurried.do("b", "timeit", "-n1", "-r1", "import time; time.sleep(60)")
+        hurried.do("b", "stage_of_a_test", "time.sleep(60)")
     with pytest.raises(reference_run.OutOfTime):  # nothing is begun any more
-        hurried.do("c", "timeit", "-n1", "-r1", script)
+        hurried.do("c", "stage_of_a_test", script)
     hurried.do("a", "no.such.module")  # was done
     assert not stages.done("b")
     assert not stages.done("c")

@@ -59,7 +59,7 @@ def folder(trained: Path, tmp_path: Path) -> Path:
 def sign(checkpoint: Path) -> None:
     """Digests as a training writes them: an attacker can do that too."""
     files = [path for path in checkpoint.iterdir() if path.name != "digests.json" and path.is_file()]
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    digests = {path.name: f"{path.stat().st_size}:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files}
     (checkpoint / "digests.json").write_text(json.dumps(digests))
 
 
