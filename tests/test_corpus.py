@@ -248,8 +248,15 @@ def test_folders_in_folders_are_searched_to_any_depth(tmp_path: Path) -> None:
     for _ in range(1_500):
         folder = folder / "d"
         folder.mkdir()
-    (folder / "x.wav").write_bytes(b"x")
-    assert [clip.id for clip in load_corpus(tmp_path).clips] == ["d/" * 1_500 + "x.wav"]
+    clip = folder / "x.wav"
+    clip.write_bytes(b"x")
+    try:
+        assert [each.id for each in load_corpus(tmp_path).clips] == ["d/" * 1_500 + "x.wav"]
+    finally:  # pytest removes old folders by recursion, and would end with an error days later
+        clip.unlink()
+        while folder != tmp_path:
+            folder.rmdir()
+            folder = folder.parent
 
 
 def test_a_list_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
