@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import noise
 
 from slm_eval.audio import AudioError, check, duration, read_audio, resample, silence
+from tests.conftest import noise
 
 Write = Callable[..., Path]
 

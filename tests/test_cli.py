@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner, Result
-from conftest import EXAMPLES
 
 from slm_eval.cli import main
+from tests.conftest import EXAMPLES
 
 Write = Callable[..., Path]
 COMMAND = [sys.executable, "-c", "from slm_eval.cli import main; main()"]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import noise
 
 from slm_eval.cli import main
 from slm_eval.errors import UsageError
@@ -21,6 +20,7 @@ from slm_eval.observer import resolve_device
 from slm_eval.report.files import require_writable
 from slm_eval.report.tables import in_code
 from slm_eval.terminal import visible
+from tests.conftest import noise
 
 # A group as our programs have, whose command says that it is there, and then what it is told.
 PROGRAM = """

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, noise
 
 from slm_eval.audio import MAX_SECONDS, AudioError, duration, read_audio
 from slm_eval.decoding import RATES
 from slm_eval.store import content_digest
+from tests.conftest import ROOT, noise
 
 RATE = 16_000
 # Whatever libsndfile writes, but RAW, which has no header, and SD2, whose header is in another file.
@@ -257,9 +257,8 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_a_run_over_what_is_no_file_ends(tmp_path: Path) -> None:
-    from fakes import Loudness
-
     from slm_eval.runner import evaluate
+    from tests.fakes import Loudness
 
     folder = tmp_path / "gen"
     folder.mkdir()
@@ -279,9 +278,8 @@ def test_what_the_system_writes_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_file_too_large_to_read_is_not_read(tmp_path: Path) -> None:
-    from fakes import Loudness
-
     from slm_eval.runner import evaluate
+    from tests.fakes import Loudness
 
     (tmp_path / "whole.wav").write_bytes(made("WAV"))
     with open(tmp_path / "sparse.wav", "wb") as file:

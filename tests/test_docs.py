@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import fields
 
 import pytest
-from conftest import ROOT
 
 from model_zoo.cli import main as zoo
 from slm_eval.cli import main
@@ -16,6 +15,7 @@ from slm_eval.leaderboard.column import Column, Result
 from slm_eval.metric import ScoreSummary
 from slm_eval.metrics.pjsd import DivergenceSummary
 from slm_eval.metrics.plm import CrossEntropySummary
+from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

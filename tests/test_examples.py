@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import EXAMPLES
 
 from slm_eval import pJSD
+from tests.conftest import EXAMPLES
 
 pytest.importorskip("torchmetrics", reason="the training loop shows pJSD beside torchmetrics: pip install torchmetrics")
 SCRIPT = EXAMPLES.parent / "training_loop.py"

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
-from conftest import noise
 
 from slm_eval import ffmpeg
 from slm_eval.audio import AudioError, duration, read_audio
 from slm_eval.corpus import load_corpus
+from tests.conftest import noise
 
 needed = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 RATE = 16_000
@@ -125,9 +125,8 @@ def test_a_film_without_sound(tmp_path: Path) -> None:
 def test_without_it_each_file_is_a_line_that_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fakes import Loudness
-
     from slm_eval.runner import evaluate
+    from tests.fakes import Loudness
 
     folder = tmp_path / "gen"
     folder.mkdir()

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import noise
-from fakes import Loudness, SpellingObserver
 
 from slm_eval import evaluate, pJSD
 from slm_eval.errors import SlmEvalError, UsageError
@@ -18,6 +16,8 @@ from slm_eval.evaluation import Evaluation
 from slm_eval.finished import FinishedRun, read_clips, read_run
 from slm_eval.identity import about
 from slm_eval.report.files import write_run
+from tests.conftest import noise
+from tests.fakes import Loudness, SpellingObserver
 
 
 @pytest.fixture

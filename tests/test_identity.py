@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import noise
 
 from slm_eval.cli import main
+from tests.conftest import noise
 
 
 def invoke(*arguments: object) -> Result:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, noise
 
 from slm_eval import launching
+from tests.conftest import ROOT, noise
 
 # Of the standard library, of what we depend on, and we ourselves: all that a worker imports, and a bit more.
 STANDARD = ("pickle", "json", "pathlib", "queue", "runpy", "linecache", "tokenize", "struct", "typing", "importlib")

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from fakes import LoudnessObserver
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
@@ -24,6 +23,7 @@ from slm_eval.means import (
     mean,
 )
 from slm_eval.metric import ScoreMetric, ScoreSummary
+from tests.fakes import LoudnessObserver
 
 
 def normal(n: int, seed: int = 0, at: float = 3.0) -> np.ndarray:

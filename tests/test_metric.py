@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import noise
-from fakes import Loudness, SpellingObserver
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.functional import pjsd
 from slm_eval.metrics.dnsmos import DNSMOS
 from slm_eval.metrics.pjsd import DivergenceSummary, pJSD
+from tests.conftest import ROOT, noise
+from tests.fakes import Loudness, SpellingObserver
 
 REAL = [list("abcabd"), list("abd"), list("dcba"), list("aabb")] * 5
 
@@ -127,8 +127,8 @@ def test_real_speech_by_path(tmp_path: Path) -> None:
 
 RANK = """
 import sys, torch.distributed as dist
-sys.path.insert(0, {tests!r})
-from test_metric import metric, spelled
+sys.path.insert(0, {root!r})
+from tests.test_metric import metric, spelled
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method="file://{store}", rank=rank, world_size=2)
 each = metric(n=(1, 2))
@@ -139,7 +139,7 @@ dist.destroy_process_group()
 
 
 def test_two_gloo_processes_equal_one(tmp_path: Path) -> None:
-    code = RANK.format(tests=str(Path(__file__).parent), store=tmp_path / "store")
+    code = RANK.format(root=str(ROOT), store=tmp_path / "store")
     ranks = [
         subprocess.Popen([sys.executable, "-c", code, str(rank)], stdout=subprocess.PIPE, text=True) for rank in (0, 1)
     ]

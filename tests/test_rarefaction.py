@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_statistics import Corpus, brute_force, chain, chosen, incidence_of, sample
 
 from slm_eval.functional import pjsd
 from slm_eval.nested import nested_scores
 from slm_eval.rarefaction import PhonesNeeded, Rarefaction, phones_needed, rarefaction
 from slm_eval.statistics import Undefined
+from tests.test_statistics import Corpus, brute_force, chain, chosen, incidence_of, sample
 
 
 def mixed(share: float) -> np.ndarray:

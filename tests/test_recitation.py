@@ -107,7 +107,7 @@ def test_halves_of_librispeech_recite_nothing(librispeech_phones: Clips) -> None
 @pytest.mark.parametrize("copies", [1, 5])
 def test_a_folder_that_holds_one_file_several_times_counts_it_once(copies: int) -> None:
     """Scores hear audio: equal audio is one draw."""
-    from fakes import Loudness
+    from tests.fakes import Loudness
 
     observed = [{"scores": {"loudness.rms": 0.1 * at}, "content": str(at)} for at in range(8)]
     copied = [*observed, *observed[:1] * (copies - 1)]

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import noise
-from fakes import FailingObserver, KilledObserver, Loudness, SpellingObserver
 
 from slm_eval.audio import read_audio
 from slm_eval.errors import SlmEvalError, UsageError
@@ -26,6 +24,8 @@ from slm_eval.report.files import write_run
 from slm_eval.runner import RunOptions, evaluate
 from slm_eval.signature import Signature
 from slm_eval.store import Store
+from tests.conftest import noise
+from tests.fakes import FailingObserver, KilledObserver, Loudness, SpellingObserver
 
 Write = Callable[..., Path]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_statistics import brute_force, chain, chosen, incidence_of, sample
 
 from slm_eval.analysis import Analysis, analyse
 from slm_eval.same_source import deal_out, divergences_of_labels, p_value, why_not
+from tests.test_statistics import brute_force, chain, chosen, incidence_of, sample
 
 
 def test_dealing_keeps_clusters_whole_and_sides_as_large_as_they_are() -> None:

@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import EXAMPLES, noise
-from fakes import LoudnessObserver, SpellingObserver
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +33,8 @@ from slm_eval.report.files import write_run
 from slm_eval.runner import RunOptions, evaluate
 from slm_eval.shards import Shard, Share, _digest, observe_share, parse_share, read_shard, write_shard
 from slm_eval.signature import Signature
+from tests.conftest import EXAMPLES, ROOT, noise
+from tests.fakes import LoudnessObserver, SpellingObserver
 
 Write = Callable[..., Path]
 COMMAND = [sys.executable, "-c", "from slm_eval.cli import main; main()"]
@@ -390,8 +390,8 @@ def test_default_output_json_and_exit_status(
 
 THIRD_PARTY = """
 import sys
-sys.path.insert(0, {tests!r})
-from test_shards import Drift
+sys.path.insert(0, {root!r})
+from tests.test_shards import Drift
 """
 
 
@@ -413,7 +413,7 @@ def site(tmp_path: Path) -> Path:
     """What pip would leave behind for a package that adds the metric ``drift``."""
     info = tmp_path / "site" / "third_party-1.dist-info"
     info.mkdir(parents=True)
-    (info.parent / "third_party.py").write_text(THIRD_PARTY.format(tests=str(Path(__file__).parent)))
+    (info.parent / "third_party.py").write_text(THIRD_PARTY.format(root=str(ROOT)))
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[slm_eval.metrics]\ndrift = third_party:Drift\n")
     return info.parent

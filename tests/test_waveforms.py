@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import noise
-from fakes import Loudness
 
 from slm_eval.errors import UsageError
 from slm_eval.waveforms import to_mono, to_rate
+from tests.conftest import noise
+from tests.fakes import Loudness
 
 SAMPLES = noise(0.2)
 STEREO = np.stack([SAMPLES, 0.5 * SAMPLES])  # channels first

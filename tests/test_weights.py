@@ -25,7 +25,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED
 
 from slm_eval import weights
 from slm_eval.errors import SlmEvalError, UsageError
@@ -34,6 +33,7 @@ from slm_eval.fetching.archive import unpack
 from slm_eval.fetching.download import Remote
 from slm_eval.fetching.sources import SETS, Hub, Web, WeightSet
 from slm_eval.store import cache_folder
+from tests.conftest import SHARED
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

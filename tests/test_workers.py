@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import noise
-
 from slm_eval.workers import Job, _Pool
+from tests.conftest import noise
 
 
 def test_a_clip_beyond_the_budget_comes_once_nothing_else_waits(tmp_path: Path, write_wav: Callable[..., Path]) -> None:

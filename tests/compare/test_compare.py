@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
-from chains import markov, rng
 from click.testing import CliRunner, Result
-from conftest import EXAMPLES
 
 from slm_eval.cli import main
 from slm_eval.compare import compare
@@ -22,6 +20,8 @@ from slm_eval.functional import pjsd
 from slm_eval.means import NOTHING_VARIES, TOO_FEW_CLIPS
 from slm_eval.recitation import RECITED
 from slm_eval.report.comparison import render_comparison
+from tests.compare.chains import markov, rng
+from tests.conftest import EXAMPLES
 
 REAL = markov(rng(100), 60)
 

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from chains import markov, rng
 
 from slm_eval.compare import compare
 from slm_eval.compare.cross_entropies import _scores, _statistics
@@ -16,6 +15,7 @@ from slm_eval.means import Sample, difference
 from slm_eval.metrics.plm import PhoneLM
 from slm_eval.phones.given import GivenPhones
 from slm_eval.report.comparison import render_comparison
+from tests.compare.chains import markov, rng
 
 Clips = list[list[str]]
 

@@ -6,11 +6,11 @@ import doctest
 
 import numpy as np
 import pytest
-from test_compare import make_run, markov, numbered, rng
 
 from slm_eval.compare import compare, judgement, result
 from slm_eval.compare.judgement import judge
 from slm_eval.report.comparison import render_comparison
+from tests.compare.test_compare import make_run, markov, numbered, rng
 
 # Of 100 labellings the observed one is by far the largest, or in the middle.
 LARGE, USUAL = (np.r_[size, np.linspace(-1, 1, 99)] for size in (-5.0, -0.5))

@@ -23,10 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import numpy as np  # noqa: E402
-from damaged_audio import mutated, originals  # noqa: E402
+import numpy as np
+
+from tests.fuzz.damaged_audio import mutated, originals
 
 SECONDS, MEGABYTES = 10.0, 1_500
 _START_SECONDS = 120.0  # for the process to start, and to make the originals

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import noise
-from fakes import Loudness, SpellingObserver
 
 from slm_eval.errors import SlmEvalError
 from slm_eval.metrics.pjsd import pJSD
 from slm_eval.runner import RunOptions, evaluate
+from tests.conftest import noise
+from tests.fakes import Loudness, SpellingObserver
 
 TRIALS = 40 * int(os.environ.get("SLM_EVAL_FUZZ", "1"))
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-import decoding
 import pytest
 
 from slm_eval.audio import REASONS
+from tests.fuzz import decoding
 
 TIMES = int(os.environ.get("SLM_EVAL_FUZZ", "1"))
 SEED, FILES = 12, 2_000 * TIMES

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from mutations import mutated_bytes, mutated_value
 from safetensors.torch import save_file
 
 import slm_eval.cli
@@ -28,6 +27,7 @@ from slm_eval.errors import SlmEvalError
 from slm_eval.finished import read_run
 from slm_eval.metrics.pjsd import pJSD
 from slm_eval.report.files import dump
+from tests.fuzz.mutations import mutated_bytes, mutated_value
 
 CASES = 150  # of each test, in CI: some seconds
 

@@ -24,7 +24,6 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import noise
 
 import model_zoo.cli
 from model_zoo.cdslm.checkpoint import save
@@ -32,6 +31,7 @@ from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.data.prepare import PrepareOptions, prepare
 from model_zoo.features import FeatureSpec, Normalizer
+from tests.conftest import noise
 
 TINY: dict[str, Any] = {
     "model": {

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import EXAMPLES
 
 import slm_eval.cli
 import slm_eval.compare
@@ -34,6 +33,7 @@ import slm_eval.report.html
 import slm_eval.report.leaderboard_page
 from slm_eval.errors import SlmEvalError
 from slm_eval.finished import read_run
+from tests.conftest import EXAMPLES
 
 ROUNDS = int(os.environ.get("SLM_EVAL_FUZZ", "1"))
 CLIPS = 4

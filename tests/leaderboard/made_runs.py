@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from fakes import Loudness, SpellingObserver
 
 from slm_eval.corpus import Clip, Corpus
 from slm_eval.evaluation import ClipResult, Evaluation, Sound
@@ -16,6 +15,7 @@ from slm_eval.metric import Metric
 from slm_eval.metrics.pjsd import pJSD
 from slm_eval.report.files import write_run
 from slm_eval.runner import summarise
+from tests.fakes import Loudness, SpellingObserver
 
 Phones = list[list[str]]
 

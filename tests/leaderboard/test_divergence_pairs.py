@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_runs import Phones, spoken, system
 
 from slm_eval.functional import pjsd
 from slm_eval.leaderboard import leaderboards
 from slm_eval.leaderboard.divergence_pairs import Speech, pair_tests
 from slm_eval.report.leaderboard import remarks
+from tests.leaderboard.made_runs import Phones, spoken, system
 
 N = 2
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from made_runs import spoken, system, write
 
 from slm_eval.cli import main
 from slm_eval.leaderboard import leaderboards
 from slm_eval.report.leaderboard import latex, markdown, render
 from slm_eval.report.leaderboard_page import page
+from tests.leaderboard.made_runs import spoken, system, write
 
 FILES = ["leaderboard.html", "leaderboard.json", "leaderboard.md", "leaderboard.tex"]
 HOSTILE = (

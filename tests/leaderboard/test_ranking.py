@@ -11,7 +11,6 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import REAL, REAL_SCORES, spoken, system
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.functional import pjsd
@@ -19,6 +18,7 @@ from slm_eval.leaderboard import System, leaderboards
 from slm_eval.leaderboard.ranking import judge, rank_sets
 from slm_eval.means import TOO_FEW_CLIPS
 from slm_eval.report.leaderboard import as_json, is_best, remarks
+from tests.leaderboard.made_runs import REAL, REAL_SCORES, spoken, system
 
 
 @given(st.integers(2, 5), st.data(), st.booleans())

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_runs import spoken, system
 
 from slm_eval.leaderboard import Leaderboard, System, leaderboards
 from slm_eval.report.leaderboard import READING, leaders, markdown, order, remarks, render
 from slm_eval.report.leaderboard_page import page
+from tests.leaderboard.made_runs import spoken, system
 
 KEYS = ("pjsd.1", "pjsd.2", "pjsd.3", "loudness.rms")
 

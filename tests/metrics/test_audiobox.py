@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from audiobox_standin import SCALE, TINY, TINY_CONFIG, make_checkpoint
 
 from slm_eval import weights
 from slm_eval.errors import SlmEvalError, UsageError
@@ -28,6 +27,7 @@ from slm_eval.metrics._audiobox_checkpoint import read
 from slm_eval.metrics._audiobox_network import frames_of
 from slm_eval.metrics.audiobox import KEYS, MIN_SAMPLES, RATE, WINDOW_SAMPLES, AudioboxAesthetics, AudioboxObserver
 from slm_eval.observer import Refusal, Signal
+from tests.audiobox_standin import SCALE, TINY, TINY_CONFIG, make_checkpoint
 
 TOLERANCE = 1e-4
 

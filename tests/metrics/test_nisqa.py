@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.metric import ScoreSummary
 from slm_eval.metrics.nisqa import NISQA, NISQATTS, NISQAObserver, NISQATTSObserver, part_bounds
 from slm_eval.observer import Refusal, Signal
+from tests.conftest import SHARED
 
 TOLERANCE = 1e-3  # what the task allows; measured: 5e-6
 WEIGHTS = SHARED / "weights" / "nisqa"

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import noise
-from fakes import SpellingObserver
 
 from slm_eval.cli import main
 from slm_eval.errors import UsageError
@@ -24,6 +22,8 @@ from slm_eval.report.documents import latex, markdown
 from slm_eval.report.html import page
 from slm_eval.runner import RunOptions, evaluate
 from slm_eval.signature import Signature
+from tests.conftest import noise
+from tests.fakes import SpellingObserver
 
 Clips = list[list[str]]
 

@@ -18,8 +18,6 @@ import pytest
 import soundfile
 import soxr
 import torch
-from allosaurus_standin import ARCHIVE, make_model, random_state, write_small_configuration
-from conftest import ROOT, noise
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.observer import Refusal, Signal
@@ -28,6 +26,8 @@ from slm_eval.phones._allosaurus_blstm import BLSTM
 from slm_eval.phones._allosaurus_frontend import FrontEnd
 from slm_eval.phones._allosaurus_settings import FrontEndConfig, NetworkConfig
 from slm_eval.phones.allosaurus import Allosaurus, Decoder, collapse, to_int16_scale
+from tests.allosaurus_standin import ARCHIVE, make_model, random_state, write_small_configuration
+from tests.conftest import ROOT, noise
 
 RATE = 8_000
 # Lengths at which the number of frames, or of rows after stacking, changes.

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import EXAMPLES, noise
 
 from slm_eval.audio import resample
 from slm_eval.errors import UsageError
 from slm_eval.observer import Refusal, Signal
 from slm_eval.phones.pocketsphinx import PocketSphinx
+from tests.conftest import EXAMPLES, noise
 
 PHONES = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH"
 CMU = set(PHONES.split(" "))

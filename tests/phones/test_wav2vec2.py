@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, noise
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.observer import Refusal, Signal
 from slm_eval.phones import _wav2vec2_model as model_files
 from slm_eval.phones._wav2vec2_model import network
 from slm_eval.phones.wav2vec2 import Wav2Vec2, normalise, phones
+from tests.conftest import ROOT, noise
 
 transformers = pytest.importorskip("transformers")
 RATE = 16_000

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from conftest import noise
-from fakes import Loudness, SpellingObserver
 
 from slm_eval.audio import AudioError, read_audio
 from slm_eval.corpus import Clip, Corpus
@@ -16,6 +14,8 @@ from slm_eval.finished import SIDES, FinishedRun
 from slm_eval.metric import NotComputed
 from slm_eval.metrics.pjsd import pJSD
 from slm_eval.runner import summarise
+from tests.conftest import noise
+from tests.fakes import Loudness, SpellingObserver
 
 HOSTILE = (
     "</script><script>alert(1)</script>.wav",

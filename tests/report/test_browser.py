@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, chromium, running
-from made_run import its_audio, made_run
 
 from slm_eval.leaderboard import System, leaderboards
 from slm_eval.report import leaderboard_page
 from slm_eval.report.html import page
+from tests.report.browser import Browser, chromium, running
+from tests.report.made_run import its_audio, made_run
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium here (Debian: chromium)")
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_run import made_run
 
 from slm_eval.divergence import jensen_shannon
 from slm_eval.finished import FinishedRun
@@ -19,6 +18,7 @@ from slm_eval.means import Moments
 from slm_eval.report import reading
 from slm_eval.report.contributions import contributions, differences, strangeness
 from slm_eval.report.traits import Trait, traits
+from tests.report.made_run import made_run
 
 COUNTS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30)
 

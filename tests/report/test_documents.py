@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from made_run import made_run
 
 from slm_eval.cli import main
 from slm_eval.finished import FinishedRun
 from slm_eval.report.documents import latex, markdown
 from slm_eval.report.files import dump, write_jsonl
+from tests.report.made_run import made_run
 
 
 @pytest.fixture(scope="module")

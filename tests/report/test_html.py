@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_run import BROKEN, HOSTILE, its_audio, made_run
 
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.finished import FinishedRun
 from slm_eval.report.html import page, write_html
 from slm_eval.report.listen import GROUPS, find_audio, rankings
+from tests.report.made_run import BROKEN, HOSTILE, its_audio, made_run
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from known_surface import METRIC, Floats, grid, noise
 
 from slm_eval.errors import UsageError
 from slm_eval.scaling import (
@@ -21,6 +20,7 @@ from slm_eval.scaling import (
 )
 from slm_eval.scaling.points import budgets, gather
 from slm_eval.scaling.resampling import resample
+from tests.scaling.known_surface import METRIC, Floats, grid, noise
 
 N, D, C = grid(sizes=7)
 LOSS = PUBLISHED(N, D) * noise(N.size, 0)

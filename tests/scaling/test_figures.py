@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_sweep import add_metrics, sweep, write
+
+from tests.scaling.made_sweep import add_metrics, sweep, write
 
 pytest.importorskip("matplotlib")
 

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from known_surface import BUDGETS, Floats, grid, noise
 from scipy.optimize import minimize
 
 from slm_eval.errors import UsageError
 from slm_eval.scaling import PUBLISHED, LossFit, fit_loss_law
+from tests.scaling.known_surface import BUDGETS, Floats, grid, noise
 
 COEFFICIENTS = ("E", "A", "B", "alpha", "beta", "gamma")
 N, D, C = grid()

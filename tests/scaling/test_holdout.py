@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from known_surface import BUDGETS, METRIC, grid, noise
 
 from slm_eval.errors import UsageError
 from slm_eval.scaling import PUBLISHED, fit_loss_law, fit_metric_law, hold_out
+from tests.scaling.known_surface import BUDGETS, METRIC, grid, noise
 
 N, D, C = grid(sizes=7)
 LOSS = PUBLISHED(N, D) * noise(N.size, 0)

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from known_surface import METRIC, Floats, grid, noise
 
 from slm_eval.errors import UsageError
 from slm_eval.scaling import PUBLISHED, LossLaw, isoflop_minima
+from tests.scaling.known_surface import METRIC, Floats, grid, noise
 
 N, D, C = grid(sizes=5, span=0.6)
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_surface import METRIC
 from scipy.optimize import minimize_scalar
 
 from slm_eval.errors import UsageError
 from slm_eval.scaling import PUBLISHED, LossLaw, MetricLaw, Sigmoid, law
+from tests.scaling.known_surface import METRIC
 
 EXACT = 1e-12
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from known_surface import METRIC, Floats, grid, noise
 from scipy.optimize import least_squares
 from scipy.special import huber as scipy_huber
 
@@ -15,6 +14,7 @@ from slm_eval.scaling.points import gather
 from slm_eval.scaling.solver import Surface
 from slm_eval.scaling.surface import LossSurface
 from slm_eval.scaling.tied_surface import TiedSurface
+from tests.scaling.known_surface import METRIC, Floats, grid, noise
 
 N, D, C = grid(sizes=4)
 LOSS = gather(N, D, PUBLISHED(N, D) * noise(N.size, 0))

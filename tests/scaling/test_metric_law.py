@@ -7,13 +7,13 @@ from functools import cache
 
 import numpy as np
 import pytest
-from known_surface import METRIC, Floats, grid, noise
 from scipy.optimize import least_squares
 
 from slm_eval.errors import UsageError
 from slm_eval.scaling import PUBLISHED, LossFit, fit_loss_law, fit_metric_law
 from slm_eval.scaling.metric_surface import MetricSurface
 from slm_eval.scaling.points import gather
+from tests.scaling.known_surface import METRIC, Floats, grid, noise
 
 N, D, C = grid()
 TRAIN = C < 4e20

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_sweep import add_metrics, sweep, write
 
 from slm_eval.errors import UsageError
 from slm_eval.scaling.behaviour import remarks_on_budgets
 from slm_eval.scaling.runs import read_runs
 from slm_eval.scaling.units import looks_like
+from tests.scaling.made_sweep import add_metrics, sweep, write
 
 Row = dict[str, object]
 THREE = (1e18, 1e19, 1e20)

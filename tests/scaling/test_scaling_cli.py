@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from made_sweep import BUDGETS, add_metrics, sweep, write
 
 from slm_eval.cli import main
 from slm_eval.scaling import PUBLISHED, LossLaw, MetricLaw, bootstrap_loss_law
+from tests.scaling.made_sweep import BUDGETS, add_metrics, sweep, write
 
 FOUR = (1e18, 1e19, 1e20, 1e21)
 QUICK = ("--bootstrap", "40", "--no-figures")

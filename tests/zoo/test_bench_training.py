@@ -17,10 +17,8 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import ROOT
 from torch import Tensor
 from torch.distributed.run import get_args_parser
-from training_runs import TINY, configured, waves
 
 from model_zoo.cdslm.flops import parameter_count, training_flops
 from model_zoo.cdslm.model import MMDiT
@@ -28,6 +26,8 @@ from model_zoo.cli import train as train_command
 from model_zoo.train import Run
 from model_zoo.training.config import load_config
 from model_zoo.training.ranks import Ranks
+from tests.conftest import ROOT
+from tests.zoo.training_runs import TINY, configured, waves
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import sampling

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner, Result
-from conftest import noise
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from model_zoo.cut import CutOptions, cut, windows
 from model_zoo.data.prepare import PrepareOptions, prepare
 from slm_eval.corpus import Clip, Corpus
 from slm_eval.errors import UsageError
+from tests.conftest import noise
 
 RATE = 24_000
 SHORT = CutOptions(context_seconds=0.5, seconds=1.0)

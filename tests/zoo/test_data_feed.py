@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_shards import Lengths, made
 
 from model_zoo.cdslm.loss import stratified_timesteps
 from model_zoo.cdslm.noise import training_noise
 from model_zoo.data.feed import Batch, Feed
 from model_zoo.data.windows import Windows
 from slm_eval.errors import UsageError
+from tests.zoo.made_shards import Lengths, made
 
 LENGTHS: Lengths = {("a", "", "train"): 70, ("b", "", "train"): 90, ("c", "", "validation"): 40}
 

@@ -13,7 +13,6 @@ import pytest
 import soundfile
 import torch
 from click.testing import CliRunner
-from conftest import noise
 
 from model_zoo.cli import main
 from model_zoo.data.filters import Filtered, FilterOptions, filter_speech
@@ -22,6 +21,7 @@ from model_zoo.data.sources import Source
 from model_zoo.data.tags import LanguageTagger, ManifestTagger, NotTaggedError, Tags
 from model_zoo.data.whisper import Detected, WhisperTagger, detector, load_detector
 from slm_eval.errors import SlmEvalError, UsageError
+from tests.conftest import noise
 
 
 @pytest.fixture

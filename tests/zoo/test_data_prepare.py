@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +29,7 @@ from model_zoo.data.shards import MelShards
 from model_zoo.features import FeatureSpec, log_mel
 from slm_eval.audio import AudioError, read_audio, resample
 from slm_eval.errors import SlmEvalError, UsageError
+from tests.conftest import noise
 
 SPEC = FeatureSpec()
 HALF = {"validation": 0.5, "workers": 0}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import EXAMPLES, ROOT
 
 from model_zoo.training.config import from_dict
+from tests.conftest import EXAMPLES, ROOT
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from conftest import noise
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model_zoo.features import FeatureSpec, Normalizer, log_mel, mel_filters, silence
 from slm_eval.errors import SlmEvalError, UsageError
+from tests.conftest import noise
 
 SPEC = FeatureSpec()
 RAW = replace(SPEC, mel_floor=None)

@@ -6,14 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import hifigan_standin
 import numpy as np
 import pytest
 import soundfile
 import torch
 from click.testing import CliRunner
-from conftest import noise
-from fakes import Loudness
 
 from model_zoo import generate as module
 from model_zoo.cdslm.checkpoint import save
@@ -26,6 +23,9 @@ from model_zoo.generate import GenerateOptions, Outcome, generate
 from model_zoo.vocoder.convert import convert
 from slm_eval import evaluate
 from slm_eval.errors import SlmEvalError, UsageError
+from tests.conftest import noise
+from tests.fakes import Loudness
+from tests.zoo import hifigan_standin
 
 CONFIG = ModelConfig(
     layers=1, width=16, head_dim=8, patch=4, context_seconds=0.6, target_seconds=0.5, base_layers=1, base_width=16

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_runs import waves
 
 from model_zoo.data.shards import MelShards
 from model_zoo.training.logs import JsonLines
 from model_zoo.wavs import wav_files
 from slm_eval.errors import SlmEvalError, UsageError
+from tests.zoo.training_runs import waves
 
 
 def edit(path: Path, change: Callable[[Any], object]) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -22,6 +21,7 @@ from model_zoo.cdslm.config import ModelConfig
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.cdslm.mup import group_of, parameter_groups
 from slm_eval.errors import SlmEvalError
+from tests.conftest import ROOT
 
 TUNED = {"learning_rate": 1e-3, "weight_decay": 0.03, "epsilon": 1e-12}
 # Three times as wide as the base and half as deep: no two multipliers alike.

@@ -17,8 +17,6 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from conftest import noise
-from fakes import Loudness
 
 import model_zoo
 from model_zoo.cdslm.checkpoint import save
@@ -41,6 +39,8 @@ from slm_eval import launching
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.scaling.ablations import read_ablation
 from slm_eval.scaling.runs import read_runs
+from tests.conftest import noise
+from tests.fakes import Loudness
 
 CONFIGS = Path(model_zoo.__file__).parent / "configs"
 MODEL = ModelConfig(

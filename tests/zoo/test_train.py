@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import configured, log, saved, waves, written
 
 from model_zoo.cdslm.checkpoint import load as load_model
 from model_zoo.cdslm.flops import parameter_count
@@ -25,6 +24,7 @@ from model_zoo.training.export import export
 from model_zoo.training.ranks import Ranks
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.fetching.filelock import exclusive
+from tests.zoo.training_runs import configured, log, saved, waves, written
 
 HERE = Path(__file__).parent
 ALONE = Ranks(0, 1, torch.device("cpu"))

@@ -8,13 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import hifigan_standin
 import numpy as np
 import pytest
 import soundfile
 import torch
 from click.testing import CliRunner, Result
-from conftest import noise
 from safetensors.torch import save_file
 
 from model_zoo.cli import main
@@ -22,6 +20,8 @@ from model_zoo.features import FeatureSpec, log_mel
 from model_zoo.vocoder.vocode import VocodeOptions, vocode
 from model_zoo.wavs import wav_files, write_audio
 from slm_eval.errors import SlmEvalError, UsageError
+from tests.conftest import noise
+from tests.zoo import hifigan_standin
 
 WriteWav = Callable[..., Path]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import noise
 from safetensors.torch import save_file
 
 from model_zoo.features import FeatureSpec, log_mel, mel_filters, silence
 from model_zoo.vocoder import load_vocoder
 from model_zoo.vocoder.griffin_lim import GriffinLim
 from slm_eval.errors import SlmEvalError, UsageError
+from tests.conftest import noise
 
 SPEC = FeatureSpec()
 

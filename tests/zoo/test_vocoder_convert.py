@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import hifigan_standin
 import numpy as np
 import pytest
 import torch
@@ -20,6 +19,7 @@ from model_zoo.features import FeatureSpec
 from model_zoo.vocoder import load_vocoder
 from model_zoo.vocoder.convert import convert
 from slm_eval.errors import SlmEvalError, UsageError
+from tests.zoo import hifigan_standin
 
 CHANNELS = 32
 Recipe = Callable[..., Path]

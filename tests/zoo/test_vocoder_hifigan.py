@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hifigan_standin
 import numpy as np
 import pytest
 import torch
@@ -16,6 +15,7 @@ from model_zoo.vocoder import hifigan, load_vocoder
 from model_zoo.vocoder.convert import convert
 from model_zoo.vocoder.hifigan import Generator, GeneratorConfig, HiFiGAN
 from slm_eval.errors import SlmEvalError
+from tests.zoo import hifigan_standin
 
 SMALL = GeneratorConfig(channels=32)
 
