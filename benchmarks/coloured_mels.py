@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_zoo.cdslm.noise import generator
+from model_zoo.noise import generator
 
 MEMORY = np.array([300.0, 100.0, 60.0, 30.0, 300.0, 10.0, 100.0, 3.0])  # frames, of the coefficients 1 to 8
 NOISE = 0.2  # sd of what is white in time and frequency; the bins have sd 1 in all

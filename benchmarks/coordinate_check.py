@@ -29,10 +29,10 @@ from machine import stamp
 from torch import Tensor
 
 from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
-from model_zoo.cdslm.loss import DiffusionLoss, stratified_timesteps
+from model_zoo.cdslm.loss import DiffusionLoss
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.cdslm.mup import GROUPS, group_of, parameter_groups
-from model_zoo.cdslm.noise import training_noise
+from model_zoo.noise import stratified_timesteps, training_noise
 
 LADDERS = {
     "width": [ModelConfig(layers=4, width=width) for width in (128, 256, 512, 1024)],

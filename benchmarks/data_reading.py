@@ -31,7 +31,6 @@ import soundfile
 import torch
 from machine import stamp
 
-from model_zoo.cdslm.noise import training_noise
 from model_zoo.data.feed import Feed
 from model_zoo.data.listening import hear
 from model_zoo.data.moments import Moments
@@ -39,6 +38,7 @@ from model_zoo.data.prepare import PrepareOptions, prepare
 from model_zoo.data.shards import Entry, MelShards, write_index, write_shard
 from model_zoo.data.windows import Windows
 from model_zoo.features import FeatureSpec
+from model_zoo.noise import training_noise
 
 CONTEXT, TARGET = 800, 2400  # frames
 SECONDS = (CONTEXT + TARGET) / 80

@@ -26,10 +26,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
-from model_zoo.cdslm.loss import DiffusionLoss, stratified_timesteps
+from model_zoo.cdslm.loss import DiffusionLoss
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.cdslm.mup import parameter_groups
-from model_zoo.cdslm.noise import training_noise
+from model_zoo.noise import stratified_timesteps, training_noise
 
 KINDS = {"completep": "CompleteP", "standard": "standard"}
 RATES = tuple(2.5e-4 * 2**i for i in range(7))

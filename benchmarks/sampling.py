@@ -27,9 +27,9 @@ from machine import stamp
 from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
 from model_zoo.cdslm.flops import Tokens, sampling_flops, utilization
 from model_zoo.cdslm.model import MMDiT
-from model_zoo.cdslm.sampler import SamplerOptions, evaluations, sample
 from model_zoo.cdslm.schedule import Schedule
-from model_zoo.generate import GenerateOptions, generate
+from model_zoo.sampling.generate import GenerateOptions, generate
+from model_zoo.sampling.sampler import SamplerOptions, evaluations, sample
 from model_zoo.vocoder.vocode import VocodeOptions, vocode
 from slm_eval import DNSMOS, evaluate, pJSD
 

@@ -1,6 +1,6 @@
 """Ways to carry out a training step: the trainer as it is, and with one of its decisions taken back.
 
-All of them run ``model_zoo.train.Run`` itself. What is an option of the configuration is changed there; the rest (order
+All of them run the trainer's own ``Run``. What is an option of the configuration is changed there; the rest (order
 of attention kernels, kind of AdamW, garbage collection, feed) by replacing that one thing while steps run.
 """
 
@@ -20,12 +20,12 @@ import torch
 from torch.nn.attention import SDPBackend
 from torch.profiler import ProfilerActivity, profile
 
-import model_zoo.train
+import model_zoo.training.train
 from model_zoo.cdslm import attention
 from model_zoo.data.feed import Batch, Feed
-from model_zoo.train import Run
 from model_zoo.training.config import TrainConfig
 from model_zoo.training.ranks import Ranks
+from model_zoo.training.train import Run
 
 KERNELS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
@@ -125,7 +125,7 @@ class Trial:
             self.run = Run(replace(config, **variant.config), folder, Ranks(0, 1, device))
             for group in self.run.optimizer.param_groups:
                 group["fused"], group["foreach"] = variant.fused, not variant.fused
-            with mock.patch.object(model_zoo.train, "Feed", Feed if variant.ahead else Synchronous):
+            with mock.patch.object(model_zoo.training.train, "Feed", Feed if variant.ahead else Synchronous):
                 self.feed = undo.enter_context(self.run.feed(0))
             start = time.perf_counter()
             self.steps(1)

@@ -30,8 +30,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "zoo")]
 import hifigan_standin  # noqa: E402 - both lie beside the packages
 from machine import stamp  # noqa: E402
 
-from model_zoo.vocoder import load_vocoder  # noqa: E402
 from model_zoo.vocoder.convert import convert  # noqa: E402
+from model_zoo.vocoder.loading import load_vocoder  # noqa: E402
 
 FRAME_RATE = 80
 PAUSE = 0.2  # seconds in which the other program's threads stop spinning

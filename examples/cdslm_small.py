@@ -17,13 +17,13 @@ from typing import Any
 
 import click
 
-from model_zoo.cdslm.sampler import SamplerOptions
-from model_zoo.cut import CutOptions, cut
 from model_zoo.data.prepare import PrepareOptions, prepare
-from model_zoo.generate import GenerateOptions, generate
-from model_zoo.made_speech.make import make_speech
-from model_zoo.train import train
+from model_zoo.sampling.generate import GenerateOptions, generate
+from model_zoo.sampling.sampler import SamplerOptions
+from model_zoo.speech.cut import CutOptions, cut
+from model_zoo.speech.make import make_speech
 from model_zoo.training.config import TrainConfig, from_dict
+from model_zoo.training.train import train
 from model_zoo.vocoder.vocode import VocodeOptions, vocode
 from slm_eval import DNSMOS, evaluate, pJSD
 from slm_eval.report.files import write_run

@@ -4,6 +4,6 @@ from slm_eval.launching import leave_current_folder
 
 leave_current_folder()  # which -m put before everything else
 
-from model_zoo.cli import main  # noqa: E402
+from model_zoo.cli.main import main  # noqa: E402
 
 main(prog_name="slm-zoo")

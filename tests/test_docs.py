@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pytest
 
-from model_zoo.cli import main as zoo
+from model_zoo.cli.main import main as zoo
 from slm_eval.cli import main
 from slm_eval.compare.result import Difference, Together
 from slm_eval.leaderboard.column import Column, Result

@@ -95,7 +95,7 @@ def test_speech_prepared_from_among_hostile_files(
     hostile: Path, program: Callable[[str], Path], tmp_path: Path
 ) -> None:
     prepare = ("prepare", ".", "-o", tmp_path / "shards", "--workers", "1", "--validation", "0.5")
-    done = run(hostile, program("model_zoo.cli"), *prepare)
+    done = run(hostile, program("model_zoo.cli.main"), *prepare)
     assert imported(hostile) == []
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "shards" / "index.json").is_file()
@@ -103,7 +103,7 @@ def test_speech_prepared_from_among_hostile_files(
 
 def test_commands_that_are_started_from_here(hostile: Path) -> None:
     """As scoring beside a training and sweeps start them."""
-    command = launching.python("model_zoo.cli", "flops", "--layers", "1")
+    command = launching.python("model_zoo.cli.main", "flops", "--layers", "1")
     done = subprocess.run(
         command, cwd=hostile, env=launching.environment(), capture_output=True, text=True, check=False
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model_zoo.wavs import claim, wav_files, write_audio
+from model_zoo.speech.wavs import claim, wav_files, write_audio
 from slm_eval.audio import AudioError, read_audio, resample
 from slm_eval.corpus import Clip, Corpus, load_corpus
 from slm_eval.errors import SlmEvalError, UsageError

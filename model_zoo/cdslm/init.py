@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from model_zoo.cdslm.noise import generator
+from model_zoo.noise import generator
 
 _ZERO = ("adaln", "final_adaln", "final")
 _GAINS = ("q_norm", "k_norm")

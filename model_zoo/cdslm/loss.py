@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from model_zoo.cdslm.config import WEIGHTINGS, DiffusionConfig
-from model_zoo.cdslm.noise import generator
 from model_zoo.cdslm.schedule import Floats, Schedule
 from slm_eval.errors import unknown_name
 
@@ -118,22 +117,3 @@ def loss_weights(schedule: Schedule, config: DiffusionConfig) -> Floats:
     if snr[-1] == 0 and config.terminal_weight == "mean":
         weight[-1] = weight[:-1].mean()
     return weight
-
-
-def stratified_timesteps(
-    n_steps: int, global_batch: int, seed: int, step: int, first: int = 0, count: int | None = None
-) -> Tensor:
-    """One noise level in each of ``global_batch`` equal parts of the schedule, all moved by one random shift.
-
-    Args:
-        n_steps: T.
-        global_batch: samples of all ranks and accumulated parts together.
-        step: of the optimizer, over the whole run.
-        first, count: the part of the global batch that is wanted; all of it by default.
-
-    Returns:
-        int64 (count,) on the CPU: floor(T ((b + u) / B mod 1)), b the index in the global batch, u uniform in [0, 1).
-    """
-    shift = generator(seed, "timesteps", step).random()
-    index = np.arange(first, global_batch if count is None else first + count)
-    return torch.from_numpy(np.floor(n_steps * ((index + shift) / global_batch % 1)).astype(np.int64))

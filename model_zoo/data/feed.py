@@ -18,10 +18,9 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from model_zoo.cdslm.loss import stratified_timesteps
-from model_zoo.cdslm.noise import training_noise
 from model_zoo.data.windows import Windows
 from model_zoo.features import Normalizer
+from model_zoo.noise import stratified_timesteps, training_noise
 from slm_eval.errors import UsageError
 
 _AHEAD = 2  # batches in the making: one that waits, one that is filled

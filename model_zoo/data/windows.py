@@ -16,15 +16,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from model_zoo.cdslm.config import ModelConfig
-from model_zoo.cdslm.noise import generator
-from model_zoo.cdslm.validation import ValidationClip
 from model_zoo.data.shards import MelShards, Recording, Split
+from model_zoo.noise import generator
 from slm_eval.errors import UsageError, unknown_name
 
 SHORT = ("join", "pad", "skip")
@@ -36,6 +36,15 @@ class Place(NamedTuple):
 
     begin: int  # its first frame of speech on that axis
     silent: int  # frames of silence before it
+
+
+@dataclass(frozen=True)
+class ValidationClip:
+    """One clip of the fixed set: normalised log-mels, context (Fc, 80) and what follows, target (Fg, 80)."""
+
+    id: str
+    context: Tensor
+    target: Tensor
 
 
 class Windows:
@@ -77,13 +86,6 @@ class Windows:
         self._begins = _before([each.frames for each in self.recordings])
         self._track_begins = _before([sum(each.frames for each in track) for track, _ in tracks])
         self._numbers = _before([count for _, count in tracks])
-
-    @classmethod
-    def of(cls, shards: MelShards, split: Split, model: ModelConfig, seed: int = 0, short: Short = "join") -> Windows:
-        """Windows as long as a model hears and continues; see the class."""
-        rate = shards.spec.frame_rate
-        context, target = (round(each * rate) for each in (model.context_seconds, model.target_seconds))
-        return cls(shards, split, context, target, seed, short)
 
     @property
     def frames(self) -> int:

@@ -28,7 +28,7 @@ def train_command(config: Path, output: Path, processes: int = 1, device: str = 
         processes: GPUs of this machine that share it, by torchrun where there are several.
     """
     chosen = [] if device == "auto" else ["--device", device]
-    train = ["model_zoo.cli", "train", str(config), "-o", str(output), *chosen]
+    train = ["model_zoo.cli.main", "train", str(config), "-o", str(output), *chosen]
     if processes == 1:
         return launching.python(*train)
     launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]

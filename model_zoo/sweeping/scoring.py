@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model_zoo.cut import CONTEXTS, REAL
+from model_zoo.speech.cut import CONTEXTS, REAL
 from model_zoo.sweeping.spec import Scoring
 from slm_eval.corpus import Corpus, load_corpus
 from slm_eval.errors import SlmEvalError, UsageError
@@ -55,8 +55,8 @@ class Scorer:
         return found
 
     def _speak(self, checkpoint: Path, output: Path, guidance: float) -> None:
-        from model_zoo.cdslm.sampler import SamplerOptions
-        from model_zoo.generate import GenerateOptions, generate
+        from model_zoo.sampling.generate import GenerateOptions, generate
+        from model_zoo.sampling.sampler import SamplerOptions
 
         options = SamplerOptions(steps=self.scoring.steps, solver=self.scoring.solver, guidance=guidance)
         how = GenerateOptions(options, vocoder=self.scoring.vocoder, batch=self.scoring.batch, device=self.device)

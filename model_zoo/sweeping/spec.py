@@ -222,7 +222,7 @@ def _lasting(config: TrainConfig, steps: int) -> TrainConfig:
 
 def _names(sizes: Any, flops: float, where: str) -> list[str]:
     """Names of sizes; a number stands for rungs of the ladder around the compute-optimal one."""
-    from model_zoo.plan import iso_flop_layers
+    from model_zoo.planning.plan import iso_flop_layers
 
     if isinstance(sizes, int) and not isinstance(sizes, bool):
         if not 1 <= sizes <= len(LAYERS):

@@ -1,1 +1,1 @@
-"""What ``model_zoo/train.py`` is made of: its configuration, averages, checkpoints, logs and scores."""
+"""The loop (``train.py``), and what it is made of: configuration, averages, checkpoints, logs and scores."""

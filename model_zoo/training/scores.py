@@ -78,7 +78,7 @@ class Scores:
         config = self._config
         told = {"guidance": guidance, "steps": config.steps, "vocoder": config.vocoder, "limit": config.clips}
         options = [part for name, value in told.items() for part in (f"--{name}", str(value))]
-        command = ["model_zoo.cli", "sample", str(folder / "model.safetensors"), config.contexts, *options]
+        command = ["model_zoo.cli.main", "sample", str(folder / "model.safetensors"), config.contexts, *options]
         return [*command, "--device", config.device, "-o", str(below / "continuations")]
 
     def _evaluate(self, below: Path) -> list[str]:

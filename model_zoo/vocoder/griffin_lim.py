@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from model_zoo.features import FeatureSpec, mel_filters
-from model_zoo.vocoder import Vocoder
+from model_zoo.vocoder.vocoder import Vocoder
 from slm_eval.precision import exact_float32
 
 _REVISION = 1

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model_zoo.features import FeatureSpec, Normalizer
-from model_zoo.vocoder import Vocoder
+from model_zoo.vocoder.vocoder import Vocoder
 from slm_eval.errors import SlmEvalError
 from slm_eval.precision import exact_float32
 

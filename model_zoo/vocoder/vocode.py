@@ -16,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model_zoo.features import FeatureSpec, log_mel
-from model_zoo.vocoder import load_vocoder
+from model_zoo.speech.wavs import claim, wav_files, write_audio
 from model_zoo.vocoder.arrays import read_array
-from model_zoo.wavs import claim, wav_files, write_audio
+from model_zoo.vocoder.loading import load_vocoder
 from slm_eval._version import __version__
 from slm_eval.audio import AudioError, read_audio, resample
 from slm_eval.corpus import Clip, load_corpus

@@ -25,7 +25,7 @@ import soundfile
 import torch
 import yaml
 
-import model_zoo.cli
+import model_zoo.cli.main
 from model_zoo.cdslm.checkpoint import save
 from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
 from model_zoo.cdslm.model import MMDiT
@@ -102,7 +102,7 @@ def start(command: list[str], said: Path) -> int:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        model_zoo.cli.main(command, standalone_mode=True)
+        model_zoo.cli.main.main(command, standalone_mode=True)
     except Exception:  # noqa: BLE001 - told to whoever reads the file, as Python does
         traceback.print_exc()
     except SystemExit as end:

@@ -22,10 +22,10 @@ from torch.distributed.run import get_args_parser
 
 from model_zoo.cdslm.flops import parameter_count, training_flops
 from model_zoo.cdslm.model import MMDiT
-from model_zoo.cli import train as train_command
-from model_zoo.train import Run
+from model_zoo.cli.training import train as train_command
 from model_zoo.training.config import load_config
 from model_zoo.training.ranks import Ranks
+from model_zoo.training.train import Run
 from tests.conftest import ROOT
 from tests.zoo.training_runs import TINY, configured, waves
 

@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_zoo.cli import main
-from model_zoo.cut import CutOptions, cut, windows
+from model_zoo.cli.main import main
 from model_zoo.data.prepare import PrepareOptions, prepare
+from model_zoo.speech.cut import CutOptions, cut, windows
 from slm_eval.corpus import Clip, Corpus
 from slm_eval.errors import UsageError
 from tests.conftest import noise

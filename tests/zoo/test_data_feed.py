@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from model_zoo.cdslm.loss import stratified_timesteps
-from model_zoo.cdslm.noise import training_noise
 from model_zoo.data.feed import Batch, Feed
 from model_zoo.data.windows import Windows
+from model_zoo.noise import stratified_timesteps, training_noise
 from slm_eval.errors import UsageError
 from tests.zoo.made_shards import Lengths, made
 

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from click.testing import CliRunner
 
-from model_zoo.cli import main
+from model_zoo.cli.main import main
 from model_zoo.data.filters import Filtered, FilterOptions, filter_speech
 from model_zoo.data.prepare import PrepareOptions, prepare
 from model_zoo.data.sources import Source

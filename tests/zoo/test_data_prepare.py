@@ -41,7 +41,7 @@ def make(source: Path, output: Path, **options: object) -> Prepared:
 
 def command(source: Path, output: Path, *options: str) -> subprocess.Popen[str]:
     """slm-zoo prepare in a process of its own."""
-    code = "import sys; from model_zoo.cli import main; main(sys.argv[1:])"
+    code = "import sys; from model_zoo.cli.main import main; main(sys.argv[1:])"
     arguments = [sys.executable, "-c", code, "prepare", str(source), "-o", str(output), *options]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

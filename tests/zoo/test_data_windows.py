@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_zoo.cdslm.config import ModelConfig
 from model_zoo.data.shards import MelShards
 from model_zoo.data.windows import Short, Windows
 from slm_eval.errors import UsageError
@@ -127,7 +126,7 @@ def test_a_folder_of_many_short_recordings_is_one_track(tmp_path: Path) -> None:
 
 
 def test_validation_is_fixed_normalised_and_spread(shards: MelShards) -> None:
-    windows = Windows.of(shards, "validation", ModelConfig(context_seconds=3 / 80, target_seconds=5 / 80), seed=1)
+    windows = Windows(shards, "validation", 3, 5, seed=1)
     clips = windows.validation(4)
     # 23 windows in b/4; the middles of four equal parts of them. b/5 is too short.
     assert [clip.id for clip in clips] == ["b/4@2", "b/4@8", "b/4@14", "b/4@20"]

@@ -23,7 +23,7 @@ from model_zoo.cdslm.flops import (
     utilization,
 )
 from model_zoo.cdslm.model import MMDiT
-from model_zoo.cli import main
+from model_zoo.cli.main import main
 from slm_eval.errors import UsageError
 
 # Layers -> parameters, TFLOP of training one sample, operations over 6 N D, share of attention: the ladder's table in

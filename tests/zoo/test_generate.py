@@ -12,14 +12,14 @@ import soundfile
 import torch
 from click.testing import CliRunner
 
-from model_zoo import generate as module
 from model_zoo.cdslm.checkpoint import save
 from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
 from model_zoo.cdslm.model import MMDiT
-from model_zoo.cdslm.sampler import SamplerOptions
-from model_zoo.cli import main
+from model_zoo.cli.main import main
 from model_zoo.features import FeatureSpec, Normalizer
-from model_zoo.generate import GenerateOptions, Outcome, generate
+from model_zoo.sampling import generate as module
+from model_zoo.sampling.generate import GenerateOptions, Outcome, generate
+from model_zoo.sampling.sampler import SamplerOptions
 from model_zoo.vocoder.convert import convert
 from slm_eval import evaluate
 from slm_eval.errors import SlmEvalError, UsageError

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from model_zoo.data.shards import MelShards
+from model_zoo.speech.wavs import wav_files
 from model_zoo.training.logs import JsonLines
-from model_zoo.wavs import wav_files
 from slm_eval.errors import SlmEvalError, UsageError
 from tests.zoo.training_runs import waves
 

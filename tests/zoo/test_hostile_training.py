@@ -18,9 +18,9 @@ import torch.distributed.checkpoint as dcp
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
-from model_zoo.cli import main
-from model_zoo.train import Run, train
+from model_zoo.cli.main import main
 from model_zoo.training.ranks import Ranks
+from model_zoo.training.train import Run, train
 from tests.zoo.training_runs import configured, waves, written
 
 ALONE = Ranks(0, 1, torch.device("cpu"))

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from model_zoo.cdslm.config import SCHEDULES, WEIGHTINGS, DiffusionConfig
-from model_zoo.cdslm.loss import LEVEL_EDGES, DiffusionLoss, loss_weights, stratified_timesteps
-from model_zoo.cdslm.noise import normal
+from model_zoo.cdslm.loss import LEVEL_EDGES, DiffusionLoss, loss_weights
 from model_zoo.cdslm.schedule import Schedule
-from model_zoo.cdslm.validation import Validation, ValidationClip, validate, validation_timesteps
+from model_zoo.data.windows import ValidationClip
+from model_zoo.noise import normal, stratified_timesteps
+from model_zoo.training.validation import Validation, validate, validation_timesteps
 from slm_eval.errors import UsageError
 
 

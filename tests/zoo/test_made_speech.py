@@ -15,14 +15,14 @@ import soundfile
 import yaml
 from click.testing import CliRunner
 
-from model_zoo.cli import main
-from model_zoo.made_speech.grammar import conversation
-from model_zoo.made_speech.make import make_speech
-from model_zoo.made_speech.voices import Voice
+from model_zoo.cli.main import main
+from model_zoo.speech.grammar import conversation
+from model_zoo.speech.make import make_speech
+from model_zoo.speech.voices import Voice
 from slm_eval.corpus import load_corpus
 from slm_eval.errors import SlmEvalError, UsageError
 
-GRAMMAR = Path(__file__).parents[2] / "model_zoo" / "made_speech" / "grammar.yaml"
+GRAMMAR = Path(__file__).parents[2] / "model_zoo" / "speech" / "grammar.yaml"
 needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 
 

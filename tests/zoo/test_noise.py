@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from model_zoo.cdslm.noise import generator, normal, sampling_noise, training_noise
+from model_zoo.noise import generator, normal, sampling_noise, training_noise
 
 SHAPE = (40, 80)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from model_zoo.cli import main
+from model_zoo.cli.main import main
 from model_zoo.plain_yaml import parse_yaml, read_yaml
 from slm_eval.errors import UsageError
 

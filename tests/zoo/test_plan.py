@@ -12,8 +12,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from model_zoo.cdslm.config import ModelConfig
 from model_zoo.cdslm.flops import Tokens, parameter_count
 from model_zoo.cdslm.model import MMDiT
-from model_zoo.cli import main
-from model_zoo.plan import BUDGETS, iso_flop_layers, plan_budgets, plan_memory
+from model_zoo.cli.main import main
 from model_zoo.planning.gpus import (
     GB,
     Communication,
@@ -26,6 +25,7 @@ from model_zoo.planning.gpus import (
     largest_micro_batch,
 )
 from model_zoo.planning.ladder import LAYERS, best_frames, duration
+from model_zoo.planning.plan import BUDGETS, iso_flop_layers, plan_budgets, plan_memory
 from slm_eval.scaling.law import PUBLISHED
 
 H200 = Gpu.of("H200")

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from model_zoo.cdslm.config import DiffusionConfig
-from model_zoo.cdslm.sampler import (
+from model_zoo.cdslm.schedule import Schedule
+from model_zoo.sampling.sampler import (
     SamplerOptions,
     _update,
     coefficients,
@@ -22,7 +23,6 @@ from model_zoo.cdslm.sampler import (
     sample,
     trailing_indices,
 )
-from model_zoo.cdslm.schedule import Schedule
 from slm_eval.errors import UsageError
 
 Function = Callable[[Tensor, float, float], Tensor]  # (x, alpha, sigma) -> v
@@ -456,7 +456,7 @@ def test_compile_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
         rows.append(row)
         return _update(x, clean, v, row, *rest)
 
-    monkeypatch.setattr("model_zoo.cdslm.sampler._compiled", lambda: compiled)
+    monkeypatch.setattr("model_zoo.sampling.sampler._compiled", lambda: compiled)
     assert torch.equal(draw(Network(), options=replace(FAST, compile=True)), draw(Network()))
     assert len(rows) == 4
 

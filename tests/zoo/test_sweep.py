@@ -23,15 +23,15 @@ from model_zoo.cdslm.checkpoint import save
 from model_zoo.cdslm.config import ModelConfig
 from model_zoo.cdslm.flops import Tokens, flops_6nd, parameter_count, training_flops
 from model_zoo.cdslm.model import MMDiT
-from model_zoo.cli import main
-from model_zoo.cut import CutOptions, cut
+from model_zoo.cli.main import main
 from model_zoo.data.prepare import PrepareOptions, prepare
 from model_zoo.features import FeatureSpec, Normalizer
 from model_zoo.planning.gpus import Gpu
-from model_zoo.sweep import Outcome, sweep
+from model_zoo.speech.cut import CutOptions, cut
 from model_zoo.sweeping.process import run as run_process
 from model_zoo.sweeping.process import train_command
 from model_zoo.sweeping.spec import PlannedRun, Scoring, Sweep, read_sweep
+from model_zoo.sweeping.sweep import Outcome, sweep
 from model_zoo.sweeping.table import RunTable
 from model_zoo.sweeping.times import Throughput, affordable, true_flops
 from model_zoo.training.config import TrainConfig, load_config, to_dict
@@ -227,7 +227,7 @@ def test_failures_are_told_and_stop_no_other(
         if "-b-" not in name:  # b is stopped by somebody: no result, no error
             pretend(config, output, log)
 
-    monkeypatch.setattr("model_zoo.sweep.by_command", lambda *_: sometimes)
+    monkeypatch.setattr("model_zoo.sweeping.sweep.by_command", lambda *_: sometimes)
     command = ["sweep", str(path), "-o", str(tmp_path / "out"), f"data.shards={speech / 'shards'}"]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 1
@@ -238,7 +238,7 @@ def test_failures_are_told_and_stop_no_other(
     # Again: only what failed is tried.
     trained.clear()
     monkeypatch.setattr(
-        "model_zoo.sweep.by_command", lambda *_: lambda *a: trained.append(a[1].parent.name) or pretend(*a)
+        "model_zoo.sweeping.sweep.by_command", lambda *_: lambda *a: trained.append(a[1].parent.name) or pretend(*a)
     )
     again = CliRunner().invoke(main, command)
     assert again.exit_code == 0, again.output
@@ -271,7 +271,7 @@ def test_stopped_anywhere_it_ends_with_the_same_table(
         return counted
 
     with monkeypatch.context() as patch:
-        patch.setattr("model_zoo.generate.generate", step(model_zoo.generate.generate))  # type: ignore[attr-defined]
+        patch.setattr("model_zoo.sampling.generate.generate", step(model_zoo.sampling.generate.generate))  # type: ignore[attr-defined]
         patch.setattr("model_zoo.sweeping.scoring.write_run", step(model_zoo.sweeping.scoring.write_run))  # type: ignore[attr-defined]
         with pytest.raises(KeyboardInterrupt):
             sweep(plan, tmp_path / "out", step(pretend))
@@ -350,11 +350,11 @@ def test_the_dry_run(write: Callable[..., Path], tmp_path: Path) -> None:
 
 
 def test_the_command_of_a_training_and_its_end(tmp_path: Path) -> None:
-    start = launching.script("model_zoo.cli")[0]
+    start = launching.script("model_zoo.cli.main")[0]
     command = train_command(Path("c.yaml"), Path("out"), 4, "cuda:0")
     assert command[1:] == [
         *(start, "torch.distributed.run", "--standalone", "--nproc-per-node=4"),
-        *(start, "model_zoo.cli", "train", "c.yaml", "-o", "out", "--device", "cuda:0"),
+        *(start, "model_zoo.cli.main", "train", "c.yaml", "-o", "out", "--device", "cuda:0"),
     ]
     run_process([sys.executable, "-c", "print('fine')"], tmp_path / "log")
     with pytest.raises(SlmEvalError, match=r"^no luck \(all of it: .*log\)$"):

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 
 from model_zoo.cdslm.checkpoint import load as load_model
 from model_zoo.cdslm.flops import parameter_count
-from model_zoo.cdslm.validation import validate
-from model_zoo.train import Run, train
 from model_zoo.training.checkpoints import Checkpoints, damage
 from model_zoo.training.export import export
 from model_zoo.training.ranks import Ranks
+from model_zoo.training.train import Run, train
+from model_zoo.training.validation import validate
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.fetching.filelock import exclusive
 from tests.zoo.training_runs import configured, log, saved, waves, written
@@ -358,7 +358,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(shards: Path, tmp_path: Path) -
     train(configured(shards, steps=10, checkpoint_every=5, keep=1), tmp_path / "size", "cpu")
     (data,) = (tmp_path / "size" / "checkpoints" / "step-10").glob("*.safetensors")
     code = (
-        "import resource, signal, sys; from model_zoo.cli import main\n"
+        "import resource, signal, sys; from model_zoo.cli.main import main\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({data.stat().st_size // 2}, resource.RLIM_INFINITY))\n"
         "main()"

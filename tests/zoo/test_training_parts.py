@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from model_zoo.train import train
+from model_zoo.speech.wavs import write_audio
 from model_zoo.training.ema import Average
 from model_zoo.training.logs import JsonLines, Log, TensorBoard, Terminal, WandB, open_log
-from model_zoo.wavs import write_audio
+from model_zoo.training.train import train
 from slm_eval.errors import SlmEvalError
 from tests.zoo.training_runs import configured, log, waves
 

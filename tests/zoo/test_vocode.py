@@ -15,10 +15,10 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
-from model_zoo.cli import main
+from model_zoo.cli.main import main
 from model_zoo.features import FeatureSpec, log_mel
+from model_zoo.speech.wavs import wav_files, write_audio
 from model_zoo.vocoder.vocode import VocodeOptions, vocode
-from model_zoo.wavs import wav_files, write_audio
 from slm_eval.errors import SlmEvalError, UsageError
 from tests.conftest import noise
 from tests.zoo import hifigan_standin
@@ -64,7 +64,7 @@ def test_mels_become_wavs(mels: Path, vocoder: Path, tmp_path: Path) -> None:
     samples, rate = soundfile.read(out / "a.wav", dtype="float32")
     assert (rate, samples.shape) == (24_000, (6000,))
     assert soundfile.info(out / "a.wav").subtype == "PCM_16"
-    from model_zoo.vocoder import load_vocoder
+    from model_zoo.vocoder.loading import load_vocoder
 
     expected = load_vocoder(vocoder, "cpu")(torch.from_numpy(hifigan_standin.mels(20))[None])[0].numpy()
     np.testing.assert_allclose(samples, expected, atol=1 / 32_000)
@@ -160,7 +160,7 @@ def test_wavs_stay_in_their_folder(tmp_path: Path) -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from model_zoo.cli import main; import model_zoo.vocoder\n"
+        "import sys; from model_zoo.cli.main import main; import model_zoo.vocoder\n"
         "main(['vocode', '--help'], standalone_mode=False)\n"
         "assert not {'torch', 'numpy', 'scipy', 'h5py', 'soundfile'} & set(sys.modules), 'heavy'"
     )

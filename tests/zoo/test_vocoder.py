@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from model_zoo.features import FeatureSpec, log_mel, mel_filters, silence
-from model_zoo.vocoder import load_vocoder
 from model_zoo.vocoder.griffin_lim import GriffinLim
+from model_zoo.vocoder.loading import load_vocoder
 from slm_eval.errors import SlmEvalError, UsageError
 from tests.conftest import noise
 

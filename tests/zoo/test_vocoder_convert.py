@@ -16,8 +16,8 @@ import torch
 from safetensors import safe_open
 
 from model_zoo.features import FeatureSpec
-from model_zoo.vocoder import load_vocoder
 from model_zoo.vocoder.convert import convert
+from model_zoo.vocoder.loading import load_vocoder
 from slm_eval.errors import SlmEvalError, UsageError
 from tests.zoo import hifigan_standin
 

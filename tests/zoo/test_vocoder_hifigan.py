@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_zoo.features import FeatureSpec, Normalizer
-from model_zoo.vocoder import hifigan, load_vocoder
+from model_zoo.vocoder import hifigan
 from model_zoo.vocoder.convert import convert
 from model_zoo.vocoder.hifigan import Generator, GeneratorConfig, HiFiGAN
+from model_zoo.vocoder.loading import load_vocoder
 from slm_eval.errors import SlmEvalError
 from tests.zoo import hifigan_standin
 

@@ -70,7 +70,7 @@ def written(config: TrainConfig, path: Path) -> Path:
 
 def saved(run: Path, step: int, config: TrainConfig) -> dict[str, torch.Tensor]:
     """All tensors of a checkpoint but the clock's, by their names with dots."""
-    from model_zoo.train import Run
+    from model_zoo.training.train import Run
 
     fresh = Run(config, run.parent / f"{run.name}-read", Ranks(0, 1, torch.device("cpu")))
     state = fresh.state()

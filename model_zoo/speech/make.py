@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from model_zoo.made_speech.grammar import Turn, conversation
-from model_zoo.made_speech.voices import Voice, recording, require_espeak
-from model_zoo.wavs import write_audio
+from model_zoo.speech.grammar import Turn, conversation
+from model_zoo.speech.voices import Voice, recording, require_espeak
+from model_zoo.speech.wavs import write_audio
 from slm_eval._version import __version__
 from slm_eval.errors import UsageError
 from slm_eval.provenance import NAME as PROVENANCE

@@ -21,11 +21,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model_zoo.cdslm.checkpoint import Loaded, load
-from model_zoo.cdslm.sampler import SamplerOptions, continue_to
 from model_zoo.cdslm.schedule import Schedule
 from model_zoo.features import log_mel, silence
-from model_zoo.vocoder import Vocoder, load_vocoder
-from model_zoo.wavs import claim, wav_files, write_audio
+from model_zoo.sampling.sampler import SamplerOptions, continue_to
+from model_zoo.speech.wavs import claim, wav_files, write_audio
+from model_zoo.vocoder.loading import load_vocoder
+from model_zoo.vocoder.vocoder import Vocoder
 from slm_eval._version import __version__
 from slm_eval.audio import AudioError, read_audio, resample
 from slm_eval.corpus import Clip, Corpus, load_corpus

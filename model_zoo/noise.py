@@ -49,3 +49,22 @@ def training_noise(out: Tensor, seed: int, step: int, first: int = 0) -> Tensor:
     for index, row in enumerate(out, start=first):
         generator(seed, "training", step, index).standard_normal(out=row.numpy(), dtype=np.float32)
     return out
+
+
+def stratified_timesteps(
+    n_steps: int, global_batch: int, seed: int, step: int, first: int = 0, count: int | None = None
+) -> Tensor:
+    """One noise level in each of ``global_batch`` equal parts of the schedule, all moved by one random shift.
+
+    Args:
+        n_steps: T.
+        global_batch: samples of all ranks and accumulated parts together.
+        step: of the optimizer, over the whole run.
+        first, count: the part of the global batch that is wanted; all of it by default.
+
+    Returns:
+        int64 (count,) on the CPU: floor(T ((b + u) / B mod 1)), b the index in the global batch, u uniform in [0, 1).
+    """
+    shift = generator(seed, "timesteps", step).random()
+    index = np.arange(first, global_batch if count is None else first + count)
+    return torch.from_numpy(np.floor(n_steps * ((index + shift) / global_batch % 1)).astype(np.int64))

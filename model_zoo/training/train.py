@@ -27,7 +27,6 @@ from model_zoo.cdslm.flops import Tokens, flops_6nd, parameter_count, training_f
 from model_zoo.cdslm.loss import DiffusionLoss
 from model_zoo.cdslm.memory import largest_batch
 from model_zoo.cdslm.mup import parameter_groups
-from model_zoo.cdslm.validation import Validation, joined, validate
 from model_zoo.data.feed import Batch, Feed
 from model_zoo.data.shards import MelShards
 from model_zoo.data.windows import Windows
@@ -42,6 +41,7 @@ from model_zoo.training.parallel import build, whole
 from model_zoo.training.ranks import Ranks, ranks, reading_threads
 from model_zoo.training.scores import Scores
 from model_zoo.training.stopping import Stop, stopping
+from model_zoo.training.validation import Validation, joined, validate
 from slm_eval.errors import SlmEvalError, UsageError
 from slm_eval.fetching.filelock import exclusive
 

@@ -17,23 +17,15 @@ import torch
 from torch import Tensor
 
 from model_zoo.cdslm.loss import DiffusionLoss
-from model_zoo.cdslm.noise import normal
 from model_zoo.cdslm.schedule import Floats
+from model_zoo.data.windows import ValidationClip
+from model_zoo.noise import normal
 from slm_eval.errors import UsageError
 
 LEVELS = 8
 
 # (contexts (B, Fc, 80), x_t (B, Fg, 80), taus (B,)) -> v (B, Fg, 80), as ``MMDiT.forward``
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class ValidationClip:
-    """One clip of the fixed set: normalised log-mels, context (Fc, 80) and what follows, target (Fg, 80)."""
-
-    id: str
-    context: Tensor
-    target: Tensor
 
 
 @dataclass(frozen=True, eq=False)

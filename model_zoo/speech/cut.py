@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from model_zoo.data.shards import MelShards
 from model_zoo.features import FeatureSpec
-from model_zoo.wavs import claim, wav_files, write_audio
+from model_zoo.speech.wavs import claim, wav_files, write_audio
 from slm_eval._version import __version__
 from slm_eval.audio import EXTENSIONS, AudioError, check, duration, read_audio, resample
 from slm_eval.corpus import Clip, Corpus, load_corpus

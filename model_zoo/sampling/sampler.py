@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_zoo.cdslm.noise import sampling_noise
 from model_zoo.cdslm.schedule import Floats, Schedule
+from model_zoo.noise import sampling_noise
 from slm_eval.errors import UsageError, unknown_name
 
 SOLVERS = ("ddim", "dpmpp_2m")

@@ -1,0 +1,1 @@
+"""From clips of speech to spoken continuations of them."""
