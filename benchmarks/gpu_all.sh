@@ -56,7 +56,7 @@ case $part in
 1)
     # What is here, and whether buffers are right that only a GPU has.
     try machine 20 nvidia-smi
-    try tests 60 "$PYTHON" -m pytest -q tests/zoo/test_data_feed.py
+    try tests 60 "$PYTHON" -m pytest -q tests/zoo/data/test_feed.py
     # Training speed. 8 layers first, whose target is the main one, and what a step is made of; then 4.
     try training-8 210 "$PYTHON" benchmarks/training.py speed --device "$DEVICE" --layers 8 --part trained --part ladder \
         --rounds 3 --minutes 3 --output "$results/training-8.json"

@@ -31,6 +31,7 @@ from machine import stamp  # noqa: E402 - beside this folder
 
 from slm_eval import launching  # noqa: E402
 
+PROGRAMS = {"slm_eval": "slm_eval.cli", "model_zoo": "model_zoo.cli.main"}  # package -> the module of its main
 GUIDANCE = (2.0, 4.0)
 _LOGGED, _VALIDATED, _SAVED = 200, 10, 5  # times in a run
 _TIMED = 20  # steps, after those that warm up
@@ -53,7 +54,7 @@ class Stages:
         self.work, self.deadline = work, deadline
 
     def do(self, name: str, *command: object) -> None:
-        """A module of ours with its arguments.
+        """Run a command of ours, the name of its package first.
 
         Raises:
             OutOfTime: it was ended, and goes on when it is called again.
@@ -63,9 +64,9 @@ class Stages:
             return
         if time.monotonic() > self.deadline:
             raise OutOfTime(name)
-        module, *arguments = map(str, command)
-        words = launching.python(f"{module}.cli", *arguments)
-        click.echo(f"\n{name}: {shlex.join([module, *arguments])}", err=True)
+        package, *arguments = map(str, command)
+        words = launching.python(PROGRAMS[package], *arguments)
+        click.echo(f"\n{name}: {shlex.join([package, *arguments])}", err=True)
         start = time.monotonic()
         process = subprocess.Popen(words, env=launching.environment())
         try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 import torch
 from scipy import stats
 
-from model_zoo.noise import generator, normal, sampling_noise, training_noise
+from model_zoo.noise import generator, normal, sampling_noise, stratified_timesteps, training_noise
 
 SHAPE = (40, 80)
 
@@ -68,3 +69,29 @@ def test_standard_normal_and_independent() -> None:
 def test_uniforms_of_neighbouring_steps() -> None:
     shifts = [generator(0, "timesteps", step).random() for step in range(2000)]
     assert stats.kstest(shifts, "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("n_steps", [100, 1000, 4000])
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_one_timestep_in_each_part_of_the_schedule(n_steps: int, batch: int) -> None:
+    for step in range(20):
+        t = stratified_timesteps(n_steps, batch, seed=0, step=step)
+        assert t.dtype == torch.int64
+        low = np.floor(n_steps * np.arange(batch) / batch)
+        high = np.floor(n_steps * np.arange(1, batch + 1) / batch)
+        assert (low <= t.numpy()).all()
+        assert (t.numpy() <= np.minimum(high, n_steps - 1)).all()
+
+
+def test_all_timesteps_are_equally_likely() -> None:
+    drawn = torch.cat([stratified_timesteps(20, 3, seed=0, step=step) for step in range(4000)])
+    counts = torch.bincount(drawn, minlength=20)
+    assert len(counts) == 20
+    assert abs(counts / 600 - 1).max() < 0.2
+
+
+def test_timesteps_of_ranks_are_parts_of_one_global_batch() -> None:
+    whole = stratified_timesteps(1000, 12, seed=4, step=9)
+    ranks = [stratified_timesteps(1000, 12, seed=4, step=9, first=first, count=4) for first in (0, 4, 8)]
+    assert torch.equal(torch.cat(ranks), whole)
+    assert not torch.equal(stratified_timesteps(1000, 12, seed=4, step=10), whole)

@@ -93,3 +93,8 @@ def log(run: Path) -> list[dict[str, Any]]:
     noise = {"seconds", "samples_per_second", "tokens_per_second"}
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key not in noise} for line in lines]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Whether both hold the same tensors, to the bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
