@@ -6,9 +6,8 @@ Two facts make thousands of draws affordable:
 - With p and q the frequencies of a type on the two sides, J = ln 2 - 1/2 sum phi(p, q), where
   phi = (p+q) ln(p+q) - p ln p - q ln q is 0 unless both are positive. Only types that both sides *can* have count;
   most singletons drop out.
-- A draw is a vector of zeros and ones, so counts stay small integers: a sparse matrix of 8-bit integers times a block
-  of 8-bit draws adds up 64 draws in the time of eight 64-bit numbers. Types whose total does not fit 8 bits go
-  through the same in 16 or 32.
+- A draw is a vector of zeros and ones, so counts are sums of bits, 64 draws in a word (``bitsums``). Most types are
+  rare; of these only a few pairs of counts are possible, so it is enough to know how many types have each pair.
 
 Letters: N windows, T types, U utterances, D draws.
 """
@@ -16,26 +15,28 @@ Letters: N windows, T types, U utterances, D draws.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.bitsums import Bits, Draws, Group, Side, grouped
 from slm_eval.divergence import LN2
 from slm_eval.ngrams import Counts, Ids
 
 Floats = npt.NDArray[np.float64]
-Draws = npt.NDArray[np.uint8]
 
-# Draws per sparse product: a block of 64 for 3,000 utterances fits the second-level cache.
-_BLOCK = 64
-_BLOCK_COUNTS = 2**26
 # Elements per step of the divergence: six float64 temporaries of this size fit the second-level cache.
 _CHUNK = 2**15
+# Pairs of counts up to which types are counted by pair; a logarithm for each takes as long as some twenty pairs.
+_PAIRS = 16
+_BYTE = 255
+
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,12 @@ class Incidence:
 
     def counts_of(self, utterances: slice) -> Counts:
         """Occurrences of each type in a range of utterances: shape (T,)."""
-        return self._sum_rows(np.where(_in_range(self.utterances, utterances), self.multiplicities, 0))
+        at = utterances.start, utterances.stop
+        if at not in self._counts_of:
+            self._counts_of[at] = self._sum_rows(
+                np.where(_in_range(self.utterances, utterances), self.multiplicities, 0)
+            )
+        return self._counts_of[at]
 
     def of_types(self, rows: npt.NDArray[np.bool_]) -> Incidence:
         """Without the other types; utterances keep their numbers and their sizes.
@@ -112,59 +118,41 @@ class Incidence:
         return int(self.n_windows[:utterance].sum())
 
     def groups(self, rows: npt.NDArray[np.bool_], sides: tuple[slice, ...]) -> list[Group]:
-        """The chosen rows as sparse matrices, one per side, grouped by the width of integer that their sums need.
+        """Return the chosen rows, grouped by how often they occur on each side.
 
         Args:
-            rows: shape (T,), mask of types.
-            sides: ranges of utterances, disjoint.
+            rows: shape (T,), mask of types that occur on every side.
+            sides: ranges of utterances, one or two.
         """
-        masks = [_in_range(self.utterances, side) for side in sides]
-        totals = [self._sum_rows(np.where(mask, self.multiplicities, 0)) for mask in masks]
-        largest = np.max(totals, axis=0) if self.keys.size else np.zeros(0, dtype=np.int64)
-        groups = []
-        lower = 0
-        for dtype in (np.uint8, np.uint16, np.uint32, np.uint64):
-            upper = int(np.iinfo(dtype).max)
-            members = rows & (largest > lower) & (largest <= upper)
-            if members.any():
-                matrices = tuple(
-                    self._matrix(members, mask, side, dtype) for mask, side in zip(masks, sides, strict=True)
-                )
-                groups.append(Group(dtype, matrices))
-            lower = upper
-        return groups
+        firsts = self._firsts[rows]
+        return grouped(
+            self._occurrences,
+            tuple(
+                Side(firsts + self.counts_of(slice(0, side.start))[rows], self.counts_of(side)[rows], side)
+                for side in sides
+            ),
+        )
+
+    @cached_property
+    def _counts_of(self) -> dict[tuple[int, int], Counts]:
+        """By range of utterances: what was asked for."""
+        return {(0, 0): np.zeros(self.keys.size, dtype=np.int64)}
+
+    @cached_property
+    def _occurrences(self) -> npt.NDArray[np.int32]:
+        """Shape (N,): utterance of every window, by type and ascending."""
+        return np.repeat(self.utterances, self.multiplicities)
+
+    @cached_property
+    def _firsts(self) -> Counts:
+        """Shape (T,): position of the first occurrence of each type."""
+        totals = self._sum_rows(self.multiplicities)
+        return np.cumsum(totals) - totals
 
     def _sum_rows(self, entries: npt.NDArray[Any]) -> Counts:
         if not self.keys.size:
             return np.zeros(0, dtype=np.int64)
         return np.add.reduceat(entries, self.starts[:-1], dtype=np.int64)
-
-    def _matrix(self, rows: npt.NDArray[np.bool_], entries: npt.NDArray[np.bool_], side: slice, dtype: type) -> Any:
-        """Sparse matrix (rows, utterances of the side) of the entries."""
-        from scipy.sparse import csr_matrix
-
-        kept = np.repeat(rows, np.diff(self.starts)) & entries
-        lengths = self._sum_rows(kept)[rows]
-        indptr = np.concatenate(([0], np.cumsum(lengths)))
-        indices = self.utterances[kept] - np.int32(side.start)
-        data: npt.NDArray[Any] = self.multiplicities[kept].astype(dtype)
-        return csr_matrix((data, indices, indptr), shape=(lengths.size, side.stop - side.start))
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Types whose counts fit one integer dtype: a sparse (types, utterances) matrix for each side."""
-
-    dtype: type
-    matrices: tuple[Any, ...]
-
-    def counts(self, side: int, draws: Draws) -> npt.NDArray[np.unsignedinteger[Any]]:
-        """Occurrences of each type in each draw: (types, D) from zeros and ones of shape (U, D)."""
-        return self.matrices[side] @ np.ascontiguousarray(draws, dtype=self.dtype)
-
-    def totals(self, side: int) -> npt.NDArray[np.unsignedinteger[Any]]:
-        """Occurrences of each type in all utterances of a side: (types, 1)."""
-        return self.counts(side, np.ones((self.matrices[side].shape[1], 1), dtype=np.uint8))
 
 
 def divergences(incidence: Incidence, sides: tuple[slice, slice], draws: tuple[Draws, Draws]) -> Floats:
@@ -178,22 +166,62 @@ def divergences(incidence: Incidence, sides: tuple[slice, slice], draws: tuple[D
     Returns:
         shape (D,), nats; NaN where a side of a draw has no n-grams, for the caller to deal with.
     """
-    shared = np.ones(incidence.keys.size, dtype=bool)
-    for side in sides:
-        shared &= incidence.counts_of(side) > 0
-    groups = incidence.groups(shared, sides)
-    totals = [np.einsum("u,ud->d", incidence.n_windows[side], drawn) for side, drawn in zip(sides, draws, strict=True)]
+    return _divergences(incidence, sides, draws, lambda counts, totals: counts)
 
-    def block(at: slice) -> Floats:
-        n_a, n_b = totals[0][at], totals[1][at]
-        overlap = np.zeros(n_a.size)
-        for group in groups:
-            overlap += overlaps(group.counts(0, draws[0][:, at]), group.counts(1, draws[1][:, at]), n_a, n_b)
-        return from_overlap(overlap, n_a, n_b)
 
-    # Counts of a block, types by draws, stay far below the speech itself.
-    size = max(_BLOCK // 4, min(_BLOCK, _BLOCK_COUNTS // max(int(np.count_nonzero(shared)), 1)))
-    return np.concatenate(list(in_blocks(block, draws[0].shape[1], size)))
+def divergences_of_halves(incidence: Incidence, sides: tuple[slice, slice], halves: tuple[Draws, Draws]) -> Floats:
+    """J between the chosen utterances of two sides, then between those that are left: shape (2D,).
+
+    Arguments as for ``divergences``.
+    """
+    return _divergences(
+        incidence, sides, halves, lambda counts, totals: np.concatenate((counts, totals - counts), axis=-1)
+    )
+
+
+def _divergences(
+    incidence: Incidence,
+    sides: tuple[slice, slice],
+    draws: tuple[Draws, Draws],
+    expand: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]],
+) -> Floats:
+    """J of all draws that ``expand`` makes of counts (T, D) and totals (T, 1)."""
+    shared = (incidence.counts_of(sides[0]) > 0) & (incidence.counts_of(sides[1]) > 0)
+    bits = [Bits.of(drawn) for drawn in draws]
+    n_a, n_b = (
+        expand(n_ngrams(incidence.n_windows[side], drawn), incidence.n_windows[side].sum(keepdims=True))
+        for side, drawn in zip(sides, draws, strict=True)
+    )
+
+    def overlap(types: Group) -> Floats:
+        counts = [types.counts(side, bits[side]) for side in (0, 1)]
+        a, b = (
+            expand(each, side.totals[:, None].astype(each.dtype))
+            for each, side in zip(counts, types.sides, strict=True)
+        )
+        pairs = types.equal
+        return overlaps(a, b, n_a, n_b) if pairs is None else overlaps_of_rare(a, b, pairs, n_a, n_b)
+
+    return from_overlap(add_up(overlap, incidence.groups(shared, sides), bits[0].words.shape[1], n_a.size), n_a, n_b)
+
+
+def n_ngrams(n_windows: Counts, draws: Draws) -> Counts:
+    """Return the n-grams of each draw, (D,), from those of the utterances, (U,), and zeros and ones, (U, D)."""
+    return np.einsum("u,ud->d", n_windows, draws)
+
+
+def add_up(work: Callable[[Group], Floats], groups: list[Group], words: int, *shape: int) -> Floats:
+    """Return the sum of ``work`` over all types, a few at a time; threads as in ``in_blocks``.
+
+    Args:
+        work: returns an array of the shape.
+        words: of the draws that it counts in.
+        shape: of the sum.
+    """
+    total = np.zeros(shape)
+    for part in in_order(work, [part for group in groups for part in group.parts(words)]):
+        total += part
+    return total
 
 
 def side_ranges(incidence: Incidence, n_generated: int) -> tuple[slice, slice]:
@@ -202,17 +230,21 @@ def side_ranges(incidence: Incidence, n_generated: int) -> tuple[slice, slice]:
 
 
 def in_blocks(work: Callable[[slice], Floats], total: int, size: int) -> Iterator[Floats]:
-    """``work`` on consecutive ranges of at most ``size``, results in order. Threads: numpy and scipy release the GIL.
+    """``work`` on consecutive ranges of at most ``size``, results in order.
 
     The ranges do not depend on the number of threads, so neither do the results.
     """
-    ranges = [slice(start, min(start + size, total)) for start in range(0, total, size)]
-    threads = min(len(ranges), os.cpu_count() or 1, 4)
+    return in_order(work, [slice(start, min(start + size, total)) for start in range(0, total, size)])
+
+
+def in_order(work: Callable[[_Part], Floats], parts: Sequence[_Part]) -> Iterator[Floats]:
+    """``work`` on all parts, results in order. Threads: numpy releases the GIL."""
+    threads = min(len(parts), os.cpu_count() or 1, 4)
     if threads <= 1:
-        yield from map(work, ranges)
+        yield from map(work, parts)
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(work, ranges)
+        yield from pool.map(work, parts)
 
 
 def overlaps(a: npt.NDArray[Any], b: npt.NDArray[Any], n_a: npt.NDArray[Any], n_b: npt.NDArray[Any]) -> Floats:
@@ -240,6 +272,41 @@ def overlaps(a: npt.NDArray[Any], b: npt.NDArray[Any], n_a: npt.NDArray[Any], n_
         of_b += _c_log_c(b_part).sum(axis=0)
         sum_b += b_part.sum(axis=0, dtype=np.float64)
     return phi / n_a - (of_b + np.log(ratio) * sum_b) / n_b
+
+
+def overlaps_of_rare(
+    a: npt.NDArray[np.uint8],
+    b: npt.NDArray[np.uint8],
+    most: tuple[int, ...],
+    n_a: npt.NDArray[Any],
+    n_b: npt.NDArray[Any],
+) -> Floats:
+    """Return ``overlaps`` of types that occur at most so many times on either side: how many have each two counts."""
+    if most[0] * most[1] > _PAIRS:
+        return overlaps(a, b, n_a, n_b)
+    n_a, n_b = np.maximum(n_a, 1), np.maximum(n_b, 1)
+    found = np.zeros(n_a.size)
+    of_b = [(times, b == times) for times in range(1, most[1] + 1)]
+    for mine in range(1, most[0] + 1):
+        of_a = a == mine
+        for other, of_other in of_b:
+            found += column_sums(of_a & of_other) * phi(mine / n_a, other / n_b)
+    return found
+
+
+def column_sums(mask: npt.NDArray[np.bool_]) -> Counts:
+    """Return how many are true in each column; adding up bytes is several times as fast as wider numbers."""
+    starts = range(0, mask.shape[0], _BYTE)
+    parts = [np.add.reduce(mask[at : at + _BYTE].view(np.uint8), axis=0, dtype=np.uint8) for at in starts]
+    return np.add.reduce(parts, axis=0, dtype=np.int64)
+
+
+def phi(p: Floats, q: Floats) -> Floats:
+    """(p+q) ln(p+q) - p ln p - q ln q."""
+    from scipy.special import xlogy
+
+    both = p + q
+    return np.asarray(xlogy(both, both) - xlogy(p, p) - xlogy(q, q), dtype=np.float64)
 
 
 def from_overlap(overlap: Floats, n_a: npt.NDArray[Any], n_b: npt.NDArray[Any]) -> Floats:

@@ -2,7 +2,7 @@
 
 Each side is cut into 2^k disjoint segments, once per random split. Segment i of one against segment i of the other are
 scores at the smallest size, independent of each other; neighbouring segments added up give scores at twice the size,
-and so on up to all segments together. The counts of all sizes come from one sparse product.
+and so on up to all segments together. The counts of all sizes come from one count of the segments.
 
 Letters: S splits, P segments of a side, U utterances of a side.
 """
@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.incidence import Floats, Incidence, from_overlap, in_blocks, overlaps
-
-# Columns per sparse product: see incidence._BLOCK.
-_COLUMNS = 64
+from slm_eval.bitsums import Bits, Group
+from slm_eval.incidence import Floats, Incidence, add_up, from_overlap, overlaps
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,32 +56,29 @@ def nested_scores(
         for side, member in zip(sides, members, strict=True)
     ]
     distinct = (sides[0],) if sides[0] == sides[1] else sides
-    groups = incidence.groups(_can_be_shared(incidence, sides), distinct)
+    bits = [Bits.of(each) for each in members]
     scales = [2**power for power in range(pieces.bit_length())]
     n_ngrams = [(_pool(totals[0], pairs), _pool(totals[1], pairs)) for pairs in scales]
 
-    def block(at: slice) -> Floats:
-        """Scores (splits of the block, pairs of all levels)."""
-        columns = slice(at.start * pieces, at.stop * pieces)
-        n_splits = at.stop - at.start
-        counts = [
-            [group.counts(min(side, len(distinct) - 1), members[side][:, columns]) for side in (0, 1)]
-            for group in groups
-        ]
-        scores = []
+    def overlap(types: Group) -> Floats:
+        """Of the pairs of all levels: shape (S * pairs,), levels one after the other."""
+        counts = [types.counts(min(side, len(distinct) - 1), bits[side]).reshape(-1, splits, pieces) for side in (0, 1)]
+        found = []
         for pairs, (n_a, n_b) in zip(scales, n_ngrams, strict=True):
-            n = n_a[at].ravel(), n_b[at].ravel()
-            overlap = np.zeros(n[0].size)
-            for each in counts:
-                # Sums of disjoint segments stay within the integer type, since the row's total does.
-                a, b = (_pool(side.reshape(-1, n_splits, pieces), pairs).reshape(-1, n[0].size) for side in each)
-                overlap += overlaps(a, b, *n)
-            scores.append(from_overlap(overlap, *n).reshape(n_splits, pairs))
-        return np.concatenate(scores, axis=1)
+            # Sums of disjoint segments stay within the integer type, since the row's total does.
+            a, b = (_pool(side, pairs).reshape(-1, n_a.size) for side in counts)
+            found.append(overlaps(a, b, n_a.ravel(), n_b.ravel()))
+        return np.concatenate(found)
 
-    scores = np.concatenate(list(in_blocks(block, splits, max(_COLUMNS // pieces, 1))))
-    starts = np.cumsum([0, *scales])
-    return [Level(scores[:, start : start + pairs], n) for start, pairs, n in zip(starts, scales, n_ngrams)]  # noqa: B905
+    groups = incidence.groups(_can_be_shared(incidence, sides), distinct)
+    sums = add_up(overlap, groups, bits[0].words.shape[1], splits * sum(scales))
+    levels = []
+    for of_level, pairs, (n_a, n_b) in zip(
+        np.split(sums, np.cumsum(scales[:-1]) * splits), scales, n_ngrams, strict=True
+    ):
+        scores = from_overlap(of_level, n_a.ravel(), n_b.ravel()).reshape(splits, pairs)
+        levels.append(Level(scores, (n_a, n_b)))
+    return levels
 
 
 def _columns(segments: npt.NDArray[np.intp], pieces: int) -> npt.NDArray[np.uint8]:

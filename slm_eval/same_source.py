@@ -14,7 +14,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.incidence import Draws, Floats, Incidence, from_overlap, in_blocks, overlaps
+from slm_eval.bitsums import Bits, Group
+from slm_eval.incidence import Draws, Floats, Incidence, add_up, from_overlap, n_ngrams, overlaps
 from slm_eval.ngrams import Counts
 
 # Largest ratio of the phones of a cluster, and of a side, that are both too uneven to exchange clusters. Single clips
@@ -25,8 +26,6 @@ MAX_CLUSTER_RATIO, MAX_SIDE_RATIO = 3.0, 1.1
 # With fewer labellings than this no p could be below 5 %, however much the sides differ.
 MIN_LABELLINGS = 20
 
-# Labellings per step, as in ``incidence``.
-_BLOCK = 64
 # Scores of equal labellings differ by rounding; so far apart they still count as equal.
 _TOLERANCE = 1e-12
 
@@ -119,15 +118,14 @@ def divergences_of_labels(incidence: Incidence, members: Draws) -> tuple[Floats,
     everything = slice(0, incidence.n_windows.size)
     # Types of a single utterance are never on both sides.
     groups = incidence.groups(np.diff(incidence.starts) > 1, (everything,))
-    whole = [group.totals(0) for group in groups]
-    n_first = np.einsum("u,ub->b", incidence.n_windows, members)
+    bits = Bits.of(members)
+    n_first = n_ngrams(incidence.n_windows, members)
     n_second = incidence.n_windows.sum() - n_first
 
-    def block(at: slice) -> Floats:
-        overlap = np.zeros(n_first[at].size)
-        for group, of_all in zip(groups, whole, strict=True):
-            counts = group.counts(0, members[:, at])
-            overlap += overlaps(counts, of_all - counts, n_first[at], n_second[at])
-        return from_overlap(overlap, n_first[at], n_second[at])
+    def overlap(types: Group) -> Floats:
+        counts = types.counts(0, bits)
+        whole = types.sides[0].totals[:, None].astype(counts.dtype)
+        return overlaps(counts, whole - counts, n_first, n_second)
 
-    return np.concatenate(list(in_blocks(block, members.shape[1], _BLOCK))), (n_first, n_second)
+    overlap_of_all = add_up(overlap, groups, bits.words.shape[1], n_first.size)
+    return from_overlap(overlap_of_all, n_first, n_second), (n_first, n_second)

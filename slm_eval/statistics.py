@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_eval.divergence import LN2, jensen_shannon
-from slm_eval.incidence import Draws, Incidence, divergences, side_ranges
+from slm_eval.incidence import Draws, Incidence, divergences_of_halves, n_ngrams, side_ranges
 from slm_eval.ngrams import Counts
 
 # Below these there is no interval. Clips by themselves: eight a side still gave a coverage of 92 to 99 %. Clusters of
@@ -93,14 +93,11 @@ def half_sampling(
     if any(half.sum() == 0 for half in halves):
         return None
     sides = side_ranges(incidence, n_generated)
-    drawn = [np.concatenate((half, 1 - half), axis=1) for half in halves]
-    scores = divergences(incidence, sides, (drawn[0], drawn[1]))
+    scores = divergences_of_halves(incidence, sides, halves)
     shared = 1 - float(scores.mean()) / LN2
     if np.isnan(scores).any() or shared <= 0:
         return None
-    sizes = [
-        np.einsum("u,ud->d", incidence.n_windows[side], of_side) for side, of_side in zip(sides, drawn, strict=True)
-    ]
+    sizes = [sizes_of_halves(incidence.n_windows[side], half) for side, half in zip(sides, halves, strict=True)]
     whole = jensen_shannon(*(incidence.counts_of(side) for side in sides)) / LN2
     growth = (1 - whole) / shared
     effective = min(
@@ -110,6 +107,12 @@ def half_sampling(
         return None
     sd = math.sqrt(sampling_variance(scores, sizes)) * few_clusters(effective)
     return sd * (1 + (growth - 1) * whole)
+
+
+def sizes_of_halves(n_windows: Counts, halves: Draws) -> Counts:
+    """Return the n-grams of each half, then of what it leaves: shape (2D,)."""
+    drawn = n_ngrams(n_windows, halves)
+    return np.concatenate((drawn, n_windows.sum() - drawn))
 
 
 def sampling_variance(scores: npt.NDArray[np.float64], sizes: Sequence[npt.NDArray[Any]]) -> float:

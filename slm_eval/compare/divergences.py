@@ -17,7 +17,7 @@ from slm_eval.compare.pool import Pool
 from slm_eval.compare.result import Difference, Tested
 from slm_eval.compare.speech import Speech
 from slm_eval.divergence import jensen_shannon
-from slm_eval.incidence import Draws, Floats, Incidence, divergences
+from slm_eval.incidence import Draws, Floats, Incidence, divergences_of_halves
 from slm_eval.ngrams import window_keys
 from slm_eval.rarefaction import PhonesNeeded, phones_needed
 from slm_eval.statistics import (
@@ -27,6 +27,7 @@ from slm_eval.statistics import (
     draw_halves,
     effective_clusters,
     few_clusters,
+    sizes_of_halves,
     too_few,
 )
 
@@ -159,10 +160,10 @@ def _spread(
     halves = _halves(speech, design)
     sides = speech.ranges
     of_a, of_b = (
-        divergences(incidence, (side, sides[2]), (drawn, halves[2]))
+        divergences_of_halves(incidence, (side, sides[2]), (drawn, halves[2]))
         for side, drawn in zip(sides[:2], halves[:2], strict=True)
     )
-    sizes = [np.einsum("u,ud->d", incidence.n_windows[side], drawn) for side, drawn in zip(sides, halves, strict=True)]
+    sizes = [sizes_of_halves(incidence.n_windows[side], drawn) for side, drawn in zip(sides, halves, strict=True)]
     sd = difference_sd((of_a, of_b), sizes, whole)
     if sd is None:
         return Undefined("halves of the sides share no n-gram")
@@ -171,9 +172,8 @@ def _spread(
 
 
 def _halves(speech: Speech, design: Design) -> list[Draws]:
-    """Return halves of A, B and real speech, each followed by those that are left."""
+    """Return halves of A, B and real speech."""
     rngs = [np.random.default_rng((design.seed, purpose)) for purpose in (HALVES, REAL_HALVES)]
     of_a = draw_halves(speech.clusters[0], _HALF_SAMPLES, rngs[0])
     of_b = of_a if design.paired else draw_halves(speech.clusters[1], _HALF_SAMPLES, rngs[0])
-    of_real = draw_halves(speech.clusters[2], _HALF_SAMPLES, rngs[1])
-    return [np.concatenate((drawn, 1 - drawn), axis=1) for drawn in (of_a, of_b, of_real)]
+    return [of_a, of_b, draw_halves(speech.clusters[2], _HALF_SAMPLES, rngs[1])]

@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from slm_eval.bitsums import Bits, Group
 from slm_eval.compare.labellings import Labels, block_size
-from slm_eval.compare.tally import LARGEST, Class, classes, tallied_overlaps
-from slm_eval.incidence import Floats, Group, Incidence, from_overlap, in_blocks, overlaps
+from slm_eval.compare.tally import tallied_overlaps
+from slm_eval.incidence import Floats, Incidence, add_up, from_overlap, n_ngrams, overlaps
 from slm_eval.ngrams import Counts
 
+# Labellings that are counted at a time, as bits; with half as many, numpy's calls take a tenth more.
+_LABELLINGS = 1024
 # How J of random speech falls with its size: sizes that are looked at, and how often they are drawn.
 _CURVE_SIZES, _CURVE_DRAWS = 4, 32
 # A curve over less than this factor is a line through two sizes at least as far apart.
@@ -43,31 +45,19 @@ class Pool:
     Attributes:
         n_windows: shape (U,), n-grams of each utterance.
         n_real: n-grams of real speech.
-        rare: types of at most ``LARGEST`` occurrences on either side, by class.
-        frequent: the others, as sparse matrices of the pool.
-        of_real: for each of these, occurrences of the types in real speech, shape (types, 1).
+        types: that are in both, by how frequent they are in the pool and in real speech.
     """
 
     n_windows: Counts
     n_real: int
-    rare: list[Class]
-    frequent: list[Group]
-    of_real: list[npt.NDArray[np.unsignedinteger]]
+    types: list[Group]
 
     @classmethod
     def of(cls, incidence: Incidence, pool: slice, real: slice) -> Pool:
         """Take the n-grams of all utterances, and which are the pool's and real speech's."""
-        of_pool, of_real = (incidence.counts_of(side) for side in (pool, real))
-        shared = (of_pool > 0) & (of_real > 0)
-        rare = shared & (np.maximum(of_pool, of_real) <= LARGEST)
-        frequent = incidence.groups(shared & ~rare, (pool, real))
-        return cls(
-            incidence.n_windows[pool],
-            int(incidence.n_windows[real].sum()),
-            classes(incidence, rare, pool, real),
-            frequent,
-            [group.totals(1) for group in frequent],
-        )
+        shared = (incidence.counts_of(pool) > 0) & (incidence.counts_of(real) > 0)
+        n_real = int(incidence.n_windows[real].sum())
+        return cls(incidence.n_windows[pool], n_real, incidence.groups(shared, (pool, real)))
 
     def groups(self, labels: Labels, n_labellings: int) -> Groups:
         """Measure both groups of each labelling, a block of labellings at a time.
@@ -76,24 +66,34 @@ class Pool:
             labels: of a range of labellings.
             n_labellings: B.
         """
-        whole = [group.totals(0) for group in self.frequent]
-        total = int(self.n_windows.sum())
+        blocks = [
+            self._of_block(labels, slice(start, min(start + _LABELLINGS, n_labellings)))
+            for start in range(0, n_labellings, _LABELLINGS)
+        ]
+        return Groups(*np.concatenate(blocks, axis=1))
 
-        def block(labellings: slice) -> Floats:
-            drawn = labels(labellings)
-            n_first = np.einsum("u,ub->b", self.n_windows, drawn)
-            n_second = total - n_first
-            n_real = np.broadcast_to(self.n_real, n_first.shape)
-            first, second = tallied_overlaps(self.rare, drawn, (n_first, n_second, self.n_real))
-            for group, of_real, of_both in zip(self.frequent, self.of_real, whole, strict=True):
-                counts = group.counts(0, drawn)
-                first += overlaps(counts, of_real, n_first, n_real)
-                second += overlaps(of_both - counts, of_real, n_second, n_real)
-            scores = from_overlap(first, n_first, n_real), from_overlap(second, n_second, n_real)
-            return np.stack((*scores, n_first, n_second))
+    def _of_block(self, labels: Labels, labellings: slice) -> Floats:
+        """Return the divergences and n-grams of both groups: shape (4, labellings)."""
+        size = block_size(self.n_windows.size)
+        starts = range(labellings.start, labellings.stop, size)
+        drawn = [labels(slice(start, min(start + size, labellings.stop))) for start in starts]
+        bits = Bits.of(*drawn)
+        n_first = np.concatenate([n_ngrams(self.n_windows, block) for block in drawn])
+        del drawn
+        n_second = int(self.n_windows.sum()) - n_first
+        n_real = np.broadcast_to(self.n_real, n_first.shape)
 
-        blocks = in_blocks(block, n_labellings, block_size(self.n_windows.size))
-        return Groups(*np.concatenate(list(blocks), axis=1))
+        def overlap(types: Group) -> Floats:
+            counts = types.counts(0, bits)
+            if types.equal is not None:
+                return np.stack(tallied_overlaps(counts, types.equal, (n_first, n_second, self.n_real)))
+            of_pool, of_real = (side.totals[:, None] for side in types.sides)
+            first = overlaps(counts, of_real, n_first, n_real)
+            return np.stack((first, overlaps(of_pool.astype(counts.dtype) - counts, of_real, n_second, n_real)))
+
+        first, second = add_up(overlap, self.types, bits.words.shape[1], 2, n_first.size)
+        scores = from_overlap(first, n_first, n_real), from_overlap(second, n_second, n_real)
+        return np.stack((*scores, n_first, n_second))
 
     def statistics(self, labels: Labels, n_labellings: int, rng: np.random.Generator, *, centred: bool) -> Floats:
         """Return J(first, real) - J(second, real) under each labelling, less what the sizes of the groups make of it.

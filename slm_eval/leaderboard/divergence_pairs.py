@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from slm_eval.clusters import Clusters
 from slm_eval.divergence import jensen_shannon
-from slm_eval.incidence import Draws, Floats, Incidence, divergences
+from slm_eval.incidence import Draws, Floats, Incidence, divergences_of_halves
 from slm_eval.means import Estimate, Withheld
 from slm_eval.ngrams import encode, window_keys
 from slm_eval.statistics import (
@@ -26,6 +26,7 @@ from slm_eval.statistics import (
     draw_halves,
     effective_clusters,
     few_clusters,
+    sizes_of_halves,
     too_few,
 )
 
@@ -109,12 +110,11 @@ class _Halved:
         reason = too_few(clusters, int(np.minimum(*counts).sum()))
         if reason is not None:
             return reason
-        halves = [np.concatenate((each, 1 - each), axis=1) for each in (drawn, of_real)]
-        scores = divergences(incidence, sides, (halves[0], halves[1]))
+        scores = divergences_of_halves(incidence, sides, (drawn, of_real))
         if np.isnan(scores).any():
             return Undefined("a half of a side has no n-grams")
         sizes = [
-            np.einsum("u,ud->d", incidence.n_windows[side], half) for side, half in zip(sides, halves, strict=True)
+            sizes_of_halves(incidence.n_windows[side], half) for side, half in zip(sides, (drawn, of_real), strict=True)
         ]
         effective = min(effective_clusters(side) for side in clusters)
         return cls(jensen_shannon(*counts), scores, (sizes[0], sizes[1]), effective)
