@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from slm_eval.divergence import LN2
 from slm_eval.incidence import Floats, Incidence
+from slm_eval.larger_samples import MAX_SHARES, Spectrum, expected_score
 from slm_eval.nested import Level, nested_scores
 from slm_eval.ngrams import Counts
 from slm_eval.statistics import MIN_EFFECTIVE, Undefined, effective_clusters
@@ -31,11 +31,11 @@ MAX_GROWTH = 2.5
 # clusters a piece at least: pieces of single speakers differ in size by so much that the sd was ten times too large.
 _PIECES = (4, 2)
 _CLUSTERS_A_PIECE = 2
-# By how much the slope of the logit changes from one octave of size to the next, as a share of its last change.
-_DAMPING = 0.75
-# Steepest slope of the logit per octave of size: that of J ~ 1/size, and of 1 - J / ln 2 ~ size, is ln 2 exactly; the
-# margin lets noise fall on both sides of it.
-_STEEPEST = 1.15 * LN2
+# Steepest slope of the logit per octave of size. That of J ~ 1/size, and of 1 - J / ln 2 ~ size, is ln 2; where all
+# types are about as frequent it is more (order 3, n = 3, from 1e4 to 2e4 phones: 1.3 times that).
+_STEEPEST = 2 * LN2
+# Scale from which the slope of the splits does for what is left of the way.
+_NEAR = 0.93
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Floor:
         sd: standard deviation of one such score, nats.
         splits: random splits of the side that were measured.
         scale: largest size at which the side could be split into two such samples, as a share of the sizes asked for.
-        measured: scale -> mean score over the splits at that scale, from which ``value`` was carried on.
+        measured: scale -> mean score over the splits at that scale.
     """
 
     value: float
@@ -73,10 +73,10 @@ def floor(
     """Return the expected score between two fresh samples of a side's source, of given n-gram counts.
 
     The side cannot be split into two samples larger than itself, only into ones of s n_a and s n_b n-grams, with
-    s = N / (n_a + n_b) or 1. Each split measures J there and, on nested parts, at s/2 and s/4. The logit of J / ln 2
-    is a smooth, nearly straight function of the logarithm of the size (1/n_a + 1/n_b)^-1. Its slope changes slowly, by
-    less and less in the middle of its range: it is carried on from the last octave with three quarters of the change
-    that it had between the last two. ``benchmarks/statistics`` measures the errors.
+    s = N / (n_a + n_b) or 1. Each split measures J there and, on nested parts, at s/2 and s/4, which tells the sd of a
+    score. What samples of up to 2 s n_a and 2 s n_b would score, ``larger_samples`` estimates without bias. For sizes
+    beyond these the logit of J / ln 2, a nearly straight function of the logarithm of the size, is carried on as it
+    went from s to 2 s. ``benchmarks/statistics/floor_study.py`` measures the errors.
 
     Args:
         incidence: all utterances.
@@ -107,7 +107,12 @@ def floor(
     first = np.where(segments < pieces, segments, pieces)
     second = np.where((segments >= pieces) & (segments < 2 * pieces), segments - pieces, pieces)
     levels = nested_scores(incidence, (side, side), (first, second), pieces)
-    return _carried_on(levels, wanted)
+    reach = min(MAX_SHARES * total / sum(wanted), 1.0)
+    if scale > _NEAR:
+        return _carried_on(levels, wanted, None)
+    target = reach * wanted[0], reach * wanted[1]
+    score = expected_score(Spectrum.from_side(incidence, side, clusters), target)
+    return _carried_on(levels, wanted, (reach, score))
 
 
 def cut_segments(
@@ -140,8 +145,14 @@ def cut_segments(
     return result
 
 
-def _carried_on(levels: list[Level], wanted: tuple[int, int]) -> Floor:
-    """Carry the mean scores on to the sizes that are wanted; see ``floor``."""
+def _carried_on(levels: list[Level], wanted: tuple[int, int], larger: tuple[float, float] | None) -> Floor:
+    """Carry the mean scores on to the sizes that are wanted; see ``floor``.
+
+    Args:
+        levels: scores of the splits.
+        wanted: n_a and n_b.
+        larger: a scale beyond that of the splits, and the score expected there; None where the splits are near enough.
+    """
     means = [float(level.scores.mean()) for level in levels]
     octaves = [_octaves(level, wanted) for level in levels]
     at = [float(each.mean()) for each in octaves]
@@ -151,8 +162,23 @@ def _carried_on(levels: list[Level], wanted: tuple[int, int]) -> Floor:
         # One phone only, or nothing shared by any two parts: no smaller sample tells what a larger one would score.
         return Floor(top, 0.0, splits, 2 ** at[0], measured)
     slope = _slope(means, at)
-    value = LN2 / (1 + math.exp(-(_logit(top) - at[0] * slope)))
+    ahead = slope if larger is None else _slope_ahead(top, larger[1], math.log2(larger[0]) - at[0])
+    value = _moved(top, -at[0] * ahead)
     return Floor(value, _sd(levels, octaves, value, slope), splits, 2 ** at[0], measured)
+
+
+def _slope_ahead(top: float, expected: float, octaves: float) -> float:
+    """Return the slope of the logit per octave from a score to the one expected at so many octaves more.
+
+    An expectation that is impossible, by noise, is replaced by the nearest possible one.
+    """
+    possible = min(max(expected, _moved(top, -_STEEPEST * octaves)), top)
+    return (_logit(possible) - _logit(top)) / octaves
+
+
+def _moved(score: float, by: float) -> float:
+    """Return the score whose logit is larger by so much."""
+    return LN2 / (1 + math.exp(-(_logit(score) + by)))
 
 
 def _octaves(level: Level, wanted: tuple[int, int]) -> Floats:
@@ -161,20 +187,14 @@ def _octaves(level: Level, wanted: tuple[int, int]) -> Floats:
 
 
 def _slope(means: list[float], at: list[float]) -> float:
-    """Return the mean slope of the logit per octave, from the largest size that was measured to the one wanted.
+    """Return the slope of the logit per octave between the two largest sizes that were measured.
 
     Slopes are between none and ``_STEEPEST``; of sizes at which nothing is shared, or all, there is none.
     """
-    known = [(where, _logit(mean)) for where, mean in zip(at, means, strict=True) if 0 < mean < LN2]
-    slopes = [(y - less) / (x - smaller) for (x, y), (smaller, less) in pairwise(known)]
-    if not slopes:
-        # Nothing shared at the smaller sizes: the shared part grows in proportion to the size.
+    if not 0 < means[1] < LN2:
+        # Nothing shared at the smaller size: the shared part grows in proportion to the size.
         return -LN2
-    slope = slopes[0]
-    if len(slopes) > 1:
-        # The slope of an octave is that at its middle; the way to go is -at[0] octaves long.
-        slope += _DAMPING * (slopes[0] - slopes[1]) * (1 - at[0]) / 2
-    return min(max(slope, -_STEEPEST), 0.0)
+    return min(max((_logit(means[0]) - _logit(means[1])) / (at[0] - at[1]), -_STEEPEST), 0.0)
 
 
 def _sd(levels: list[Level], octaves: list[Floats], value: float, slope: float) -> float:
