@@ -144,11 +144,11 @@ def _deal(n_clips: int, replicates: int) -> tuple[Corpora, Corpora]:
     speech = clips()
     rng = np.random.default_rng(n_clips)
     orders = [rng.permutation(len(speech)).tolist() for _ in range(replicates)]
-    first, second = (
-        [([speech[at] for at in order[part]], np.arange(n_clips)) for order in orders]
-        for part in (slice(n_clips), slice(n_clips, 2 * n_clips))
-    )
-    return first, second
+
+    def dealt(part: slice) -> Corpora:
+        return [([speech[index] for index in order[part]], np.arange(n_clips)) for order in orders]
+
+    return dealt(slice(n_clips)), dealt(slice(n_clips, 2 * n_clips))
 
 
 # ---- measuring ----
