@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,3 +122,23 @@ def test_clips_share_the_strings_of_their_phones(run: tuple[Path, Evaluation]) -
     phones = [phone for clip in read_clips(path)["real"] for phone in clip["phones"] if phone == "AH0"]
     assert len(phones) > 1
     assert len({id(phone) for phone in phones}) == 1
+
+
+def test_real_speech_that_two_runs_share_is_read_once(tmp_path: Path) -> None:
+    lines = [
+        {"id": name, "side": side, "status": "ok", "scores": {}, "phones": ["a", "b"]}
+        for name, side in (("x", "generated"), ("y", "real"), ("z", "real"))
+    ]
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    first.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    second.write_text("".join(json.dumps(line) + "\n" for line in [*lines[:2], lines[2] | {"phones": ["c"]}]))
+    known: dict[bytes, dict[str, Any]] = {}
+    one, two = (read_clips(path, known) for path in (first, second))
+    assert one == read_clips(first)
+    assert two == read_clips(second)
+    assert two["real"][0] is one["real"][0]
+    assert two["generated"][0] is not one["generated"][0]
+    assert gc.isenabled()
+    second.write_text(json.dumps(lines[1]) + "\n" + json.dumps(lines[1]) + "\n")
+    with pytest.raises(SlmEvalError, match="'y' is there more than once"):
+        read_clips(second, known)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slm_eval.corpus import load_corpus
 from slm_eval.errors import UsageError
-from slm_eval.finished import FinishedRun, is_run, read_run
+from slm_eval.finished import Clip, FinishedRun, is_run, read_run
 from slm_eval.identity import source
 from slm_eval.metric import Metric
 from slm_eval.runner import RunOptions, evaluate
@@ -38,7 +38,8 @@ def systems(
     """
     if a.resolve() == b.resolve():
         raise UsageError(f"A and B are both {a}; give two systems")
-    first, second = (_system(path, real, metrics, options, limit) for path in (a, b))
+    known: dict[bytes, Clip] = {}
+    first, second = (_system(path, real, metrics, options, limit, known) for path in (a, b))
     if first.clips["real"] == second.clips["real"]:  # the same speech is kept once: it is a quarter of all clips
         second = replace(second, clips={**second.clips, "real": first.clips["real"]})
     if first.name == second.name:
@@ -64,10 +65,15 @@ def keys_named(metrics: str, runs: tuple[FinishedRun, FinishedRun]) -> list[str]
 
 
 def _system(
-    path: Path, real: str | None, metrics: Callable[[], list[Metric]], options: RunOptions, limit: int | None
+    path: Path,
+    real: str | None,
+    metrics: Callable[[], list[Metric]],
+    options: RunOptions,
+    limit: int | None,
+    known: dict[bytes, Clip],
 ) -> FinishedRun:
     if is_run(path) or (path / "shard.json").is_file():
-        run = read_run(path)
+        run = read_run(path, known)
         against = source(run.summary, "real", path)
         if real is not None and os.path.realpath(real) != os.path.realpath(against):
             raise UsageError(f"{path} is a finished run against {against}, not against {real}; leave --real out")
