@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 Draws = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
-Totals = npt.NDArray[np.int64]
+Totals = npt.NDArray[np.signedinteger[Any]]
 
 # Occurrences that are added up to a number before numbers become bytes; eight binary digits hold it.
 _PIECE = 128

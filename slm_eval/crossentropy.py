@@ -140,7 +140,7 @@ class _Side:
     def of(cls, clips: Sequence[Phones], clusters: npt.NDArray[np.intp] | None, n: int) -> _Side:
         labels = range(len(clips)) if clusters is None else clusters.tolist()
         kept = [
-            (list(map(str, clip)), label, at)
+            (_texts(clip), label, at)
             for at, (clip, label) in enumerate(zip(clips, labels, strict=True))
             if len(clip) >= n
         ]
@@ -171,6 +171,11 @@ class _Side:
         if n_clusters < min(len(self.clips), MIN_CLUSTERS):
             return f"a side has clips of fewer than {MIN_CLUSTERS} speakers (or prompts)"
         return None
+
+
+def _texts(clip: Phones) -> list[str]:
+    """The phones as text; those of a run are that already, and a copy of each clip would take a second and 0.1 GB."""
+    return clip if isinstance(clip, list) and set(map(type, clip)) == {str} else list(map(str, clip))
 
 
 def _difference(generated: Sample, real: Sample, coupling: float) -> Estimate:

@@ -136,7 +136,7 @@ class Incidence:
     @cached_property
     def _counts_of(self) -> dict[tuple[int, int], Counts]:
         """By range of utterances: what was asked for."""
-        return {(0, 0): np.zeros(self.keys.size, dtype=np.int64)}
+        return {(0, 0): np.zeros(self.keys.size, dtype=np.int32)}
 
     @cached_property
     def _occurrences(self) -> npt.NDArray[np.int32]:

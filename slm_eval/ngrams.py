@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
-Counts = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.signedinteger[Any]]
 
 # Below this many possible keys a table of counts stays in cache and beats sorting (1e7 windows of 40 phones: n=3 in
 # 0.05 s; with n=4, 2.6e6 keys, sorting is as fast).

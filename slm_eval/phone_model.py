@@ -37,6 +37,8 @@ Numbers = npt.NDArray[np.int32]
 
 # Below this many possible keys a table ranks them, in a tenth of the time of sorting.
 _TABLE_BOUND = 2**22
+# Windows that are counted at a time.
+_AT_A_TIME = 2**20
 # More folds leave more speech to each model, and cost as much more time.
 FOLDS = 10
 
@@ -241,10 +243,11 @@ class _Grams:
         for k in range(2, n + 1):
             inside = inside[:-1]
             inside[ends[(ends >= k - 1) & (ends - (k - 1) < inside.size)] - (k - 1)] = False
-            keys = number[:-1][inside].astype(np.int64)
+            bound = levels[-1].context.size * vocabulary
+            keys = number[:-1][inside].astype(np.int32 if bound < 2**31 else np.int64, copy=False)
             keys *= vocabulary
             keys += ids[k - 1 :][inside]
-            distinct, types = _ranked(keys, levels[-1].context.size * vocabulary)
+            distinct, types = _ranked(keys, bound)
             suffix = np.zeros(distinct.size, dtype=np.int64)
             suffix[types] = number[1:][inside]
             counts = _counts_by_part(types, distinct.size, parts[clip[: inside.size][inside]], n_parts)
@@ -267,11 +270,11 @@ class _Grams:
         return p
 
 
-def _ranked(keys: Ints, bound: int) -> tuple[Ints, Numbers]:
+def _ranked(keys: Numbers | Ints, bound: int) -> tuple[Ints, Numbers]:
     """Return the distinct keys, ascending, and the rank of each key among them; keys are below ``bound``."""
     if bound > _TABLE_BOUND:
         distinct, ranks = np.unique(keys, return_inverse=True)
-        return distinct, ranks.astype(np.int32)
+        return distinct.astype(np.int64), ranks.astype(np.int32)
     occurs = np.zeros(bound, dtype=bool)
     occurs[keys] = True
     return np.flatnonzero(occurs), (np.cumsum(occurs, dtype=np.int32) - 1)[keys]
@@ -279,10 +282,16 @@ def _ranked(keys: Ints, bound: int) -> tuple[Ints, Numbers]:
 
 def _counts_by_part(types: Numbers, n_types: int, parts: npt.NDArray[np.int8], n_parts: int) -> Ints:
     """Return how often each type occurs in each part: shape (parts, types)."""
-    cells = parts.astype(np.int64)
-    cells *= n_types
-    cells += types
-    return np.bincount(cells, minlength=n_parts * n_types).reshape(n_parts, n_types)
+    n_cells = n_parts * n_types
+    found = np.zeros(n_cells, dtype=np.int64)
+    # Some at a time: the cells of all windows at once would take more memory than anything else.
+    step = max(_AT_A_TIME, n_cells)
+    for start in range(0, types.size, step):
+        cells = parts[start : start + step].astype(np.int64)
+        cells *= n_types
+        cells += types[start : start + step]
+        found += np.bincount(cells, minlength=n_cells)
+    return found.reshape(n_parts, n_types)
 
 
 def _mean(counts: Ints, values: Floats) -> float:
