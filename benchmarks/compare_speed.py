@@ -23,10 +23,10 @@ import numpy as np
 from machine import stamp
 from report_speed import LENGTH, chain
 
-from slm_eval import launching
+from slm_eval.base import launching
 
 RESULTS = Path(__file__).parent / "results" / "compare_speed.json"
-COMMAND = launching.python("slm_eval.cli", "compare")
+COMMAND = launching.python("slm_eval.cli.main", "compare")
 ORDERS = range(1, 6)
 
 

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from slm_eval.corpus import load_corpus
-from slm_eval.metric import ScoreMetric
+from slm_eval.base.signature import Signature
+from slm_eval.metrics.metric import ScoreMetric
 from slm_eval.metrics.pjsd import pJSD
-from slm_eval.observer import Observation, Observer, Refusal, Signal
-from slm_eval.runner import RunOptions, observe, summarise
-from slm_eval.signature import Signature
+from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
+from slm_eval.run.evaluate import RunOptions, observe, summarise
+from slm_eval.speech.corpus import load_corpus
 
 
 class Loudness(Observer):

@@ -20,10 +20,10 @@ import numpy as np
 import soundfile
 from machine import stamp
 
-from slm_eval.finished import SIDES, read_run
 from slm_eval.metrics.pjsd import pJSD
-from slm_eval.phones.given import GivenPhones
-from slm_eval.report.html import write_html
+from slm_eval.observing.phones.given import GivenPhones
+from slm_eval.report.page.html import write_html
+from slm_eval.run.finished import SIDES, read_run
 
 RESULTS = Path(__file__).parent / "results" / "report_speed.json"
 PHONES, LENGTH, SECONDS, RATE, VOICES = 40, 100, 10.0, 16_000, 50

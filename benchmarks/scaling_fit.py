@@ -41,12 +41,12 @@ from slm_eval.scaling import (
     fit_loss_law,
     fit_metric_law,
 )
-from slm_eval.scaling.fit import DELTA
-from slm_eval.scaling.levenberg import Floats, huber, minimise
-from slm_eval.scaling.metric_law import DELTA as METRIC_DELTA
-from slm_eval.scaling.metric_law import STARTS
-from slm_eval.scaling.metric_surface import MetricSurface
-from slm_eval.scaling.points import gather
+from slm_eval.scaling.fitting.fit import DELTA
+from slm_eval.scaling.fitting.levenberg import Floats, huber, minimise
+from slm_eval.scaling.fitting.metric_law import DELTA as METRIC_DELTA
+from slm_eval.scaling.fitting.metric_law import STARTS
+from slm_eval.scaling.fitting.metric_surface import MetricSurface
+from slm_eval.scaling.runs.points import gather
 
 RESULTS = Path(__file__).parent / "results" / "scaling-fit.json"
 BUDGETS = np.array([1e18, 3e18, 6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21])

@@ -31,13 +31,13 @@ import speed_dnsmos
 import speed_ngrams
 from machine import stamp
 
-from slm_eval import launching
-from slm_eval.audio import read_audio
-from slm_eval.observer import Signal
-from slm_eval.registry import make_metric, make_recognizer
+from slm_eval.base import launching
+from slm_eval.metrics.registry import make_metric, make_recognizer
+from slm_eval.observing.observer import Signal
+from slm_eval.speech.audio import read_audio
 
 Row = dict[str, object]
-COMMAND = launching.python("slm_eval.cli")
+COMMAND = launching.python("slm_eval.cli.main")
 
 
 def startup(audio: Path | None) -> list[Row]:
@@ -52,7 +52,7 @@ def startup(audio: Path | None) -> list[Row]:
         return statistics.median(times)
 
     bare = seconds("pass")
-    help_command = "import sys; sys.argv = ['slm-eval', '--help']; from slm_eval.cli import main; main()"
+    help_command = "import sys; sys.argv = ['slm-eval', '--help']; from slm_eval.cli.main import main; main()"
     return [
         {"what": "import slm_eval", "seconds": seconds("import slm_eval") - bare},
         {"what": "slm-eval --help", "seconds": seconds(help_command)},

@@ -19,8 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from slm_eval.metrics.dnsmos import KEYS, RATE, WINDOW_SAMPLES, DNSMOSObserver, lengthen, window_indices
-from slm_eval.observer import Signal
+from slm_eval.observing.observer import Signal
+from slm_eval.observing.quality.dnsmos.observer import (
+    KEYS,
+    RATE,
+    WINDOW_SAMPLES,
+    DNSMOSObserver,
+    lengthen,
+    window_indices,
+)
 
 Score = Callable[[np.ndarray], dict[str, float]]
 

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.analysis import Analysis, analyse
-from slm_eval.incidence import Incidence, divergences
-from slm_eval.ngrams import Encoded, count_orders, window_keys
-from slm_eval.statistics import draw_halves
+from slm_eval.divergence.analysis import Analysis, analyse
+from slm_eval.divergence.incidence import Incidence, divergences
+from slm_eval.divergence.ngrams import Encoded, count_orders, window_keys
+from slm_eval.divergence.resampling import draw_halves
 
 ORDERS = range(1, 6)
 N_PHONES, LENGTH = 40, 360

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import torch
 
-from slm_eval.corpus import Corpus, load_corpus
-from slm_eval.observer import Observation, Observer, Refusal, Signal, resolve_device
-from slm_eval.registry import RECOGNIZERS, make_metric, make_recognizer
-from slm_eval.runner import RunOptions, observe
-from slm_eval.signature import Signature
+from slm_eval.base.signature import Signature
+from slm_eval.metrics.registry import RECOGNIZERS, make_metric, make_recognizer
+from slm_eval.observing.observer import Observation, Observer, Refusal, Signal, resolve_device
+from slm_eval.run.evaluate import RunOptions, observe
+from slm_eval.speech.corpus import Corpus, load_corpus
 
 
 class Nothing(Observer):

@@ -28,7 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torchmetrics.text import Perplexity
 
 from slm_eval import pJSD
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 
 RATE = 16_000  # Hz, of the example clips
 CHUNK = 800  # samples: 50 ms, about half a phone

@@ -1,6 +1,6 @@
 """``python -m model_zoo`` is ``slm-zoo``."""
 
-from slm_eval.launching import leave_current_folder
+from slm_eval.base.launching import leave_current_folder
 
 leave_current_folder()  # which -m put before everything else
 

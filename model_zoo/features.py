@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from slm_eval.errors import SlmEvalError, UsageError, unknown_name
-from slm_eval.precision import exact_float32
+from slm_eval.base.errors import SlmEvalError, UsageError, unknown_name
+from slm_eval.base.precision import exact_float32
 
 _REVISION = 1  # of what the fields do not say: window, edges, scale, logarithm. Part of every digest
 # Frames transformed at once: memory stays small, and on a CPU 256 fit its cache, 1.4 times as fast as 4096.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slm_eval.errors import UsageError
-from slm_eval.strict_json import MAX_DEPTH, read_text
+from slm_eval.base.errors import UsageError
+from slm_eval.base.strict_json import MAX_DEPTH, read_text
 
 _MAX_BYTES = 256 << 10  # the largest of ours has 4 kB; the parser reads some 100 kB a second
 _MAX_VALUES = 100_000  # aliases of aliases are few lines, and more values than fit into any memory

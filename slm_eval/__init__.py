@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING, Any
 from slm_eval._version import __version__
 
 if TYPE_CHECKING:
-    from slm_eval.corpus import load_corpus
-    from slm_eval.errors import SlmEvalError
-    from slm_eval.evaluation import Evaluation
-    from slm_eval.metrics.audiobox import AudioboxAesthetics
-    from slm_eval.metrics.dnsmos import DNSMOS
-    from slm_eval.metrics.nisqa import NISQA
+    from slm_eval.base.errors import SlmEvalError
     from slm_eval.metrics.pjsd import pJSD
     from slm_eval.metrics.plm import PhoneLM
-    from slm_eval.runner import RunOptions, evaluate
+    from slm_eval.observing.quality.audiobox.observer import AudioboxAesthetics
+    from slm_eval.observing.quality.dnsmos.observer import DNSMOS
+    from slm_eval.observing.quality.nisqa.observer import NISQA
+    from slm_eval.run.evaluate import RunOptions, evaluate
+    from slm_eval.run.evaluation import Evaluation
+    from slm_eval.speech.corpus import load_corpus
 
 _WHERE = {
-    "DNSMOS": "slm_eval.metrics.dnsmos",
-    "NISQA": "slm_eval.metrics.nisqa",
-    "AudioboxAesthetics": "slm_eval.metrics.audiobox",
-    "Evaluation": "slm_eval.evaluation",
+    "DNSMOS": "slm_eval.observing.quality.dnsmos.observer",
+    "NISQA": "slm_eval.observing.quality.nisqa.observer",
+    "AudioboxAesthetics": "slm_eval.observing.quality.audiobox.observer",
+    "Evaluation": "slm_eval.run.evaluation",
     "PhoneLM": "slm_eval.metrics.plm",
-    "RunOptions": "slm_eval.runner",
-    "SlmEvalError": "slm_eval.errors",
-    "evaluate": "slm_eval.runner",
-    "load_corpus": "slm_eval.corpus",
+    "RunOptions": "slm_eval.run.evaluate",
+    "SlmEvalError": "slm_eval.base.errors",
+    "evaluate": "slm_eval.run.evaluate",
+    "load_corpus": "slm_eval.speech.corpus",
     "pJSD": "slm_eval.metrics.pjsd",
 }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Literal
 
-from slm_eval.divergence import LN2, UndefinedError, align_keys, jensen_shannon
-from slm_eval.ngrams import count_keys, encode, window_keys
+from slm_eval.divergence.estimators import LN2, UndefinedError, align_keys, jensen_shannon
+from slm_eval.divergence.ngrams import count_keys, encode, window_keys
 
 __all__ = ["UndefinedError", "jensen_shannon", "pjsd"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from slm_eval.metric import ScoreMetric
-from slm_eval.observer import Observation, Observer, Refusal, Signal
-from slm_eval.signature import Signature
+from slm_eval.base.signature import Signature
+from slm_eval.metrics.metric import ScoreMetric
+from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
 
 
 class LoudnessObserver(Observer):

@@ -9,10 +9,10 @@ from dataclasses import fields
 import pytest
 
 from model_zoo.cli.main import main as zoo
-from slm_eval.cli import main
+from slm_eval.cli.main import main
+from slm_eval.compare.leaderboard.column import Column, Result
 from slm_eval.compare.result import Difference, Together
-from slm_eval.leaderboard.column import Column, Result
-from slm_eval.metric import ScoreSummary
+from slm_eval.metrics.metric import ScoreSummary
 from slm_eval.metrics.pjsd import DivergenceSummary
 from slm_eval.metrics.plm import CrossEntropySummary
 from tests.conftest import ROOT

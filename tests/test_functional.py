@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slm_eval.divergence import UndefinedError
+from slm_eval.divergence.estimators import UndefinedError
 from slm_eval.functional import jensen_shannon, pjsd
 
 REAL, GENERATED = ["ababa", "ba"], ["abba", "a"]

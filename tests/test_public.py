@@ -8,10 +8,10 @@ import sys
 import pytest
 
 import slm_eval
-from slm_eval.cli import main
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.registry import make_metric, metric_class
-from slm_eval.signature import Signature
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.signature import Signature
+from slm_eval.cli.main import main
+from slm_eval.metrics.registry import make_metric, metric_class
 
 
 def test_python_names() -> None:
@@ -58,7 +58,9 @@ def test_a_metric_of_another_package_is_found_by_its_entry_point(
 ) -> None:
     # What pip would leave in site-packages, without pip.
     site = tmp_path_factory.mktemp("site")
-    (site / "their_metric.py").write_text("from fakes import Loudness\nclass Theirs(Loudness):\n    name = 'theirs'\n")
+    (site / "their_metric.py").write_text(
+        "from tests.fakes import Loudness\nclass Theirs(Loudness):\n    name = 'theirs'\n"
+    )
     info = site / "their_metric-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-metric\nVersion: 1\n")
@@ -78,7 +80,7 @@ def test_import_is_silent() -> None:
 
 def test_torch_is_told_to_spin_briefly_before_it_is_imported() -> None:
     code = (
-        "import os, sys; from slm_eval.registry import make_metric; assert 'torch' not in sys.modules; "
+        "import os, sys; from slm_eval.metrics.registry import make_metric; assert 'torch' not in sys.modules; "
         "make_metric('dnsmos').observer.ready('cpu'); print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

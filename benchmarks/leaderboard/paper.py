@@ -6,8 +6,8 @@ from pathlib import Path
 
 from entries import read_yaml
 
-from slm_eval.report.elements import NONE
-from slm_eval.report.tables import Table, in_markdown
+from slm_eval.base.tables import Table, in_markdown
+from slm_eval.report.page.elements import NONE
 
 DATA = Path(__file__).with_name("paper_table1.yaml")
 HEADING = "# Beside the paper's Table 1"
@@ -26,7 +26,7 @@ COMPARABLE = (
 
 
 def tables() -> list[Table]:
-    """One per family of metrics, a row per system, as in ``slm_eval.report.leaderboard``."""
+    """One per family of metrics, a row per system, as in ``slm_eval.report.text.leaderboard``."""
     told = read_yaml(DATA)
     families: dict[Family, list[str]] = {}
     for key, about in told["metrics"].items():

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from model_zoo.speech.wavs import claim, wav_files, write_audio
-from slm_eval.audio import AudioError, read_audio, resample
-from slm_eval.corpus import Clip, Corpus, load_corpus
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.provenance import read_provenance
-from slm_eval.report.files import write_jsonl
-from slm_eval.shards import parse_share
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.files import write_jsonl
+from slm_eval.run.shards import parse_share
+from slm_eval.speech.audio import AudioError, read_audio, resample
+from slm_eval.speech.corpus import Clip, Corpus, load_corpus
+from slm_eval.speech.provenance import read_provenance
 
 BAND_HZ = 1_500
 SNR_DB = 5.0

@@ -11,7 +11,7 @@ through the network at once: where that is too much memory, ``--batch-size`` mak
 The JSON: ``{"tool", "versions", "settings", "scores": {file: {"audiobox.CE": ...}}, "seconds",
 "seconds_with_loading", "peak_bytes"}``. ``seconds`` is reading the files, resampling and the network;
 ``seconds_with_loading`` adds the imports and reading the checkpoint. A checkpoint of random weights for such runs:
-``python tests/audiobox_standin.py checkpoint.pt``.
+``python tests/observing/quality/audiobox_standin.py checkpoint.pt``.
 """
 
 from __future__ import annotations

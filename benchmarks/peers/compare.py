@@ -28,7 +28,7 @@ from typing import Any
 
 import soundfile
 
-from slm_eval.audio import resample
+from slm_eval.speech.audio import resample
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -118,7 +118,7 @@ def official_command(name: str, python: Path, listing: Path, folder: Path, model
     """How the official package is called on the list."""
     command = [str(python), str(HERE / PEERS[name].script), "--files", str(listing)]
     if name == "nisqa":
-        from slm_eval.weights import locate
+        from slm_eval.weights.locate import locate
 
         return [*command, "--weights", str(locate("nisqa")), "--output", "/dev/stdout"]
     if name == "audiobox":

@@ -19,9 +19,9 @@ from typing import Any
 def run(name: str, files: Path, model: str | None, lang: str | None) -> dict[str, Any]:
     """Observe every file of the list; ``seconds`` leaves out imports and loading the weights."""
     begun = time.perf_counter()
-    from slm_eval.corpus import load_corpus
-    from slm_eval.registry import RECOGNIZERS, make_recognizer, metric_class
-    from slm_eval.runner import RunOptions, observe
+    from slm_eval.metrics.registry import RECOGNIZERS, make_recognizer, metric_class
+    from slm_eval.run.evaluate import RunOptions, observe
+    from slm_eval.speech.corpus import load_corpus
 
     if name in RECOGNIZERS:
         observer = make_recognizer(name, lang) if model is None else _recognizer(name, lang, model)
@@ -43,7 +43,7 @@ def run(name: str, files: Path, model: str | None, lang: str | None) -> dict[str
 
 
 def _recognizer(name: str, lang: str | None, model: str) -> Any:
-    from slm_eval.registry import recognizer_class
+    from slm_eval.metrics.registry import recognizer_class
 
     return recognizer_class(name)(lang=lang, model=model)
 

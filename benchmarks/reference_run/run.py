@@ -29,9 +29,9 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from machine import stamp  # noqa: E402 - beside this folder
 
-from slm_eval import launching  # noqa: E402
+from slm_eval.base import launching  # noqa: E402
 
-PROGRAMS = {"slm_eval": "slm_eval.cli", "model_zoo": "model_zoo.cli.main"}  # package -> the module of its main
+PROGRAMS = {"slm_eval": "slm_eval.cli.main", "model_zoo": "model_zoo.cli.main"}  # package -> the module of its main
 GUIDANCE = (2.0, 4.0)
 _LOGGED, _VALIDATED, _SAVED = 200, 10, 5  # times in a run
 _TIMED = 20  # steps, after those that warm up
@@ -186,7 +186,7 @@ def paced(config: Path, changes: list[str], seconds: float, device: str) -> dict
     from training_variants import Trial, Variant
 
     from model_zoo.training.config import load_config
-    from slm_eval.observer import resolve_device
+    from slm_eval.observing.observer import resolve_device
 
     with tempfile.TemporaryDirectory() as folder:
         asked = load_config(config, changes)
@@ -200,7 +200,7 @@ def paced(config: Path, changes: list[str], seconds: float, device: str) -> dict
 
 def summarise(stages: Stages, results: Path, device: str) -> None:
     """What is kept of it."""
-    from slm_eval.observer import resolve_device
+    from slm_eval.observing.observer import resolve_device
 
     work = stages.work
     results.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ from slm_eval.compare.divergences import divergence_changes
 from slm_eval.compare.judgement import PHONES, REAL_SPEECH, judge
 from slm_eval.compare.permutation import omnibus
 from slm_eval.compare.result import Tested
-from slm_eval.finished import FinishedRun
+from slm_eval.run.finished import FinishedRun
 
 RESULTS = Path(__file__).parent / "results" / "compare_study.json"
 ORDERS = (1, 2, 3, 4, 5)

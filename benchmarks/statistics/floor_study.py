@@ -41,10 +41,10 @@ from worlds import World
 sys.path.insert(1, str(Path(__file__).parent.parent))
 from machine import stamp
 
-from slm_eval.divergence import LN2
-from slm_eval.floor import Floor, draw_splits, floor
-from slm_eval.incidence import Incidence
-from slm_eval.ngrams import encode, window_keys
+from slm_eval.divergence.estimators import LN2
+from slm_eval.divergence.floor import Floor, draw_splits, floor
+from slm_eval.divergence.incidence import Incidence
+from slm_eval.divergence.ngrams import encode, window_keys
 
 Floats = npt.NDArray[np.float64]
 RESULTS = Path(__file__).parent / "results" / "floor.json"

@@ -28,7 +28,7 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import stamp
 
-from slm_eval.means import mean
+from slm_eval.metrics.means import mean
 
 RESULTS = Path(__file__).parent / "results" / "means.json"
 SCALE = (1.0, 5.0)

@@ -38,8 +38,8 @@ from slm_eval.compare.divergences import _incidence, _statistics
 from slm_eval.compare.permutation import p_value
 from slm_eval.compare.result import Tested
 from slm_eval.compare.speech import Speech
-from slm_eval.crossentropy import CrossEntropy, cross_entropy
-from slm_eval.finished import FinishedRun
+from slm_eval.metrics.crossentropy import CrossEntropy, cross_entropy
+from slm_eval.run.finished import FinishedRun
 
 Floats = npt.NDArray[np.float64]
 RESULTS = Path(__file__).parent / "results" / "plm.json"

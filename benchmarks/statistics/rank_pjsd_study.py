@@ -23,8 +23,8 @@ from worlds import World
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import stamp
 
-from slm_eval.leaderboard.divergence_pairs import Speech, pair_tests
-from slm_eval.leaderboard.ranking import judge
+from slm_eval.compare.leaderboard.divergence_pairs import Speech, pair_tests
+from slm_eval.compare.leaderboard.ranking import judge
 
 RESULTS = Path(__file__).parent / "results" / "ranks-pjsd.json"
 WORLDS = {

@@ -4,8 +4,9 @@
     python benchmarks/statistics/rank_study.py --table               # what was measured, as Markdown
 
 Means of scores of K systems, skewed as those of good speech are, of sd 0.65. A false statement is "A is better than B"
-where B is as good or better; a table is false if any statement of it is. Beside the rule of ``slm_eval.leaderboard``
-stands the one that it replaced: A is better where the 95 % t intervals of both do not overlap.
+where B is as good or better; a table is false if any statement of it is. Beside the rule of
+``slm_eval.compare.leaderboard`` stands the one that it replaced: A is better where the 95 % t intervals of both do
+not overlap.
 
 - equal: nobody differs, so every statement is false; apart: neighbours differ by 0.1.
 - clips a system: 10, 30 or 300 each; or uneven: 5 to 300, the first system has the most.
@@ -32,8 +33,8 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import stamp
 
-from slm_eval.leaderboard.ranking import judge
-from slm_eval.means import Sample, difference, mean_of_sample
+from slm_eval.compare.leaderboard.ranking import judge
+from slm_eval.metrics.means import Sample, difference, mean_of_sample
 
 RESULTS = Path(__file__).parent / "results" / "ranks.json"
 SYSTEMS = (3, 5, 10)

@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(1, str(Path(__file__).parent.parent))
 from machine import stamp
 
-from slm_eval.analysis import Analysis, analyse
+from slm_eval.divergence.analysis import Analysis, analyse
 
 PHONES = Path(__file__).parent.parent.parent / "tests" / "data" / "librispeech-phones.txt"
 RESULTS = Path(__file__).parent / "results" / "real-speech.json"

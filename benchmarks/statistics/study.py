@@ -34,7 +34,7 @@ from worlds import World
 sys.path.insert(1, str(Path(__file__).parent.parent))
 from machine import stamp
 
-from slm_eval.analysis import Analysis, analyse
+from slm_eval.divergence.analysis import Analysis, analyse
 
 RESULTS = Path(__file__).parent / "results" / "study.json"
 ORDERS = (1, 2, 3, 4, 5)

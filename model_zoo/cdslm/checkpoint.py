@@ -21,9 +21,9 @@ from model_zoo.cdslm.config import DiffusionConfig, ModelConfig, from_dict, to_d
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.features import FeatureSpec, Normalizer
 from slm_eval._version import __version__
-from slm_eval.errors import SlmEvalError
-from slm_eval.strict_json import parse
-from slm_eval.tensors import write_tensors
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.strict_json import parse
+from slm_eval.base.tensors import write_tensors
 
 FORMAT = "slm-eval-cdslm-1"
 _WEIGHTS = {False: "model.", True: "ema."}  # by whether they are averaged
@@ -97,7 +97,7 @@ def load(
     """
     from safetensors import SafetensorError, safe_open
 
-    from slm_eval.fetching.ledger import file_digest
+    from slm_eval.weights.ledger import file_digest
 
     if not path.is_file():
         raise SlmEvalError(f"the checkpoint {path} is missing; give the path of an existing file")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeVar
 
-from slm_eval.errors import UsageError, unknown_name
+from slm_eval.base.errors import UsageError, unknown_name
 
 SCHEDULES = ("linear", "cosine", "cosine_logsnr", "exponential", "exponential_beta")
 WEIGHTINGS = ("paper", "min_snr_v", "none")

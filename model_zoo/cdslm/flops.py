@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from model_zoo.cdslm.config import ModelConfig
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 LADDER = (1, 2, 3, 4, 6, 8, 10, 11, 12, 14, 16, 20, 24, 27, 30)  # layers, at 128 channels per layer
 

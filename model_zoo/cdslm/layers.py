@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from model_zoo.cdslm.config import ModelConfig
 from model_zoo.cdslm.rope import Rotation, rotate
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 _EPSILON = 1e-6  # of LayerNorm and RMSNorm, as in DiT and SD3
 TIME_FREQUENCIES = 128  # pairs of sine and cosine that tell the noise level

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from model_zoo.cdslm.config import WEIGHTINGS, DiffusionConfig
 from model_zoo.cdslm.schedule import Floats, Schedule
-from slm_eval.errors import unknown_name
+from slm_eval.base.errors import unknown_name
 
 # Natural log-SNR, the same for every schedule, so that levels of different runs can be laid side by side. The first and
 # the last of the 10 bins are open.

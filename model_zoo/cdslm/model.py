@@ -32,7 +32,7 @@ from model_zoo.cdslm.layers import (
     to_patches,
 )
 from model_zoo.cdslm.rope import Rotation, positions, rotation
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 Rotations = tuple[Rotation | None, Rotation | None]  # of context and generation; None without positions
 

@@ -19,7 +19,7 @@ from typing import Any
 from torch import nn
 
 from model_zoo.cdslm.config import ModelConfig
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 
 _BLOCK = r"blocks\.\d+\.(context|generation)\."
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 _BASE = 1e4  # the slowest pair turns once in about 63,000 frames
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_zoo.cdslm.config import SCHEDULES, DiffusionConfig
-from slm_eval.errors import UsageError, unknown_name
+from slm_eval.base.errors import UsageError, unknown_name
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from slm_eval.terminal import echo
+from slm_eval.base.terminal import echo
 
 
 @click.command("make-speech")
@@ -48,7 +48,7 @@ def filter_command(
     from model_zoo.data.filters import FilterOptions, filter_speech
     from model_zoo.data.tags import LanguageTagger, ManifestTagger
     from model_zoo.data.whisper import WhisperTagger, load_detector
-    from slm_eval.errors import UsageError
+    from slm_eval.base.errors import UsageError
 
     if tags is not None and whisper is not None:
         raise UsageError("languages come from --tags or from --whisper, not from both; leave one out")

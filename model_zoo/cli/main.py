@@ -9,7 +9,7 @@ from model_zoo.cli.planning import flops, plan, sweep
 from model_zoo.cli.sampling import convert_vocoder, sample, vocode
 from model_zoo.cli.training import export, train
 from slm_eval._version import __version__
-from slm_eval.commands import Commands
+from slm_eval.base.commands import Commands
 
 
 @click.group(
@@ -20,7 +20,7 @@ from slm_eval.commands import Commands
 @click.version_option(__version__, prog_name="slm-zoo")
 def main() -> None:
     """The reference model: train, sample and vocode continuous-diffusion spoken language models."""
-    from slm_eval.threads import spin_briefly
+    from slm_eval.base.threads import spin_briefly
 
     spin_briefly()
 

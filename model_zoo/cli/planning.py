@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from slm_eval.terminal import echo
+from slm_eval.base.terminal import echo
 
 
 @click.command()

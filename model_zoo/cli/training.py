@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from slm_eval.terminal import echo
+from slm_eval.base.terminal import echo
 
 
 @click.command()

@@ -21,7 +21,7 @@ from torch import Tensor
 from model_zoo.data.windows import Windows
 from model_zoo.features import Normalizer
 from model_zoo.noise import stratified_timesteps, training_noise
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 _AHEAD = 2  # batches in the making: one that waits, one that is filled
 

@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from model_zoo.data.sources import Source, collect, lengths
 from model_zoo.data.tags import LanguageTagger, NotTaggedError, Tags
-from slm_eval.audio import AudioError
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.report.files import dump, write_jsonl
-from slm_eval.strict_json import parse
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.files import dump, write_jsonl
+from slm_eval.base.strict_json import parse
+from slm_eval.speech.audio import AudioError
 
 
 @dataclass(frozen=True)

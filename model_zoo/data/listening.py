@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from model_zoo.features import FeatureSpec, log_mel
-from slm_eval.audio import AudioError
-from slm_eval.decoding import Recording as Opened
-from slm_eval.decoding import open_recording
+from slm_eval.speech.audio import AudioError
+from slm_eval.speech.decoding import Recording as Opened
+from slm_eval.speech.decoding import open_recording
 
 _BLOCK = 256  # frames: what log_mel multiplies at once on a CPU, so pieces begin at multiples of it
 _PIECE = 128 * _BLOCK  # frames of a piece: 7 minutes
@@ -37,7 +37,7 @@ def hear(path: Path, start: float | None, end: float | None, spec: FeatureSpec) 
     """Log-mels of a file, or of its part from ``start`` to ``end`` seconds.
 
     Raises:
-        AudioError: with a code of ``slm_eval.audio.REASONS``: it cannot be decoded, is shorter than a frame, or silent.
+        AudioError: with a code of ``speech.audio.REASONS``: it cannot be decoded, is shorter than a frame, or silent.
     """
     recording = Recording(path, start, end)
     pieces = [piece.to(torch.float16).numpy() for piece in log_mels(recording.at(spec.sample_rate), spec)]
@@ -91,7 +91,7 @@ class Recording:
 
 
 def _resampled(blocks: Iterator[np.ndarray], source: int, target: int) -> Iterator[np.ndarray]:
-    """As ``slm_eval.audio.resample`` does it, block by block."""
+    """As ``slm_eval.speech.audio.resample`` does it, block by block."""
     if source == target:
         yield from blocks
         return

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from model_zoo.features import Normalizer
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 
 _BLOCK = 16_384  # frames turned into float64 at once
 

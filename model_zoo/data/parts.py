@@ -15,7 +15,7 @@ import numpy as np
 
 from model_zoo.data.listening import Heard
 from model_zoo.data.moments import Moments
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 
 
 def part_path(folder: Path, recording_id: str) -> Path:

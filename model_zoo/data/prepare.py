@@ -38,11 +38,11 @@ from model_zoo.data.shards import (
 from model_zoo.data.sources import Source, collect, lengths
 from model_zoo.data.work import Answer, Job, work
 from model_zoo.features import FeatureSpec
-from slm_eval.audio import RESAMPLER
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.fetching.filelock import exclusive
-from slm_eval.report.files import dump, write_whole
-from slm_eval.strict_json import read_object
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.files import dump, write_whole
+from slm_eval.base.lock import exclusive
+from slm_eval.base.strict_json import read_object
+from slm_eval.speech.audio import RESAMPLER
 
 _CLAIM = "prepare.json"
 _LOCK = ".lock"

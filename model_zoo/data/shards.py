@@ -23,9 +23,9 @@ import numpy as np
 
 from model_zoo.data.moments import Moments
 from model_zoo.features import FeatureSpec, Normalizer
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.report.files import dump, write_whole
-from slm_eval.strict_json import read_object
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.files import dump, write_whole
+from slm_eval.base.strict_json import read_object
 
 VERSION = 1  # of the layout
 INDEX = "index.json"

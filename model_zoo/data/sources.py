@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from slm_eval.audio import duration
-from slm_eval.corpus import load_corpus
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
+from slm_eval.speech.audio import duration
+from slm_eval.speech.corpus import load_corpus
 
 _HEADERS_AT_ONCE = 16  # threads that ask files for their length
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from model_zoo.data.sources import Source
-from slm_eval.errors import UsageError
-from slm_eval.strict_json import parse, read_text
+from slm_eval.base.errors import UsageError
+from slm_eval.base.strict_json import parse, read_text
 
 
 class NotTaggedError(Exception):

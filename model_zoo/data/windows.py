@@ -25,7 +25,7 @@ from torch import Tensor
 
 from model_zoo.data.shards import MelShards, Recording, Split
 from model_zoo.noise import generator
-from slm_eval.errors import UsageError, unknown_name
+from slm_eval.base.errors import UsageError, unknown_name
 
 SHORT = ("join", "pad", "skip")
 Short = Literal["join", "pad", "skip"]

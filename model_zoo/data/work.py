@@ -1,6 +1,6 @@
 """Worker processes that hear recordings: one job and one answer a line, in JSON over their standard streams.
 
-Each is a Python process of its own with one torch thread, as in ``slm_eval.workers``: a file that crashes a decoder
+Each is a Python process of its own with one torch thread, as in ``observing.workers``: a file that crashes a decoder
 costs that file and not the run, Ctrl-C reaches this process alone, and when it is killed the workers see the end of
 their input and leave. Mels never travel: a worker writes the part itself.
 """
@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from slm_eval import launching
-from slm_eval.errors import SlmEvalError
-from slm_eval.workers import TRIES, Died
+from slm_eval.base import launching
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.observing.workers import TRIES, Died
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Answer:
 
     id: str
     seconds: float = 0.0
-    reason: str | None = None  # a code of slm_eval.audio.REASONS
+    reason: str | None = None  # a code of slm_eval.speech.audio.REASONS
     error: str | None = None
 
 
@@ -81,7 +81,7 @@ def _do(job: Job, features: dict[str, Any]) -> Answer:
     from model_zoo.data.listening import hear
     from model_zoo.data.parts import write_part
     from model_zoo.features import FeatureSpec
-    from slm_eval.audio import AudioError
+    from slm_eval.speech.audio import AudioError
 
     try:
         heard = hear(Path(job.path), job.start, job.end, FeatureSpec.from_dict(features))

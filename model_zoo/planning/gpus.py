@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from model_zoo.cdslm.config import ModelConfig
 from model_zoo.cdslm.flops import Tokens, parameter_count, peak_flops
 from model_zoo.cdslm.memory import memory_estimate
-from slm_eval.errors import UsageError, unknown_name
+from slm_eval.base.errors import UsageError, unknown_name
 
 GB = 1e9  # as memory of GPUs is sold; a GiB is 7 % more
 

@@ -26,7 +26,7 @@ from model_zoo.planning.gpus import (
     largest_micro_batch,
 )
 from model_zoo.planning.ladder import LAYERS, duration
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 BUDGETS = (1e18, 3e18, 6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21)  # FLOPs [paper]
 SPREAD = 0.6  # [choice] decades of parameters on either side of the optimum that an isoFLOP covers

@@ -28,10 +28,10 @@ from model_zoo.speech.wavs import claim, wav_files, write_audio
 from model_zoo.vocoder.loading import load_vocoder
 from model_zoo.vocoder.vocoder import Vocoder
 from slm_eval._version import __version__
-from slm_eval.audio import AudioError, read_audio, resample
-from slm_eval.corpus import Clip, Corpus, load_corpus
-from slm_eval.errors import SlmEvalError, UsageError, unknown_name
-from slm_eval.observer import resolve_device
+from slm_eval.base.errors import SlmEvalError, UsageError, unknown_name
+from slm_eval.observing.observer import resolve_device
+from slm_eval.speech.audio import AudioError, read_audio, resample
+from slm_eval.speech.corpus import Clip, Corpus, load_corpus
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 NULL_CONTEXTS = ("silence_wave", "zero_mel")

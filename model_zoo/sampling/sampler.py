@@ -22,7 +22,7 @@ from torch import Tensor
 from model_zoo.cdslm.schedule import Schedule
 from model_zoo.noise import sampling_noise
 from model_zoo.sampling.solvers import SOLVERS, coefficients, trailing_indices
-from slm_eval.errors import UsageError, unknown_name
+from slm_eval.base.errors import UsageError, unknown_name
 
 
 @dataclass(frozen=True)

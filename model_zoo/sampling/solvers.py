@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model_zoo.cdslm.schedule import Floats, Schedule
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 SOLVERS = ("ddim", "dpmpp_2m")
 

@@ -20,10 +20,10 @@ from model_zoo.data.shards import MelShards
 from model_zoo.features import FeatureSpec
 from model_zoo.speech.wavs import claim, wav_files, write_audio
 from slm_eval._version import __version__
-from slm_eval.audio import EXTENSIONS, AudioError, check, duration, read_audio, resample
-from slm_eval.corpus import Clip, Corpus, load_corpus
-from slm_eval.errors import UsageError
-from slm_eval.report.files import write_jsonl
+from slm_eval.base.errors import UsageError
+from slm_eval.base.files import write_jsonl
+from slm_eval.speech.audio import EXTENSIONS, AudioError, check, duration, read_audio, resample
+from slm_eval.speech.corpus import Clip, Corpus, load_corpus
 
 CONTEXTS, REAL = "contexts", "real"  # folders of the output
 CLIPS = "clips.jsonl"  # what was cut from where

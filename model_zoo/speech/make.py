@@ -22,10 +22,10 @@ from model_zoo.speech.grammar import Turn, conversation
 from model_zoo.speech.voices import Voice, recording, require_espeak
 from model_zoo.speech.wavs import write_audio
 from slm_eval._version import __version__
-from slm_eval.errors import UsageError
-from slm_eval.provenance import NAME as PROVENANCE
-from slm_eval.provenance import read_provenance
-from slm_eval.report.files import dump, write_jsonl, write_whole
+from slm_eval.base.errors import UsageError
+from slm_eval.base.files import dump, write_jsonl, write_whole
+from slm_eval.speech.provenance import NAME as PROVENANCE
+from slm_eval.speech.provenance import read_provenance
 
 SAMPLE_RATE = 24_000  # of the reference model, so that nothing is resampled twice
 _POOL = 200  # speakers of a seed

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slm_eval.audio import resample
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.speech.audio import resample
 
 _ACCENTS = ("en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland")
 _VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")

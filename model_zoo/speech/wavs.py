@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.provenance import NAME, read_provenance
-from slm_eval.report.files import dump, write_whole
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.files import dump, write_whole
+from slm_eval.speech.provenance import NAME, read_provenance
 
 # File systems allow 255; a file that is being written has a dot and nine more.
 _MAX_NAME = 240

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from slm_eval import launching
-from slm_eval.commands import Terminated
-from slm_eval.errors import SlmEvalError
+from slm_eval.base import launching
+from slm_eval.base.commands import Terminated
+from slm_eval.base.errors import SlmEvalError
 
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl
 _PATIENCE = 300.0  # seconds in which a training that is asked to stop has saved what it reached

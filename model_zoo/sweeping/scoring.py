@@ -10,11 +10,11 @@ from pathlib import Path
 
 from model_zoo.speech.cut import CONTEXTS, REAL
 from model_zoo.sweeping.spec import Scoring
-from slm_eval.corpus import Corpus, load_corpus
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.finished import is_run, read_run
-from slm_eval.report.files import write_run
-from slm_eval.runner import RunOptions, evaluate
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.files import write_run
+from slm_eval.run.evaluate import RunOptions, evaluate
+from slm_eval.run.finished import is_run, read_run
+from slm_eval.speech.corpus import Corpus, load_corpus
 
 
 class Scorer:
@@ -28,7 +28,7 @@ class Scorer:
     """
 
     def __init__(self, scoring: Scoring, device: str = "auto") -> None:
-        from slm_eval.presets import choose_metrics
+        from slm_eval.metrics.choosing import choose_metrics
 
         self.scoring, self.device = scoring, device
         if scoring.guidance:

@@ -36,7 +36,7 @@ from model_zoo.planning.ladder import LAYERS, duration, warmup
 from model_zoo.sweeping.table import COLUMNS
 from model_zoo.sweeping.values import count, known_keys, listed, mapping, number, positive
 from model_zoo.training.config import TrainConfig, load_config
-from slm_eval.errors import UsageError, unknown_name
+from slm_eval.base.errors import UsageError, unknown_name
 from slm_eval.scaling.law import FLOPS_PER_TOKEN
 
 _KEYS = ("config", "set", "sizes", "budgets", "varied", "settings", "hours", "seeds", "score")

@@ -26,9 +26,9 @@ from model_zoo.sweeping.table import RUN, RunTable
 from model_zoo.training.config import to_dict
 from model_zoo.training.folder import read_json, write_json
 from slm_eval._version import __version__
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.fetching.filelock import exclusive
-from slm_eval.terminal import notice
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.lock import exclusive
+from slm_eval.base.terminal import notice
 
 # (configuration file, folder of the run, file for what is said) -> the folder holds result.json and model.safetensors
 Train = Callable[[Path, Path, Path], None]

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slm_eval.errors import SlmEvalError
-from slm_eval.report.files import write_whole
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.files import write_whole
 
 RUN = "run"  # the column that tells rows apart
 _BEFORE = ("N", "D", "C", "seed", "loss")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from model_zoo.cdslm.flops import Tokens, parameter_count, training_flops
 from model_zoo.planning.gpus import Gpu, expected_mfu
 from model_zoo.sweeping.spec import PlannedRun, Sweep
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 
 @dataclass(frozen=True)

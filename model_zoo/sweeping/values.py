@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slm_eval.errors import UsageError, unknown_name
+from slm_eval.base.errors import UsageError, unknown_name
 
 
 def known_keys(told: Mapping[str, Any], known: Sequence[str], what: str) -> None:

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from model_zoo.training.ranks import Ranks
 from model_zoo.training.sharded import HeldRows, State, read_into
-from slm_eval.errors import SlmEvalError
-from slm_eval.fetching.ledger import file_digest
-from slm_eval.report.files import dump, write_whole
-from slm_eval.strict_json import read_object
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.files import dump, write_whole
+from slm_eval.base.strict_json import read_object
+from slm_eval.weights.ledger import file_digest
 
 _DIGESTS = "digests.json"
 _STEP = re.compile(r"step-([0-9]{1,15})")

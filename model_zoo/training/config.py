@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
 from model_zoo.plain_yaml import parse_yaml, read_yaml
-from slm_eval.errors import UsageError, unknown_name
+from slm_eval.base.errors import UsageError, unknown_name
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 

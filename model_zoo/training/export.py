@@ -13,7 +13,7 @@ from model_zoo.training.checkpoints import Checkpoints, checked, damage
 from model_zoo.training.folder import config_of
 from model_zoo.training.ranks import Ranks
 from model_zoo.training.sharded import read_like
-from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.base.errors import SlmEvalError, UsageError
 
 
 def export(run: Path, output: Path, step: int | None = None) -> int:

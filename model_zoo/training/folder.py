@@ -16,9 +16,9 @@ from typing import Any
 
 from model_zoo.plain_yaml import read_yaml
 from model_zoo.training.config import TrainConfig, from_dict, to_dict
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.report.files import dump, write_whole
-from slm_eval.strict_json import read_object
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.files import dump, write_whole
+from slm_eval.base.strict_json import read_object
 
 
 def claim(folder: Path, config: TrainConfig, shards: str) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from model_zoo.training.config import TrainConfig, to_dict
-from slm_eval.errors import SlmEvalError
-from slm_eval.report.files import write_whole
-from slm_eval.strict_json import parse
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.files import write_whole
+from slm_eval.base.strict_json import parse
 
 Record = Mapping[str, Any]
 

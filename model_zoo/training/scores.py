@@ -18,8 +18,8 @@ from typing import Any
 from model_zoo.training.config import ScoreConfig
 from model_zoo.training.logs import Log
 from model_zoo.training.ranks import Ranks
-from slm_eval import launching
-from slm_eval.strict_json import read_object
+from slm_eval.base import launching
+from slm_eval.base.strict_json import read_object
 
 Export = Callable[[Path, int], None]  # writes the model of a step; all ranks take part
 
@@ -83,7 +83,7 @@ class Scores:
 
     def _evaluate(self, below: Path) -> list[str]:
         config = self._config
-        command = ["slm_eval.cli", "run", "--generated", str(below / "continuations"), "--real", config.real]
+        command = ["slm_eval.cli.main", "run", "--generated", str(below / "continuations"), "--real", config.real]
         return [*command, "--metrics", config.metrics, "--device", config.device, "--output", str(below / "run")]
 
     def _run(self, command: list[str]) -> str | None:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from slm_eval.errors import SlmEvalError
-from slm_eval.strict_json import parse
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.strict_json import parse
 
 State = Mapping[str, Any]  # nested dictionaries of tensors
 _ROWS = "rows"  # the field of the header

@@ -42,8 +42,8 @@ from model_zoo.training.ranks import Ranks, ranks, reading_threads
 from model_zoo.training.scores import Scores
 from model_zoo.training.stopping import Stop, stopping
 from model_zoo.training.validation import Validation, joined, validate
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.fetching.filelock import exclusive
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.lock import exclusive
 
 _VALIDATION_BATCH = 8  # pairs of clip and noise level at once, on each rank
 

@@ -20,7 +20,7 @@ from model_zoo.cdslm.loss import DiffusionLoss
 from model_zoo.cdslm.schedule import Floats
 from model_zoo.data.windows import ValidationClip
 from model_zoo.noise import normal
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 LEVELS = 8
 

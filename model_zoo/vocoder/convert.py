@@ -24,10 +24,10 @@ from model_zoo.plain_yaml import read_yaml
 from model_zoo.vocoder.arrays import read_array
 from model_zoo.vocoder.file import require_tensors, save_hifigan
 from model_zoo.vocoder.hifigan import Generator, GeneratorConfig
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.fetching.archive import unpack
-from slm_eval.fetching.ledger import file_digest
-from slm_eval.tensors import load_tensors
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.tensors import load_tensors
+from slm_eval.weights.archive import unpack
+from slm_eval.weights.ledger import file_digest
 
 _MAX_BINS = 4096  # of a mel; ours have 80
 _MAX_ARCHIVE_BYTES = 4_000_000_000  # a recipe's folder has below 1 GB: generator, discriminator and optimizers

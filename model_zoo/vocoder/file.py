@@ -19,9 +19,9 @@ from torch import Tensor
 
 from model_zoo.features import FeatureSpec, Normalizer
 from model_zoo.vocoder.hifigan import Generator, GeneratorConfig, HiFiGAN
-from slm_eval.errors import SlmEvalError
-from slm_eval.strict_json import parse
-from slm_eval.tensors import load_tensors, write_tensors
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.strict_json import parse
+from slm_eval.base.tensors import load_tensors, write_tensors
 
 FORMAT = "slm-eval-vocoder-1"
 LICENCE = "the weights keep the licence of the recipe and the data that they were trained with"
@@ -55,7 +55,7 @@ def load_hifigan(path: Path, device: str = "cpu", bfloat16: bool = False) -> HiF
     Raises:
         SlmEvalError: the file is damaged, or no converted vocoder.
     """
-    from slm_eval.fetching.ledger import file_digest
+    from slm_eval.weights.ledger import file_digest
 
     if path.suffix != ".safetensors":
         raise SlmEvalError(f"{path} is no converted vocoder; make one of it with slm-zoo convert-vocoder")

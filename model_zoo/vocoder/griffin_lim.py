@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model_zoo.features import FeatureSpec, mel_filters
 from model_zoo.vocoder.vocoder import Vocoder
-from slm_eval.precision import exact_float32
+from slm_eval.base.precision import exact_float32
 
 _REVISION = 1
 

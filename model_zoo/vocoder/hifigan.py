@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from model_zoo.features import FeatureSpec, Normalizer
 from model_zoo.vocoder.vocoder import Vocoder
-from slm_eval.errors import SlmEvalError
-from slm_eval.precision import exact_float32
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.precision import exact_float32
 
 _PIECE_FRAMES = 800  # synthesised at once: 10 s, which fill a GPU; memory beyond mels and audio does not grow
 _TILE_VALUES = 1 << 18  # numbers in a tensor of a CPU's tile: 1 MB

@@ -8,8 +8,8 @@ from model_zoo.features import FeatureSpec
 from model_zoo.vocoder.file import load_hifigan
 from model_zoo.vocoder.griffin_lim import GriffinLim
 from model_zoo.vocoder.vocoder import Vocoder
-from slm_eval.errors import UsageError
-from slm_eval.observer import resolve_device
+from slm_eval.base.errors import UsageError
+from slm_eval.observing.observer import resolve_device
 
 GRIFFIN_LIM = "griffin-lim"
 

@@ -20,10 +20,10 @@ from model_zoo.speech.wavs import claim, wav_files, write_audio
 from model_zoo.vocoder.arrays import read_array
 from model_zoo.vocoder.loading import load_vocoder
 from slm_eval._version import __version__
-from slm_eval.audio import AudioError, read_audio, resample
-from slm_eval.corpus import Clip, load_corpus
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.tensors import load_tensors
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.tensors import load_tensors
+from slm_eval.speech.audio import AudioError, read_audio, resample
+from slm_eval.speech.corpus import Clip, load_corpus
 
 MEL_SUFFIXES = (".npy", ".safetensors")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model_zoo.features import FeatureSpec
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 
 
 class Vocoder(ABC):

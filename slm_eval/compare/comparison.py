@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.compare.cross_entropies import cross_entropy_differences, read_both_ways
 from slm_eval.compare.design import Design
 from slm_eval.compare.divergences import divergence_changes, phones_to_tell_apart
 from slm_eval.compare.judgement import judge
 from slm_eval.compare.result import Difference, Tested, Together
 from slm_eval.compare.scores import score_differences
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.finished import FinishedRun
-from slm_eval.recitation import warnings_of_copies
+from slm_eval.metrics.recitation import warnings_of_copies
+from slm_eval.run.finished import FinishedRun
 
 
 @dataclass(frozen=True)

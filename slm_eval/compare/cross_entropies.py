@@ -20,11 +20,11 @@ from slm_eval.compare.labellings import block_size, sums_of_labels
 from slm_eval.compare.permutation import p_value
 from slm_eval.compare.result import LEVEL, Difference, Tested
 from slm_eval.compare.scores import clips_needed
-from slm_eval.crossentropy import held_out_models
-from slm_eval.finished import FinishedRun
-from slm_eval.incidence import Floats, in_blocks
-from slm_eval.means import Sample, Withheld, difference
-from slm_eval.phone_model import Surprisals
+from slm_eval.divergence.incidence import Floats, in_blocks
+from slm_eval.divergence.phone_model import Surprisals
+from slm_eval.metrics.crossentropy import held_out_models
+from slm_eval.metrics.means import Sample, Withheld, difference
+from slm_eval.run.finished import FinishedRun
 
 _CLAIM = "is more predictable from real speech"
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.clusters import Clusters
+from slm_eval.base.errors import UsageError
 from slm_eval.compare.labellings import Labellings, shuffles, swaps
-from slm_eval.errors import UsageError
-from slm_eval.finished import FinishedRun
+from slm_eval.run.finished import FinishedRun
+from slm_eval.speech.clusters import Clusters
 
 # Below this share of common ids, on either side, ids match by accident rather than by design.
 MIN_PAIRED = 0.5

@@ -17,11 +17,11 @@ from slm_eval.compare.permutation import p_value
 from slm_eval.compare.pool import Pool
 from slm_eval.compare.result import Difference, Tested
 from slm_eval.compare.speech import Speech
-from slm_eval.divergence import jensen_shannon
-from slm_eval.incidence import Draws, Floats, Incidence, divergences_of_halves
-from slm_eval.ngrams import window_keys
-from slm_eval.rarefaction import PhonesNeeded, phones_needed
-from slm_eval.statistics import (
+from slm_eval.divergence.estimators import jensen_shannon
+from slm_eval.divergence.incidence import Draws, Floats, Incidence, divergences_of_halves
+from slm_eval.divergence.ngrams import window_keys
+from slm_eval.divergence.rarefaction import PhonesNeeded, phones_needed
+from slm_eval.divergence.resampling import (
     Undefined,
     degrees_of_freedom,
     difference_sd,

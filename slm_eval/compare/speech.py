@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.analysis import MAX_SIZE_DIFFERENCE
-from slm_eval.clusters import Clusters
 from slm_eval.compare.design import Clip, Design, Positions
 from slm_eval.compare.labellings import Labellings
-from slm_eval.cutting import filling
-from slm_eval.incidence import Draws
-from slm_eval.ngrams import Encoded, encode
+from slm_eval.divergence.analysis import MAX_SIZE_DIFFERENCE
+from slm_eval.divergence.cutting import filling
+from slm_eval.divergence.incidence import Draws
+from slm_eval.divergence.ngrams import Encoded, encode
+from slm_eval.speech.clusters import Clusters
 
 Phones = Sequence[str]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from slm_eval.corpus import load_corpus
-from slm_eval.errors import UsageError
-from slm_eval.finished import Clip, FinishedRun, is_run, read_run
-from slm_eval.identity import source
-from slm_eval.metric import Metric
-from slm_eval.runner import RunOptions, evaluate
+from slm_eval.base.errors import UsageError
+from slm_eval.metrics.metric import Metric
+from slm_eval.run.evaluate import RunOptions, evaluate
+from slm_eval.run.finished import Clip, FinishedRun, is_run, read_run
+from slm_eval.run.identity import source
+from slm_eval.speech.corpus import load_corpus
 
 
 def systems(

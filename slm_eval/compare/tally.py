@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.incidence import Floats, column_sums, phi
-from slm_eval.ngrams import Counts
+from slm_eval.divergence.incidence import Floats, column_sums, phi
+from slm_eval.divergence.ngrams import Counts
 
 
 def tallied_overlaps(

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_eval.compare.labellings import Labellings, block_size, sums_of_labels
-from slm_eval.incidence import Draws, Floats, in_blocks
-from slm_eval.ngrams import Counts
+from slm_eval.divergence.incidence import Draws, Floats, in_blocks
+from slm_eval.divergence.ngrams import Counts
 
 # Squares below this share of the mean square of all scores are rounding.
 _ROUNDING = 1e-24

@@ -1,1 +1,1 @@
-"""Metric families, one file each."""
+"""The cheap half: observations of both sides in, numbers out."""

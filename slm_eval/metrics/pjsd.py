@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal
 
-from slm_eval.analysis import Analysis, analyse
-from slm_eval.clusters import warn_of_repeats
-from slm_eval.errors import UsageError
-from slm_eval.metric import NotComputed, Summary
-from slm_eval.metrics.phone_metric import PhoneMetric, Phones, by_side, digest, phones_and_clusters
-from slm_eval.observer import Observation, Observer
-from slm_eval.recitation import warn_of_recitation
+from slm_eval.base.errors import UsageError
+from slm_eval.divergence.analysis import Analysis, analyse
+from slm_eval.metrics.metric import NotComputed, Summary
+from slm_eval.metrics.phones import PhoneMetric, Phones, by_side, digest, phones_and_clusters
+from slm_eval.metrics.recitation import warn_of_recitation
+from slm_eval.observing.observer import Observation, Observer
+from slm_eval.speech.clusters import warn_of_repeats
 
 
 @dataclass(frozen=True)

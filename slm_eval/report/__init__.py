@@ -1,1 +1,1 @@
-"""What a run prints and writes."""
+"""What people read: tables as text, and a page."""

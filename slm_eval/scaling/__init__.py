@@ -8,12 +8,12 @@
 ``law`` has the closed forms, ``fit`` and ``metric_law`` the laws from runs. Only numpy and scipy are needed.
 """
 
-from slm_eval.scaling.bootstrap import Bootstrap, bootstrap_loss_law, bootstrap_metric_law
-from slm_eval.scaling.fit import LossFit, fit_loss_law
-from slm_eval.scaling.holdout import HoldOut, hold_out
-from slm_eval.scaling.isoflop import IsoflopMinimum, isoflop_minima
+from slm_eval.scaling.fitting.bootstrap import Bootstrap, bootstrap_loss_law, bootstrap_metric_law
+from slm_eval.scaling.fitting.fit import LossFit, fit_loss_law
+from slm_eval.scaling.fitting.holdout import HoldOut, hold_out
+from slm_eval.scaling.fitting.isoflop import IsoflopMinimum, isoflop_minima
+from slm_eval.scaling.fitting.metric_law import MetricFit, fit_metric_law
 from slm_eval.scaling.law import PUBLISHED, LossLaw, MetricLaw, Sigmoid
-from slm_eval.scaling.metric_law import MetricFit, fit_metric_law
 
 __all__ = [
     "PUBLISHED",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,14 +12,14 @@ import pytest
 import scipy.stats
 from click.testing import CliRunner, Result
 
-from slm_eval.cli import main
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.cli.main import main
 from slm_eval.compare import compare
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.finished import FinishedRun
 from slm_eval.functional import pjsd
-from slm_eval.means import NOTHING_VARIES, TOO_FEW_CLIPS
-from slm_eval.recitation import RECITED
-from slm_eval.report.comparison import render_comparison
+from slm_eval.metrics.means import NOTHING_VARIES, TOO_FEW_CLIPS
+from slm_eval.metrics.recitation import RECITED
+from slm_eval.report.text.comparison import render_comparison
+from slm_eval.run.finished import FinishedRun
 from tests.compare.chains import markov, rng
 from tests.conftest import EXAMPLES
 

@@ -10,11 +10,11 @@ import pytest
 from slm_eval.compare import compare
 from slm_eval.compare.cross_entropies import _scores, _statistics
 from slm_eval.compare.design import Design
-from slm_eval.finished import FinishedRun
-from slm_eval.means import Sample, difference
+from slm_eval.metrics.means import Sample, difference
 from slm_eval.metrics.plm import PhoneLM
-from slm_eval.phones.given import GivenPhones
-from slm_eval.report.comparison import render_comparison
+from slm_eval.observing.phones.given import GivenPhones
+from slm_eval.report.text.comparison import render_comparison
+from slm_eval.run.finished import FinishedRun
 from tests.compare.chains import markov, rng
 
 Clips = list[list[str]]

@@ -9,7 +9,7 @@ import pytest
 
 from slm_eval.compare import compare, judgement, result
 from slm_eval.compare.judgement import judge
-from slm_eval.report.comparison import render_comparison
+from slm_eval.report.text.comparison import render_comparison
 from tests.compare.test_compare import make_run, markov, numbered, rng
 
 # Of 100 labellings the observed one is by far the largest, or in the middle.

@@ -82,7 +82,7 @@ def _command(seed: int, numbers: range) -> list[str]:
 
 def child(seed: int, numbers: range) -> None:
     """Decode, saying before each file which one it is, and after it what became of it."""
-    from slm_eval.audio import AudioError, read_audio
+    from slm_eval.speech.audio import AudioError, read_audio
 
     # What libraries print must not get between the lines.
     output = os.fdopen(os.dup(1), "w")
@@ -111,7 +111,7 @@ def child(seed: int, numbers: range) -> None:
 
 def cuts(count: int) -> Iterator[tuple[str, int]]:
     """Yield by format how many of so many cuts, at places drawn at random, are refused or change nothing."""
-    from slm_eval.audio import AudioError, read_audio
+    from slm_eval.speech.audio import AudioError, read_audio
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:

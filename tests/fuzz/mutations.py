@@ -19,7 +19,7 @@ RAW = (
     '"\\u0000"', "'x'", "", "]", ",", "nul", "0x10", "01", "+1", '{"id":1,"id":2}',
 )  # fmt: skip
 NAMES = ("id", "x", "", "pjsd.x", "pjsd.-1", "pjsd.1.5", "\x1b[2J", "a|b", "é")
-_MARK = "@@fuzz@@"
+_MARK = "fuzz"
 
 
 def mutated_value(value: Any, rng: random.Random) -> str:

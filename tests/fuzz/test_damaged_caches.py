@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 from slm_eval.metrics.pjsd import pJSD
-from slm_eval.runner import RunOptions, evaluate
+from slm_eval.run.evaluate import RunOptions, evaluate
 from tests.conftest import noise
 from tests.fakes import Loudness, SpellingObserver
 

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from slm_eval.audio import REASONS
+from slm_eval.speech.audio import REASONS
 from tests.fuzz import decoding
 
 TIMES = int(os.environ.get("SLM_EVAL_FUZZ", "1"))

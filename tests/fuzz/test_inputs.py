@@ -20,13 +20,13 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
-import slm_eval.cli
+import slm_eval.cli.main
 from slm_eval import evaluate
-from slm_eval.corpus import load_corpus
-from slm_eval.errors import SlmEvalError
-from slm_eval.finished import read_run
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.files import dump
 from slm_eval.metrics.pjsd import pJSD
-from slm_eval.report.files import dump
+from slm_eval.run.finished import read_run
+from slm_eval.speech.corpus import load_corpus
 from tests.fuzz.mutations import mutated_bytes, mutated_value
 
 CASES = 150  # of each test, in CI: some seconds
@@ -100,7 +100,7 @@ def test_provenance(times: int, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of ready-made phones and of scores, as it is written."""
-    from slm_eval.report.files import write_run
+    from slm_eval.base.files import write_run
 
     folder = tmp_path_factory.mktemp("run")
     rng = np.random.default_rng(0)
@@ -150,7 +150,7 @@ def test_finished_runs(times: int, run_folder: Path, tmp_path: Path) -> None:
             ["compare", run, tmp_path / "other", "--permutations", "99"],
             ["leaderboard", f"a={run}", f"b={tmp_path / 'other'}", "-o", out],
         ):
-            result = CliRunner().invoke(slm_eval.cli.main, list(map(str, command)))
+            result = CliRunner().invoke(slm_eval.cli.main.main, list(map(str, command)))
             if result.exception is not None and not isinstance(result.exception, SystemExit):
                 raise AssertionError(f"{command[0]}: {rng}") from result.exception
             outcomes[f"{command[0]} {result.exit_code}"] += 1
@@ -207,7 +207,7 @@ def test_archives(times: int, tmp_path: Path) -> None:
     import io
     import tarfile
 
-    from slm_eval.fetching.archive import unpack
+    from slm_eval.weights.archive import unpack
 
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -237,7 +237,7 @@ def test_archives(times: int, tmp_path: Path) -> None:
 
 def test_tensors_and_arrays(times: int, tmp_path: Path) -> None:
     from model_zoo.vocoder.vocode import read_mels
-    from slm_eval.tensors import load_tensors
+    from slm_eval.base.tensors import load_tensors
 
     save_file({"x": torch.zeros(20, 80)}, tmp_path / "mel.safetensors", {"rows": "{}"})
     torch.save({"x": torch.zeros(20, 80)}, tmp_path / "mel.pt")

@@ -20,19 +20,19 @@ from pathlib import Path
 
 import pytest
 
-import slm_eval.cli
+import slm_eval.cli.main
 import slm_eval.compare
-import slm_eval.leaderboard
-import slm_eval.merging
-import slm_eval.metrics.dnsmos
+import slm_eval.compare.leaderboard
 import slm_eval.metrics.pjsd
-import slm_eval.phones.pocketsphinx
-import slm_eval.report.comparison
-import slm_eval.report.documents
-import slm_eval.report.html
-import slm_eval.report.leaderboard_page
-from slm_eval.errors import SlmEvalError
-from slm_eval.finished import read_run
+import slm_eval.observing.phones.pocketsphinx
+import slm_eval.observing.quality.dnsmos.observer
+import slm_eval.report.page.html
+import slm_eval.report.page.leaderboard
+import slm_eval.report.text.comparison
+import slm_eval.report.text.documents
+import slm_eval.run.merging
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.run.finished import read_run
 from tests.conftest import EXAMPLES
 
 ROUNDS = int(os.environ.get("SLM_EVAL_FUZZ", "1"))
@@ -96,7 +96,7 @@ def begin(arguments: tuple[str, ...], said: Path) -> int:
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            slm_eval.cli.main(list(arguments))
+            slm_eval.cli.main.main(list(arguments))
         except SystemExit as end:
             status = int(end.code or 0)
         sys.stdout.flush()

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from slm_eval.cli import main
-from slm_eval.errors import UsageError
-from slm_eval.finished import FinishedRun, read_run
+from slm_eval.base.errors import UsageError
+from slm_eval.base.signature import Signature
+from slm_eval.cli.main import main
+from slm_eval.metrics.choosing import choose_metrics
 from slm_eval.metrics.pjsd import pJSD
 from slm_eval.metrics.plm import CrossEntropySummary, PhoneLM
-from slm_eval.phones.given import GivenPhones
-from slm_eval.presets import choose_metrics
-from slm_eval.registry import metric_names
-from slm_eval.report.documents import latex, markdown
-from slm_eval.report.html import page
-from slm_eval.runner import RunOptions, evaluate
-from slm_eval.signature import Signature
+from slm_eval.metrics.registry import metric_names
+from slm_eval.observing.phones.given import GivenPhones
+from slm_eval.report.page.html import page
+from slm_eval.report.text.documents import latex, markdown
+from slm_eval.run.evaluate import RunOptions, evaluate
+from slm_eval.run.finished import FinishedRun, read_run
 from tests.conftest import noise
 from tests.fakes import SpellingObserver
 
@@ -124,7 +124,7 @@ def test_a_summary_without_its_difference_is_refused(tmp_path: Path, librispeech
     files = [write_phones(tmp_path / f"{at}.jsonl", librispeech_phones[at::8]) for at in range(2)]
     run = FinishedRun.of(evaluate(*files, metrics=["plm"], options=RunOptions(device="cpu")), "a run")
     del run.metrics["plm.3"]["difference"]
-    from slm_eval.errors import SlmEvalError
+    from slm_eval.base.errors import SlmEvalError
 
     with pytest.raises(SlmEvalError, match=r"lacks difference of plm\.3"):
         page(run, {})

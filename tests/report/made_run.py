@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from slm_eval.audio import AudioError, read_audio
-from slm_eval.corpus import Clip, Corpus
-from slm_eval.evaluation import ClipResult, Sound
-from slm_eval.finished import SIDES, FinishedRun
-from slm_eval.metric import NotComputed
+from slm_eval.metrics.metric import NotComputed
 from slm_eval.metrics.pjsd import pJSD
-from slm_eval.runner import summarise
+from slm_eval.run.evaluate import summarise
+from slm_eval.run.evaluation import ClipResult, Sound
+from slm_eval.run.finished import SIDES, FinishedRun
+from slm_eval.speech.audio import AudioError, read_audio
+from slm_eval.speech.corpus import Clip, Corpus
 from tests.conftest import noise
 from tests.fakes import Loudness, SpellingObserver
 

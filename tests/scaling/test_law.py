@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 from slm_eval.scaling import PUBLISHED, LossLaw, MetricLaw, Sigmoid, law
 from tests.scaling.known_surface import METRIC
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_zoo.features import FeatureSpec, Normalizer, log_mel, mel_filters, silence
-from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.base.errors import SlmEvalError, UsageError
 from tests.conftest import noise
 
 SPEC = FeatureSpec()

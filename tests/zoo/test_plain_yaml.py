@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from model_zoo.cli.main import main
 from model_zoo.plain_yaml import parse_yaml, read_yaml
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 
 @pytest.mark.parametrize(

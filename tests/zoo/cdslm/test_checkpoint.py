@@ -20,7 +20,7 @@ from model_zoo.cdslm.checkpoint import Loaded, load, save
 from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.features import FeatureSpec, Normalizer
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 
 CONFIG = ModelConfig(layers=1, width=16, head_dim=8, patch=2, positions="per_stream")
 DIFFUSION = DiffusionConfig(schedule="cosine", steps=500)

@@ -24,7 +24,7 @@ from model_zoo.cdslm.flops import (
 )
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.cli.main import main
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 # Layers -> parameters, TFLOP of training one sample, operations over 6 N D, share of attention: the ladder's table in
 # the reference document of the model, made apart from this code.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model_zoo.cdslm.layers import time_condition, time_waves
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 from tests.zoo.cdslm.made_networks import TAUS, TINY, clips, randomized
 
 

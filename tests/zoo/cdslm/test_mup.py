@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 from model_zoo.cdslm.config import ModelConfig
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.cdslm.mup import group_of, parameter_groups
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 from tests.conftest import ROOT
 
 TUNED = {"learning_rate": 1e-3, "weight_decay": 0.03, "epsilon": 1e-12}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model_zoo.cdslm.rope import Rotation, positions, rotate, rotation
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 CPU = torch.device("cpu")
 

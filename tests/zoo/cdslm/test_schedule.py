@@ -9,7 +9,7 @@ import pytest
 
 from model_zoo.cdslm.config import SCHEDULES, DiffusionConfig
 from model_zoo.cdslm.schedule import Schedule
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 
 def make(name: str, terminal: bool = False, steps: int = 1000) -> Schedule:

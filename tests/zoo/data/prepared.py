@@ -9,7 +9,7 @@ import torch
 
 from model_zoo.data.prepare import Prepared, PrepareOptions, prepare
 from model_zoo.features import FeatureSpec, log_mel
-from slm_eval.audio import read_audio, resample
+from slm_eval.speech.audio import read_audio, resample
 
 SPEC = FeatureSpec()
 HALF = {"validation": 0.5, "workers": 0}

@@ -13,7 +13,7 @@ import torch
 from model_zoo.data.feed import Batch, Feed
 from model_zoo.data.windows import Windows
 from model_zoo.noise import stratified_timesteps, training_noise
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 from tests.zoo.made_shards import Lengths, made
 
 LENGTHS: Lengths = {("a", "", "train"): 70, ("b", "", "train"): 90, ("c", "", "validation"): 40}

@@ -20,7 +20,7 @@ from model_zoo.data.prepare import PrepareOptions, prepare
 from model_zoo.data.sources import Source
 from model_zoo.data.tags import LanguageTagger, ManifestTagger, NotTaggedError, Tags
 from model_zoo.data.whisper import Detected, WhisperTagger, detector, load_detector
-from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.base.errors import SlmEvalError, UsageError
 from tests.conftest import noise
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from model_zoo.data.listening import hear, log_mels
 from model_zoo.features import log_mel
-from slm_eval.audio import AudioError, read_audio
+from slm_eval.speech.audio import AudioError, read_audio
 from tests.conftest import noise
 from tests.zoo.data.prepared import SPEC, features
 

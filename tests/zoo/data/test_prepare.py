@@ -22,7 +22,7 @@ from model_zoo.data import prepare as module
 from model_zoo.data import shards as shards_module
 from model_zoo.data.prepare import PrepareOptions, prepare, split_of
 from model_zoo.features import FeatureSpec
-from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.base.errors import SlmEvalError, UsageError
 from tests.conftest import noise
 from tests.zoo.data.prepared import SPEC, content, features, make
 

@@ -13,7 +13,7 @@ import pytest
 
 from model_zoo.data.shards import MelShards
 from model_zoo.features import FeatureSpec
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 from tests.zoo.data.prepared import SPEC, make
 from tests.zoo.training_runs import waves
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from model_zoo.data.shards import MelShards
 from model_zoo.data.windows import Short, Windows
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 from tests.zoo.made_shards import Lengths, made
 
 # Windows of 3 + 5 frames. Group b has short recordings around a long one, group c too few frames for one window.

@@ -22,7 +22,7 @@ from model_zoo.sampling.generate import GenerateOptions, Outcome, generate
 from model_zoo.sampling.sampler import SamplerOptions
 from model_zoo.vocoder.convert import convert
 from slm_eval import evaluate
-from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.base.errors import SlmEvalError, UsageError
 from tests.conftest import noise
 from tests.fakes import Loudness
 from tests.zoo.vocoder import hifigan_standin

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from model_zoo.sampling.sampler import SamplerOptions, _update, continue_to, denoise, evaluations, sample
 from model_zoo.sampling.solvers import coefficients, trailing_indices
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 from tests.zoo.sampling.formula import Formula, schedule_of
 
 

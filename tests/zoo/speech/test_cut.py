@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from model_zoo.cli.main import main
 from model_zoo.data.prepare import PrepareOptions, prepare
 from model_zoo.speech.cut import CutOptions, cut, windows
-from slm_eval.corpus import Clip, Corpus
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
+from slm_eval.speech.corpus import Clip, Corpus
 from tests.conftest import noise
 
 RATE = 24_000

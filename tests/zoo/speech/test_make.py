@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from model_zoo.cli.main import main
 from model_zoo.speech.make import make_speech
-from slm_eval.corpus import load_corpus
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
+from slm_eval.speech.corpus import load_corpus
 
 needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 

@@ -8,7 +8,7 @@ import pytest
 
 from model_zoo.speech.make import make_speech
 from model_zoo.speech.voices import Voice
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 
 
 def test_voices_differ_and_come_back() -> None:

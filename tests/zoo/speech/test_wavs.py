@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model_zoo.speech.wavs import wav_files, write_audio
-from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.base.errors import SlmEvalError, UsageError
 
 
 @pytest.mark.parametrize("clip_id", [".", "..", "../x", "/etc/x", "a/../../x", "\0", "x" * 300, "a/" + "y" * 250])

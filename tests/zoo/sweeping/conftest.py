@@ -46,4 +46,4 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every model is scored by how loud it is."""
-    monkeypatch.setattr("slm_eval.presets.choose_metrics", lambda *_, **__: [Loudness()])
+    monkeypatch.setattr("slm_eval.metrics.choosing.choose_metrics", lambda *_, **__: [Loudness()])

@@ -12,8 +12,8 @@ import pytest
 
 from model_zoo.sweeping.process import run as run_process
 from model_zoo.sweeping.process import train_command
-from slm_eval import launching
-from slm_eval.errors import SlmEvalError
+from slm_eval.base import launching
+from slm_eval.base.errors import SlmEvalError
 
 
 def test_the_command_of_a_training_and_its_end(tmp_path: Path) -> None:

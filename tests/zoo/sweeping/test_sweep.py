@@ -19,9 +19,9 @@ from model_zoo.cli.main import main
 from model_zoo.sweeping.spec import read_sweep
 from model_zoo.sweeping.sweep import Outcome, sweep
 from model_zoo.training.config import to_dict
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.scaling.ablations import read_ablation
-from slm_eval.scaling.runs import read_runs
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.scaling.findings.ablations import read_ablation
+from slm_eval.scaling.runs.table import read_runs
 from tests.zoo.sweeping.made_sweeps import SCORE, pretend, rows
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model_zoo.sweeping.table import RunTable
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 from tests.zoo.sweeping.made_sweeps import rows
 
 

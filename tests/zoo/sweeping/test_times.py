@@ -12,7 +12,7 @@ from model_zoo.planning.gpus import Gpu
 from model_zoo.sweeping.spec import PlannedRun, Sweep, read_sweep
 from model_zoo.sweeping.times import Throughput, affordable, true_flops
 from model_zoo.training.config import TrainConfig
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 
 def test_times_are_measured_or_declared_or_expected(write: Callable[..., Path]) -> None:

@@ -15,7 +15,7 @@ import torch
 from model_zoo.training.checkpoints import Checkpoints, damage
 from model_zoo.training.ranks import Ranks
 from model_zoo.training.train import train
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 from tests.zoo.training_runs import configured, log, same, saved, written
 
 ALONE = Ranks(0, 1, torch.device("cpu"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model_zoo.training.config import OptimizerConfig, TrainConfig, from_dict, load_config, to_dict
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 
 def test_written_and_read_back_it_is_the_same() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model_zoo.training.train import train
-from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.base.errors import SlmEvalError, UsageError
 from tests.zoo.training_runs import configured
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from model_zoo.training.logs import JsonLines, Log, TensorBoard, Terminal, WandB, open_log
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 from tests.zoo.training_runs import configured
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from model_zoo.training.sharded import HeldRows, read_into, read_like
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 from tests.conftest import ROOT
 
 # Saves an uneven tensor, one of fewer rows than ranks, and what all hold alike, or reads them and compares with what

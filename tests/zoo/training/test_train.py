@@ -21,8 +21,8 @@ from model_zoo.training.export import export
 from model_zoo.training.ranks import Ranks
 from model_zoo.training.train import Run, train
 from model_zoo.training.validation import validate
-from slm_eval.errors import SlmEvalError, UsageError
-from slm_eval.fetching.filelock import exclusive
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.lock import exclusive
 from tests.zoo.training_runs import configured, log, same, saved, written
 
 ALONE = Ranks(0, 1, torch.device("cpu"))

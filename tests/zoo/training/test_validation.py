@@ -16,7 +16,7 @@ from model_zoo.cdslm.schedule import Schedule
 from model_zoo.data.windows import ValidationClip
 from model_zoo.noise import normal
 from model_zoo.training.validation import Validation, validate, validation_timesteps
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 
 
 def config(**values: object) -> DiffusionConfig:

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from model_zoo.features import FeatureSpec
 from model_zoo.vocoder.convert import convert
 from model_zoo.vocoder.loading import load_vocoder
-from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.base.errors import SlmEvalError, UsageError
 from tests.zoo.vocoder import hifigan_standin
 
 CHANNELS = 32

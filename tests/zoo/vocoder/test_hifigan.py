@@ -15,7 +15,7 @@ from model_zoo.vocoder import hifigan
 from model_zoo.vocoder.convert import convert
 from model_zoo.vocoder.hifigan import Generator, GeneratorConfig, HiFiGAN
 from model_zoo.vocoder.loading import load_vocoder
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 from tests.zoo.vocoder import hifigan_standin
 
 SMALL = GeneratorConfig(channels=32)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from model_zoo.vocoder.loading import load_vocoder
-from slm_eval.errors import SlmEvalError, UsageError
+from slm_eval.base.errors import SlmEvalError, UsageError
 
 
 def test_vocoders_that_are_not_there(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from model_zoo.cli.main import main
 from model_zoo.features import FeatureSpec, log_mel
 from model_zoo.vocoder.vocode import VocodeOptions, vocode
-from slm_eval.errors import UsageError
+from slm_eval.base.errors import UsageError
 from tests.conftest import noise
 from tests.zoo.vocoder import hifigan_standin
 
@@ -92,7 +92,7 @@ def test_speech_goes_there_and_back(write_wav: WriteWav, tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     samples, rate = soundfile.read(tmp_path / "out" / "x" / "1.wav", dtype="float32")
     assert (rate, len(samples)) == (24_000, 24_000)
-    from slm_eval.audio import resample
+    from slm_eval.speech.audio import resample
 
     wanted = log_mel(torch.from_numpy(resample(speech, 16_000, 24_000)), FeatureSpec())
     difference = (log_mel(torch.from_numpy(samples), FeatureSpec()) - wanted).abs().mean()

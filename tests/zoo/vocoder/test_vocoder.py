@@ -11,7 +11,7 @@ import torch
 from model_zoo.features import FeatureSpec
 from model_zoo.vocoder.griffin_lim import GriffinLim
 from model_zoo.vocoder.loading import load_vocoder
-from slm_eval.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError
 
 SPEC = FeatureSpec()
 

@@ -1,0 +1,1 @@
+"""The arithmetic of pJSD: phones in; value, interval, floor and test out. numpy only."""

@@ -1,0 +1,284 @@
+"""Metrics: the cheap half. Observations of the generated and of the real clips in, summaries out.
+
+``Metric`` is also the object that other projects use in a training loop: ``update`` observes waveforms, ``compute``
+summarises what was seen, ``merge``, ``reset`` and ``state_dict`` do what their names say. A new metric family is one
+file in ``metrics/`` with a subclass; the per-clip predictors share ``ScoreMetric``.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.signature import Signature
+from slm_eval.metrics.means import Moments, Withheld, mean
+from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
+from slm_eval.speech.audio import AudioError, check, resample
+from slm_eval.speech.clusters import Clusters, warn_of_repeats
+from slm_eval.speech.corpus import Corpus
+from slm_eval.speech.waveforms import to_mono, to_rate
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One number with what is needed to trust it. ``to_dict`` gives the JSON object of summary.json."""
+
+    key: str
+    value: float
+    ci95: tuple[float, float] | None
+    unit: str
+    higher_is_better: bool
+    signature: str
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values only; the key is left out, since it is where the object is stored."""
+        fields = asdict(self)
+        del fields["key"]
+        return fields
+
+
+@dataclass(frozen=True)
+class ScoreSummary(Summary):
+    """Mean of a per-clip score over the generated clips, beside the same of the real clips.
+
+    Attributes:
+        scale: the lowest and the highest possible score, which intervals never leave; None where there is none.
+    """
+
+    sd: float | None
+    n: int
+    real: Moments | None
+    scale: tuple[float, float] | None
+    clusters: dict[str, dict[str, Any]]  # side -> {"by": "clip", "speaker" or "prompt", "n": how many}
+
+
+@dataclass(frozen=True)
+class NotComputed:
+    """Why a number does not exist. One line for the user."""
+
+    reason: str
+    unavailable: bool = False  # its weights or inputs are not there, so that it was never begun
+
+
+class Metric(ABC):
+    """What a user asks for by name, computed from the observations of one observer.
+
+    Args:
+        observer: turns clips into the observations that ``summarise`` reads; or a function that makes it when it is
+            first needed, where making it is not cheap.
+        device: where the observer's model runs when ``update`` is called: "auto", "cpu", "cuda:0".
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, observer: Observer | Callable[[], Observer], *, device: str = "auto") -> None:
+        self._observer = observer
+        self.device = device
+        self.reset()
+
+    @property
+    def observer(self) -> Observer:
+        """What observes the clips."""
+        if not isinstance(self._observer, Observer):
+            self._observer = self._observer()
+        return self._observer
+
+    @observer.setter
+    def observer(self, observer: Observer) -> None:
+        self._observer = observer
+
+    @property
+    @abstractmethod
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the summaries, as in summary.json."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of the constructor that ``summarise`` depends on, as JSON values.
+
+        Shards of a run are merged where the observer's model may not be: the metric is made again from these.
+        """
+        return {}
+
+    def prepare(self, corpora: dict[str, Corpus]) -> str | None:
+        """None when this metric can be computed on these corpora here, else one line that says why not."""
+        for side, corpus in corpora.items():
+            if not corpus.has_audio:
+                return f"the {side} corpus {corpus.path} is ready-made phones: there is no audio to score"
+        return self.missing()
+
+    def missing(self) -> str | None:
+        """None when what it needs is here or can be fetched, else one line that says what to do. No network."""
+        return self.observer.missing()
+
+    @abstractmethod
+    def summarise(
+        self, generated: Sequence[Observation], real: Sequence[Observation]
+    ) -> dict[str, Summary | NotComputed]:
+        """One entry per key. The order of the observations does not change the result.
+
+        An observation has the "speaker" and the "prompt" of its clip where they are known (``clusters.Clusters.of``).
+        """
+
+    def update(self, waveforms: Sequence[Any], sample_rate: int, *, real: bool = False) -> None:
+        """Observe waveforms.
+
+        Args:
+            waveforms: a list of arrays or tensors of samples, of shape (n,) or (channels, n), of any lengths:
+                floating-point within about ±1, or integers of 8, 16 or 32 bits. Channels are averaged.
+            sample_rate: of these samples, in Hz.
+            real: whether these are real speech, to compare with, rather than generated speech.
+
+        Raises:
+            UsageError: what was passed is no waveform: another shape, scale or type, or no sampling rate.
+            SlmEvalError: a waveform cannot be scored; the message gives its position and the reason. None is added.
+        """
+        rate = to_rate(sample_rate)
+        signals = [_signal(index, waveform, rate, self.observer) for index, waveform in enumerate(waveforms)]
+        self.observer.ready(self.device)
+        results = self.observer.observe(signals)
+        for index, result in enumerate(results):
+            if isinstance(result, Refusal):
+                raise SlmEvalError(f"waveform {index} cannot be scored: {result.code}, {result.message}")
+        side = "real" if real else "generated"
+        self._observations[side].extend(result for result in results if not isinstance(result, Refusal))
+
+    def compute(self) -> Summary | dict[str, Summary]:
+        """The summary of what was observed, or a dict of summaries by key where there are several keys.
+
+        Under ``torch.distributed`` it covers the observations of all ranks, and every rank gets the same result.
+
+        Raises:
+            SlmEvalError: a number cannot be computed from what was observed; the message says why.
+        """
+        observed = self._observed()
+        summaries: dict[str, Summary] = {}
+        for key, summary in self.summarise(observed["generated"], observed["real"]).items():
+            if isinstance(summary, NotComputed):
+                raise SlmEvalError(f"{key} cannot be computed: {summary.reason}")
+            summaries[key] = summary
+        return summaries if len(self.keys) > 1 else summaries[self.keys[0]]
+
+    def merge(self, other: Metric) -> None:
+        """Add what another metric of the same configuration observed.
+
+        Raises:
+            SlmEvalError: the other one observes differently; the message names the options that differ.
+        """
+        self._require_same(str(other.observer.fingerprint))
+        for side, observations in other._observations.items():
+            self._observations[side].extend(observations)
+
+    def reset(self) -> None:
+        """Forget what was observed; keep the model."""
+        self._observations: dict[str, list[Observation]] = {"generated": [], "real": []}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was observed, with the observer's fingerprint: plain values, safe to save as JSON or by torch."""
+        return {
+            "fingerprint": str(self.observer.fingerprint),
+            "observations": {side: list(observations) for side, observations in self._observations.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict()``.
+
+        Raises:
+            SlmEvalError: the state was observed with other options.
+        """
+        self._require_same(state["fingerprint"])
+        self._observations = {side: list(observations) for side, observations in state["observations"].items()}
+
+    def _observed(self) -> dict[str, list[Observation]]:
+        """What ``compute`` summarises: the observations of all ranks."""
+        return _gather(self._observations)
+
+    def _require_same(self, fingerprint: str) -> None:
+        differences = self.observer.fingerprint.differences(Signature.parse(fingerprint))
+        if differences:
+            listed = ", ".join(f"{field}: {mine} against {theirs}" for field, (mine, theirs) in differences.items())
+            raise SlmEvalError(f"these observations were made differently and cannot be put together ({listed})")
+
+
+def _score(observation: Observation, key: str) -> float:
+    """Return a score of an observation.
+
+    Raises:
+        SlmEvalError: it has none of that name; a shard that was edited, or an observer with a fault.
+    """
+    scores = observation.get("scores")
+    if not isinstance(scores, dict) or key not in scores:
+        has = ", ".join(map(str, scores)) if isinstance(scores, dict) and scores else "no scores"
+        raise SlmEvalError(f"an observation lacks the score {key!r}; it has {has}")
+    return float(scores[key])
+
+
+class ScoreMetric(Metric):
+    """A metric whose observation is a few scores per clip; the summary is their mean (section 3.5 of the paper)."""
+
+    unit: ClassVar[str] = "MOS"
+    higher_is_better: ClassVar[bool] = True
+    # The lowest and the highest possible score: an opinion score's, say, is (1.0, 5.0).
+    scale: ClassVar[tuple[float, float] | None] = None
+
+    def summarise(
+        self, generated: Sequence[Observation], real: Sequence[Observation]
+    ) -> dict[str, Summary | NotComputed]:
+        """Return mean, sd and interval per key, beside those of the real clips."""
+        if not generated:
+            return {key: NotComputed("no generated clip could be scored") for key in self.keys}
+        return {key: self._mean(key, generated, real) for key in self.keys}
+
+    def _mean(self, key: str, generated: Sequence[Observation], real: Sequence[Observation]) -> ScoreSummary:
+        sides = {"generated": generated, "real": real} if real else {"generated": generated}
+        clusters = {side: Clusters.of(seen) for side, seen in sides.items()}
+        scores = {side: [_score(observation, key) for observation in seen] for side, seen in sides.items()}
+        estimates = {side: mean(scores[side], clusters[side].numbered) for side in sides}
+        moments = {side: Moments.from_estimate(scores[side], estimates[side], self.scale) for side in sides}
+        warnings = [] if real else ["no real clip could be scored: there is no baseline"]
+        for side, estimate in estimates.items():
+            interval = estimate.interval(self.scale)
+            if isinstance(interval, Withheld):
+                warnings.append(f"there is no interval{' of real speech' * (side == 'real')}: {interval.reason}")
+        mine = moments["generated"]
+        return ScoreSummary(
+            key=key,
+            value=mine.value,
+            ci95=mine.ci95,
+            unit=self.unit,
+            higher_is_better=self.higher_is_better,
+            signature=str(self.observer.fingerprint),
+            warnings=(*warnings, *warn_of_repeats(clusters)),
+            sd=mine.sd,
+            n=mine.n,
+            real=moments.get("real"),
+            scale=self.scale,
+            clusters={side: each.to_dict() for side, each in clusters.items()},
+        )
+
+
+def _signal(index: int, waveform: Any, sample_rate: int, observer: Observer) -> Signal:
+    """A waveform of the caller as the observer wants it; the same checks as for files."""
+    samples = to_mono(waveform, f"waveform {index}")
+    try:
+        check(samples)
+    except AudioError as error:
+        raise SlmEvalError(f"waveform {index} cannot be scored: {error.code}, {error}") from error
+    rate = observer.sample_rate or sample_rate
+    return Signal(resample(samples, sample_rate, rate), rate)
+
+
+def _gather(observations: dict[str, list[Observation]]) -> dict[str, list[Observation]]:
+    """The observations of all ranks, where torch.distributed is running; else what was given."""
+    # A process that never imported torch.distributed is in no process group: do not import torch to find that out.
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return observations
+    ranks: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(ranks, observations)
+    return {side: [each for rank in ranks for each in rank[side]] for side in observations}

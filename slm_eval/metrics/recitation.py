@@ -1,0 +1,75 @@
+"""Speech that was said before: phone sequences of real clips in generated ones.
+
+Only whole transcripts of at least ``clusters.MIN_PHONES`` phones count, so that neither "uh huh" nor a
+common phrase does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_eval.divergence.ngrams import encode, window_keys
+from slm_eval.speech.clusters import MIN_PHONES
+
+Phones = Sequence[Hashable]
+
+# How warnings of copies are known in finished runs.
+SHARED_AUDIO = "hold the same audio as real ones"
+RECITED = "recited speech scores as real"
+
+
+def warn_of_recitation(generated: Sequence[Phones], real: Sequence[Phones]) -> tuple[str, ...]:
+    """A line where generated clips are copies, at least in part."""
+    copies = int(np.count_nonzero(recited(generated, real)))
+    if not copies:
+        return ()
+    return (
+        f"{copies} of {len(generated)} generated clips hold all phones of a real clip, or lie within one "
+        f"({MIN_PHONES} phones or more): {RECITED}",
+    )
+
+
+def warnings_of_copies(warnings: Iterable[str]) -> list[str]:
+    """Return those of a metric's warnings that say that generated clips are copies of real ones."""
+    return [warning for warning in warnings if SHARED_AUDIO in warning or RECITED in warning]
+
+
+def recited(generated: Sequence[Phones], real: Sequence[Phones]) -> npt.NDArray[np.bool_]:
+    """Which generated clips hold the whole transcript of a real clip, or lie as a whole within one.
+
+    Windows of ``MIN_PHONES`` phones are numbered; a transcript is looked for where its first window occurs.
+
+    Args:
+        generated, real: one sequence of phones per clip.
+
+    Returns:
+        shape (generated clips,).
+
+    >>> recited(["ab" * 12, "abc" * 8], ["ab" * 10]).tolist()
+    [True, False]
+    """
+    encoded = encode([*generated, *real])
+    ((_, keys),) = window_keys(encoded, (MIN_PHONES,))
+    ends = np.cumsum(encoded.lengths)
+    n_windows = encoded.n_windows(MIN_PHONES)
+    clip = np.repeat(np.arange(n_windows.size), n_windows)
+    first = np.cumsum(n_windows) - n_windows  # window of each clip that has one
+    start = np.arange(keys.size) - first[clip] + (ends - encoded.lengths)[clip]
+    width, text = encoded.ids.dtype.itemsize, encoded.ids.tobytes()
+    is_generated = np.arange(n_windows.size) < len(generated)
+    found = np.zeros(n_windows.size, dtype=bool)
+    for holders, held in ((is_generated, ~is_generated), (~is_generated, is_generated)):
+        whole = np.flatnonzero(held & (n_windows > 0))
+        places = np.flatnonzero(holders[clip] & np.isin(keys, keys[first[whole]]))
+        for length in np.unique(encoded.lengths[whole]).tolist() if places.size else ():
+            said: dict[bytes, list[int]] = {}
+            for each in whole[encoded.lengths[whole] == length].tolist():
+                said.setdefault(text[(ends[each] - length) * width : ends[each] * width], []).append(each)
+            for place in places[start[places] + length <= ends[clip[places]]].tolist():
+                at = int(start[place])
+                copies = said.get(text[at * width : (at + length) * width], ())
+                found[[clip[place], *copies]] |= bool(copies)
+    return found[: len(generated)]

@@ -1,0 +1,1 @@
+"""The expensive half: samples in, observations out, each kept in the store."""

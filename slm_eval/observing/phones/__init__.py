@@ -1,0 +1,1 @@
+"""Phone recognisers: observers whose observation is ``{"phones": [...]}``."""

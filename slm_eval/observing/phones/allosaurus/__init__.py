@@ -1,0 +1,1 @@
+"""Allosaurus: 229 phones, inventories of 2,186 languages."""

@@ -1,0 +1,1 @@
+"""Predictors of opinion scores: observers whose observation is ``{"scores": {...}}``."""

@@ -1,0 +1,1 @@
+"""NISQA and NISQA-TTS."""

@@ -1,0 +1,1 @@
+"""What the page says of a run: n-grams that differ, traits of the speech, sentences."""

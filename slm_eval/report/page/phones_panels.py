@@ -1,0 +1,264 @@
+"""The sections of a report that show what was spoken: pJSD by n, the n-grams that differ, tempo and variety."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from slm_eval.divergence.analysis import MIN_COVERAGE
+from slm_eval.divergence.estimators import LN2
+from slm_eval.divergence.rarefaction import Point, Rarefaction, rarefaction
+from slm_eval.divergence.resampling import Undefined
+from slm_eval.report.findings import reading
+from slm_eval.report.findings.contributions import Difference, Differences
+from slm_eval.report.findings.contributions import differences as find_differences
+from slm_eval.report.findings.traits import Trait
+from slm_eval.report.page import charts
+from slm_eval.report.page.charts import Interval
+from slm_eval.report.page.elements import (
+    NONE,
+    Cell,
+    Column,
+    ceiling,
+    distribution,
+    fixed,
+    interval_text,
+    padded_axis,
+    pair,
+    section,
+    signed,
+    table,
+)
+from slm_eval.report.page.markup import Markup, Node, tag
+from slm_eval.run.finished import SIDES, FinishedRun
+from slm_eval.speech.clusters import Clusters
+
+# Phones of both sides from which on three random cuts are as good as eight, and cost less.
+_LARGE = 300_000
+
+
+def by_order(run: FinishedRun) -> Markup | None:
+    """pJSD against n."""
+    if not run.divergences:
+        return None
+    unit = next(iter(run.divergences.values()))["unit"]
+    orders = [
+        charts.Order(n, metric["value"], pair(metric["ci95"]), metric["floor"], metric["floor_sd"])
+        for n, metric in run.divergences.items()
+    ]
+    sizes = next(iter(run.divergences.values())).get("n_phones")
+    told = f" {sizes['generated']:,} generated and {sizes['real']:,} real phones." if sizes else ""
+    return section(
+        "orders",
+        "pJSD by n",
+        "How far the phones are from real speech",
+        (reading.of_orders(run.divergences), reading.of_coverage(run.divergences, MIN_COVERAGE)),
+        tag(
+            "figure",
+            tag("figcaption", f"pJSD in {unit}, with 95 % intervals, and what real speech scores, ± 1.96 sd.{told}"),
+            charts.by_order(orders, ceiling(unit), unit, f"pJSD in {unit} by n; the numbers are in the table above"),
+        ),
+    )
+
+
+def by_size(run: FinishedRun) -> Markup | None:
+    """pJSD against the amount of speech, one chart per n."""
+    curves = _curves(run)
+    if not curves:
+        return None
+    unit = next(iter(run.divergences.values()))["unit"]
+    scale = ceiling(unit) / LN2
+
+    def point(at: Point) -> tuple[float, float, Interval]:
+        value, half = at.value * scale, 1.96 * at.sd * scale
+        return at.n_phones, value, (max(value - half, 0.0), value + half)
+
+    plots = []
+    for n, curve in curves.items():
+        series = [charts.Line("generated", "generated", list(map(point, curve.generated)))]
+        if not isinstance(curve.real, Undefined):
+            series.append(charts.Line("real vs real", "real", list(map(point, curve.real))))
+        label = f"pJSD-{n} in {unit} against phones a side"
+        caption = tag("figcaption", tag("strong", f"n = {n}"), f" in {unit}, by phones a side")
+        plots.append(tag("figure", caption, charts.lines(series, label)))
+    return section(
+        "sizes",
+        "Sample size",
+        "How pJSD falls with the amount of speech",
+        (reading.of_sizes(curves, reading.sharpest(run.divergences) or min(curves)),),
+        tag(
+            "p",
+            "Means over random parts of the speech at hand, with 1.96 times the spread of one such part. Parts of real "
+            "speech against each other end at half of it.",
+            class_="note",
+        ),
+        tag("div", plots, class_="multiples"),
+    )
+
+
+def _curves(run: FinishedRun) -> dict[int, Rarefaction]:
+    """Rarefaction of every n that has it."""
+    if not run.divergences:
+        return {}
+    clips = {side: [clip for clip in run.clips[side] if clip["phones"] is not None] for side in SIDES}
+    spoken = {side: [clip["phones"] for clip in of_side] for side, of_side in clips.items()}
+    generated, real = (Clusters.of(clips[side]).labels for side in SIDES)
+    large = sum(len(phones) for of_side in spoken.values() for phones in of_side) > _LARGE
+    found = rarefaction(
+        spoken["generated"],
+        spoken["real"],
+        list(run.divergences),
+        splits=3 if large else 8,
+        generated_clusters=generated,
+        real_clusters=real,
+    )
+    return {n: curve for n, curve in found.items() if not isinstance(curve, Undefined)}
+
+
+def differences(run: FinishedRun) -> Markup | None:
+    """The n-grams that contribute most, one panel per n."""
+    found = find_differences(run, run.divergences)
+    if not found:
+        return None
+    shown = max(found, key=lambda each: each.n_significant).n
+    return section(
+        "ngrams",
+        "n-grams",
+        "Which n-grams make the difference",
+        (),
+        tag(
+            "div",
+            [
+                tag(
+                    "button",
+                    f"n = {each.n}",
+                    type="button",
+                    role="tab",
+                    id=f"tab-ngrams-{each.n}",
+                    aria_controls=f"ngrams-{each.n}",
+                    aria_selected="true" if each.n == shown else "false",
+                    tabindex=0 if each.n == shown else -1,
+                )
+                for each in found
+            ],
+            class_="tabs",
+            role="tablist",
+            aria_label="Length of the n-grams",
+        ),
+        [_differences_of_order(each, hidden=each.n != shown) for each in found],
+        tag(
+            "p",
+            "The divergence is a sum over n-grams; a share is one term of it. Shown are the largest terms of n-grams "
+            "whose frequency differs by more than chance between clips (at most 5 % false discoveries).",
+            class_="note",
+        ),
+    )
+
+
+def _differences_of_order(found: Differences, *, hidden: bool) -> Markup:
+    most = max((each.share for each in (*found.too_often, *found.too_rare)), default=1.0)
+    sides = (("generated", "Too often in generated speech", found.too_often), ("real", "Too rare", found.too_rare))
+    return tag(
+        "div",
+        tag("p", reading.of_differences(found), class_="reading"),
+        tag(
+            "div",
+            [
+                tag(
+                    "div",
+                    tag("h3", heading),
+                    tag("ul", _BARS_HEAD, [_difference(each, side, most) for each in rows], class_="bars")
+                    if rows
+                    else tag("p", "none", class_="quiet"),
+                )
+                for side, heading, rows in sides
+            ],
+            class_="pair",
+        )
+        if found.n_significant
+        else None,
+        id=f"ngrams-{found.n}",
+        role="tabpanel",
+        aria_labelledby=f"tab-ngrams-{found.n}",
+        hidden=hidden,
+    )
+
+
+_BARS_HEAD = tag(
+    "li",
+    [tag("span", text, class_=kind) for text, kind in
+     (("", ""), ("", ""), ("share", "share"), ("generated : real", "counts"))],
+    class_="head",
+    aria_hidden="true",
+)  # fmt: skip
+
+
+def _difference(each: Difference, side: str, most: float) -> Markup:
+    told = " ".join(each.phones)
+    counts = f"{each.counts[0]:,} : {each.counts[1]:,}"
+    return tag(
+        "li",
+        tag("span", [tag("kbd", phone) for phone in each.phones], class_="ngram"),
+        charts.bar(each.share / most, side, f"{told}: {100 * each.share:.1f} % of the divergence"),
+        tag("span", f"{100 * each.share:.1f} %", class_="share"),
+        tag("span", counts, class_="counts"),
+    )
+
+
+def language(traits: Sequence[Trait]) -> Markup | None:
+    """Tempo, silence, variety and repetition beside real speech."""
+    if not traits:
+        return None
+    columns = [
+        Column("", numeric=False),
+        Column("generated"),
+        Column("beside real", numeric=False),
+        Column("real"),
+        Column("difference"),
+    ]
+    rows = []
+    for trait in traits:
+        gap = reading.difference(*(trait.moments.get(side) for side in SIDES))
+        rows.append(
+            [
+                Cell([trait.name, tag("small", trait.meaning)]),
+                Cell(_of_side(trait, "generated")),
+                Cell(_trait_row(trait)),
+                Cell(_of_side(trait, "real")),
+                Cell(NONE if gap is None else _with_interval(signed(gap.value, trait.digits), gap.interval, trait)),
+            ]
+        )
+    plots = [
+        distribution(trait.name, trait.unit, *(trait.values.get(side, np.zeros(0)) for side in SIDES))
+        for trait in traits
+        if any(values.size for values in trait.values.values())
+    ]
+    return section(
+        "language",
+        "Traits",
+        "Tempo, silence, variety and repetition",
+        (reading.of_traits(traits),),
+        table(columns, rows, "Means over clips, entropies over all phones, with 95 % intervals", sortable=False),
+        tag("div", plots, class_="multiples"),
+    )
+
+
+def _of_side(trait: Trait, side: str) -> Node:
+    found = trait.moments.get(side)
+    return NONE if found is None else _with_interval(fixed(found.value, trait.digits), found.ci95, trait)
+
+
+def _with_interval(shown: str, interval: Sequence[float] | None, trait: Trait) -> Node:
+    """A number with its unit, and its interval below."""
+    return [f"{shown} {trait.unit}".rstrip(), tag("small", interval_text(interval, trait.digits))]
+
+
+def _trait_row(trait: Trait) -> Node:
+    mine, theirs = (trait.moments.get(side) for side in SIDES)
+    if mine is None or theirs is None:
+        return NONE
+    ends = [end for each in (mine, theirs) for end in (each.value, *(each.ci95 or ()))]
+    axis = padded_axis(min(ends), max(ends))
+    label = f"{trait.name}: generated {mine.value:.{trait.digits}f}, real {theirs.value:.{trait.digits}f}"
+    return charts.range_row(axis, mine.value, mine.ci95, theirs.value, theirs.ci95, label)

@@ -1,0 +1,286 @@
+"""The sections of a report that show the metrics: each a sentence that reads it, and a chart or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from slm_eval.report.findings import reading
+from slm_eval.report.page import charts
+from slm_eval.report.page.charts import Axis, Interval
+from slm_eval.report.page.elements import (
+    NONE,
+    Cell,
+    Column,
+    ceiling,
+    distribution,
+    fixed,
+    interval_text,
+    number_cell,
+    padded_axis,
+    pair,
+    section,
+    signed,
+    table,
+)
+from slm_eval.report.page.markup import Markup, Node, tag
+from slm_eval.run.finished import SIDES, FinishedRun
+
+
+def glance(run: FinishedRun) -> Markup:
+    """One row per family, each on a scale of its own."""
+    rows: list[Markup] = []
+    best = reading.sharpest(run.divergences)
+    if run.divergences:
+        n = best if best is not None else min(run.divergences)
+        metric = run.divergences[n]
+        rows.append(_glance_row(f"pjsd.{n}", metric, _divergence_axis(metric["unit"]), "lower is better"))
+    for key in reading.leading_keys(run):
+        metric = run.metrics[key]
+        better = "higher is better" if metric["higher_is_better"] else "lower is better"
+        rows.append(_glance_row(key, metric, _score_axis([metric]), better))
+    sentences = [reading.of_divergences(run.divergences)] if run.divergences else []
+    sentences.append(reading.of_scores({key: run.metrics[key] for key in run.score_keys}))
+    legend = [
+        tag("span", "●", class_="generated swatch"),
+        " generated speech with its 95 % interval. ",
+        tag("span", "▮", class_="real swatch"),
+        " real speech: for pJSD what it scores against itself at these sizes, ± 1.96 sd; else its mean, with its 95 % "
+        "interval.",
+    ]
+    return section(
+        "glance",
+        "Overview",
+        "At a glance",
+        sentences,
+        tag("div", rows, class_="glance"),
+        tag("p", legend, class_="note"),
+    )
+
+
+def _glance_row(key: str, metric: dict[str, Any], axis: Axis, better: str) -> Markup:
+    digits = _digits(key)
+    real, _ = _real(metric)
+    return tag(
+        "div",
+        tag("div", tag("strong", key), tag("small", f"{metric['unit']}, {better}"), class_="what"),
+        tag("div", fixed(metric["value"], digits), tag("small", interval_text(metric["ci95"], digits)), class_="big"),
+        tag("div", _row(key, metric, axis), charts.range_axis(axis), class_="plot"),
+        tag(
+            "div",
+            fixed(real, digits),
+            tag("small", "real vs real" if key.startswith("pjsd.") else "real speech"),
+            class_="big beside",
+        ),
+        class_="row",
+    )
+
+
+def metrics(run: FinishedRun) -> Markup:
+    """Every number, in two tables that sort."""
+    parts: list[Node] = []
+    if run.divergences:
+        parts.append(_divergence_table(run.divergences))
+    units = dict.fromkeys(run.metrics[key]["unit"] for key in run.score_keys)
+    for unit in units:
+        parts.append(
+            _score_table({key: run.metrics[key] for key in run.score_keys if run.metrics[key]["unit"] == unit})
+        )
+    if run.cross_entropies:
+        parts.append(_cross_entropy_table(run.cross_entropies))
+    if run.other_keys:
+        parts.append(_other_table({key: run.metrics[key] for key in run.other_keys}))
+    return section("metrics", "Metrics", "All metrics", (), parts)
+
+
+def _divergence_table(divergences: dict[int, dict[str, Any]]) -> Markup:
+    unit = next(iter(divergences.values()))["unit"]
+    columns = [
+        Column("metric", numeric=False),
+        Column("pJSD", "Plug-in divergence, as the paper defines it; lower is better"),
+        Column("95 % interval", "By half-sampling of clips"),
+        Column("beside real", "Dot and line: generated. Bar: real against real", numeric=False),
+        Column("real vs real", "What real speech scores against real speech at these sizes, ± its sd"),
+        Column("p", "How often two samples of one source would differ as much, by permutation"),
+        Column("excess", "pJSD less real vs real: it shrinks distances"),
+        Column("corrected", "Estimate of the divergence of the sources, at equal sizes"),
+        Column("coverage", "Share of the next n-grams that would have been seen before"),
+        Column("n-grams", "Generated / real"),
+    ]
+    rows = []
+    for n, metric in divergences.items():
+        sizes = metric["n_ngrams"]
+        floor = metric["floor"]
+        rows.append(
+            [
+                Cell(f"pjsd.{n}", f"pjsd.{n}"),
+                number_cell(metric["value"], 4),
+                _interval_cell(metric["ci95"], 4),
+                Cell(_row(f"pjsd.{n}", metric, _divergence_axis(unit)), float(metric["value"])),
+                Cell(NONE if floor is None else f"{floor:.4f} ± {fixed(metric['floor_sd'], 4)}", floor),
+                number_cell(metric.get("p"), 3),
+                number_cell(metric["excess"], 4, sign=True),
+                number_cell(metric["corrected"], 4),
+                number_cell(metric["coverage"], 3),
+                Cell(f"{sizes['generated']:,} / {sizes['real']:,}", float(sizes["generated"])),
+            ]
+        )
+    return table(columns, rows, f"pJSD in {unit}; lower is better")
+
+
+def _score_table(scores: dict[str, dict[str, Any]]) -> Markup:
+    unit = next(iter(scores.values()))["unit"]
+    axis = _score_axis(list(scores.values()))
+    columns = [
+        Column("metric", numeric=False),
+        Column("generated", "Mean over the generated clips"),
+        Column("95 % interval", "Of the mean, by Student's t over clips"),
+        Column("beside real", "Dot and line: generated. Bar: real", numeric=False),
+        Column("real", "Mean over the real clips"),
+        Column("95 % interval", "Of the mean of the real clips"),
+        Column("difference", "Generated less real, with its 95 % interval"),
+        Column("sd", "Over the generated clips"),
+        Column("clips", "Generated / real"),
+    ]
+    rows = []
+    for key, metric in scores.items():
+        real = metric.get("real")
+        gap = reading.difference(reading.moments(metric), reading.moments(real))
+        rows.append(
+            [
+                Cell(key, key),
+                number_cell(metric["value"], 3),
+                _interval_cell(metric["ci95"], 3),
+                Cell(_row(key, metric, axis), float(metric["value"])),
+                number_cell(real and real["value"], 3),
+                Cell(
+                    interval_text(real and real["ci95"], 3), float(real["ci95"][0]) if real and real["ci95"] else None
+                ),
+                Cell(NONE)
+                if gap is None
+                else Cell(f"{signed(gap.value, 3)} {interval_text(gap.interval, 3)}", gap.value),
+                number_cell(metric["sd"], 3),
+                Cell(f"{metric['n']:,} / {real['n']:,}" if real else f"{metric['n']:,} / 0", float(metric["n"])),
+            ]
+        )
+    better = "higher" if next(iter(scores.values()))["higher_is_better"] else "lower"
+    ends = f"{charts.number(axis.low)} to {charts.number(axis.high)}"
+    return table(columns, rows, f"Scores in {unit}; {better} is better. The plots go from {ends}")
+
+
+def _cross_entropy_table(metrics: dict[str, dict[str, Any]]) -> Markup:
+    unit = next(iter(metrics.values()))["unit"]
+    columns = [
+        Column("metric", numeric=False),
+        Column("generated", "Under a phone n-gram model of real speech"),
+        Column("95 % interval", "Of other generated clips"),
+        Column("real", "Real clips, each by a model that has not seen it"),
+        Column("95 % interval", "Of other real clips"),
+        Column("difference", "Generated less real, with its 95 % interval: of other clips of both"),
+        Column("p", "Of both being equally predictable, two-sided"),
+        Column("phones", "Generated / real"),
+    ]
+    rows = []
+    for key, metric in metrics.items():
+        real, gap, sizes = metric["real"], metric["difference"], metric["n_phones"]
+        rows.append(
+            [
+                Cell(key, key),
+                number_cell(metric["value"], 4),
+                _interval_cell(metric["ci95"], 4),
+                number_cell(real["value"], 4),
+                _interval_cell(real["ci95"], 4),
+                Cell(f"{signed(gap['value'], 4)} {interval_text(gap['ci95'], 4)}", float(gap["value"])),
+                Cell(NONE if gap["p"] is None else f"{gap['p']:.2g}", gap["p"]),
+                Cell(f"{sizes['generated']:,} / {sizes['real']:,}", float(sizes["generated"])),
+            ]
+        )
+    return table(columns, rows, f"Cross-entropy in {unit}; above real: unlike real speech, below it: too predictable")
+
+
+def _other_table(metrics: dict[str, dict[str, Any]]) -> Markup:
+    columns = [
+        Column("metric", numeric=False),
+        Column("value"),
+        Column("95 % interval"),
+        Column("unit", numeric=False),
+        Column("better", numeric=False),
+    ]
+    rows = [
+        [
+            Cell(key, key),
+            number_cell(metric["value"], 4),
+            _interval_cell(metric["ci95"], 4),
+            Cell(metric["unit"], metric["unit"]),
+            Cell("higher" if metric["higher_is_better"] else "lower"),
+        ]
+        for key, metric in metrics.items()
+    ]
+    return table(columns, rows, "Metrics over whole corpora, of other packages")
+
+
+def distributions(run: FinishedRun) -> Markup | None:
+    """Every per-clip score: generated against real."""
+    plots = []
+    for key in run.score_keys:
+        mine, theirs = (np.array(list(run.scores(key, side).values())) for side in SIDES)
+        if mine.size or theirs.size:
+            plots.append(distribution(key, run.metrics[key]["unit"], mine, theirs))
+    if not plots:
+        return None
+    return section(
+        "distributions",
+        "Distributions",
+        "Scores of the clips",
+        (reading.of_overlap(run),),
+        tag(
+            "p",
+            "Generated clips upwards, real clips downwards, as shares of each side; lines are means.",
+            class_="note",
+        ),
+        tag("div", plots, class_="multiples"),
+    )
+
+
+def _row(key: str, metric: dict[str, Any], axis: Axis) -> Markup:
+    real, real_interval = _real(metric)
+    digits = _digits(key)
+    label = f"{key}: {metric['value']:.{digits}f}, real {fixed(real, digits)}"
+    return charts.range_row(axis, metric["value"], pair(metric["ci95"]), real, real_interval, label)
+
+
+def _interval_cell(ends: Sequence[float] | None, digits: int) -> Cell:
+    """Sorted by its lower end."""
+    return Cell(interval_text(ends, digits), None if ends is None else float(ends[0]))
+
+
+def _real(metric: dict[str, Any]) -> tuple[float | None, Interval | None]:
+    """What real speech scores, and the bar around it."""
+    if "floor" in metric:
+        floor, sd = metric["floor"], metric["floor_sd"]
+        if floor is None:
+            return None, None
+        return floor, None if sd is None else (max(floor - 1.96 * sd, 0.0), floor + 1.96 * sd)
+    found = reading.moments(metric.get("real"))
+    return (None, None) if found is None else (found.value, found.ci95)
+
+
+def _divergence_axis(unit: str) -> Axis:
+    return Axis(0.0, ceiling(unit))
+
+
+def _score_axis(scores: Sequence[dict[str, Any]]) -> Axis:
+    """A scale that shows all of them, and at least one sd of the clips to either side: small gaps look small."""
+    ends: list[float] = []
+    for metric in scores:
+        spread = metric["sd"] or 0.0
+        ends += [metric["value"] - spread, metric["value"] + spread, *(metric["ci95"] or ())]
+        real, interval = _real(metric)
+        ends += [] if real is None else [real, *(interval or ())]
+    return padded_axis(min(ends), max(ends))
+
+
+def _digits(key: str) -> int:
+    return 4 if key.startswith(("pjsd.", "plm.")) else 3

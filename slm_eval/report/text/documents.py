@@ -1,0 +1,147 @@
+"""report.md and report.tex: the tables of a run for a README, an issue or a paper.
+
+The numbers are those of the page, rounded as there. LaTeX needs booktabs; nothing of a name reaches it unescaped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from slm_eval.base.files import write_whole
+from slm_eval.base.tables import Table, in_code, in_markdown, one_line
+from slm_eval.report.findings import reading
+from slm_eval.report.findings.traits import Trait, traits
+from slm_eval.report.page.elements import NONE, fixed, interval_text, signed
+from slm_eval.run.finished import SIDES, FinishedRun, require_fields
+
+
+def write_documents(run: FinishedRun, folder: Path) -> list[Path]:
+    """Write report.md and report.tex into a folder, which is made where needed.
+
+    Raises:
+        SlmEvalError: the summary lacks fields, or a file cannot be written.
+    """
+    require_fields(run)
+    written = [folder / "report.md", folder / "report.tex"]
+    for path, make in zip(written, (markdown, latex), strict=True):
+        write_whole(path, [make(run)])
+    return written
+
+
+def markdown(run: FinishedRun) -> str:
+    """The run as GitHub reads it."""
+    parts = [f"# {in_markdown(run.name)}", *(in_markdown(sentence) for sentence in _sentences(run))]
+    parts += [table.to_markdown() for table in _tables(run)]
+    parts.append("Signatures:")
+    parts.append("\n".join(f"- {in_code(key)}: {in_code(metric['signature'])}" for key, metric in run.metrics.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(run: FinishedRun) -> str:
+    """The tables for a paper, with what each number is in the caption, and the signatures as comments."""
+    parts = ["% Needs \\usepackage{booktabs}.", "\n".join(f"% {line}" for line in _comments(run))]
+    parts += [table.to_latex() for table in _tables(run)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sentences(run: FinishedRun) -> list[str]:
+    sentences = [_of_corpus(run, side) for side in SIDES]
+    if run.divergences:
+        sentences.append(reading.of_divergences(run.divergences))
+    sentences.append(reading.of_scores({key: run.metrics[key] for key in run.score_keys}))
+    return [sentence for sentence in sentences if sentence]
+
+
+def _of_corpus(run: FinishedRun, side: str) -> str:
+    told = run.summary["corpora"][side]
+    minutes = "" if told.get("seconds") is None else f", {told['seconds'] / 60:.1f} min"
+    return f"{side.capitalize()}: {told['path']}, {told['n_scored']:,} of {told['n_total']:,} clips scored{minutes}."
+
+
+def _comments(run: FinishedRun) -> list[str]:
+    lines = [*_sentences(run), *(f"{key}: {metric['signature']}" for key, metric in run.metrics.items())]
+    return [one_line(line) for line in lines]
+
+
+def _tables(run: FinishedRun) -> list[Table]:
+    tables = []
+    if run.divergences:
+        unit = next(iter(run.divergences.values()))["unit"]
+        header = ["metric", "pJSD", "95 % interval", "real vs real", "p", "excess", "corrected", "coverage"]
+        rows = [_divergence_row(n, metric) for n, metric in run.divergences.items()]
+        tables.append(Table(f"pJSD in {unit}, lower is better", header, rows))
+    for unit in dict.fromkeys(run.metrics[key]["unit"] for key in run.score_keys):
+        header = ["metric", "generated", "95 % interval", "real", "95 % interval", "difference", "clips"]
+        rows = [_score_row(key, run.metrics[key]) for key in run.score_keys if run.metrics[key]["unit"] == unit]
+        tables.append(Table(f"Means over clips in {unit}, with 95 % intervals", header, rows))
+    if run.cross_entropies:
+        unit = next(iter(run.cross_entropies.values()))["unit"]
+        header = ["metric", "generated", "95 % interval", "real", "95 % interval", "difference", "p"]
+        rows = [_cross_entropy_row(key, metric) for key, metric in run.cross_entropies.items()]
+        tables.append(Table(f"Cross-entropy of phones under a model of real speech, in {unit}", header, rows))
+    if run.other_keys:
+        rows = [_other_row(key, run.metrics[key]) for key in run.other_keys]
+        tables.append(Table("Metrics over whole corpora", ["metric", "value", "95 % interval", "unit"], rows))
+    rows = [_trait_row(trait) for trait in traits(run)]
+    if rows:
+        header = ["", "generated", "95 % interval", "real", "95 % interval"]
+        tables.append(Table("Tempo, silence, variety and repetition", header, rows))
+    return tables
+
+
+def _divergence_row(n: int, metric: dict[str, Any]) -> list[str]:
+    floor = NONE if metric["floor"] is None else f"{fixed(metric['floor'], 4)} ± {fixed(metric['floor_sd'], 4)}"
+    return [
+        f"pjsd.{n}",
+        fixed(metric["value"], 4),
+        interval_text(metric["ci95"], 4),
+        floor,
+        fixed(metric.get("p"), 3),
+        NONE if metric["excess"] is None else signed(metric["excess"], 4),
+        fixed(metric["corrected"], 4),
+        fixed(metric["coverage"], 3),
+    ]
+
+
+def _score_row(key: str, metric: dict[str, Any]) -> list[str]:
+    real = metric.get("real")
+    gap = reading.difference(reading.moments(metric), reading.moments(real))
+    return [
+        key,
+        fixed(metric["value"], 3),
+        interval_text(metric["ci95"], 3),
+        fixed(real and real["value"], 3),
+        interval_text(real and real["ci95"], 3),
+        NONE if gap is None else f"{signed(gap.value, 3)} {interval_text(gap.interval, 3)}",
+        f"{metric['n']:,} / {real['n'] if real else 0:,}",
+    ]
+
+
+def _cross_entropy_row(key: str, metric: dict[str, Any]) -> list[str]:
+    real, gap = metric["real"], metric["difference"]
+    return [
+        key,
+        fixed(metric["value"], 4),
+        interval_text(metric["ci95"], 4),
+        fixed(real["value"], 4),
+        interval_text(real["ci95"], 4),
+        f"{signed(gap['value'], 4)} {interval_text(gap['ci95'], 4)}",
+        NONE if gap["p"] is None else f"{gap['p']:.2g}",
+    ]
+
+
+def _other_row(key: str, metric: dict[str, Any]) -> list[str]:
+    return [key, fixed(metric["value"], 4), interval_text(metric["ci95"], 4), metric["unit"]]
+
+
+def _trait_row(trait: Trait) -> list[str]:
+    cells = [f"{trait.name}, {trait.unit}" if trait.unit else trait.name]
+    for side in SIDES:
+        found = trait.moments.get(side)
+        cells += (
+            [NONE, NONE]
+            if found is None
+            else [fixed(found.value, trait.digits), interval_text(found.ci95, trait.digits)]
+        )
+    return cells

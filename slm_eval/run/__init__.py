@@ -1,0 +1,1 @@
+"""Corpora and metrics in, an evaluation out; its folder, and its shards."""

@@ -1,0 +1,172 @@
+"""What a run found out: every clip with what was observed of it, and the summaries."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from slm_eval._version import __version__
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.metrics.metric import NotComputed, Summary
+from slm_eval.observing.observer import Observation, Refusal
+from slm_eval.speech.audio import AudioError, AudioFacts
+from slm_eval.speech.corpus import Clip, Corpus
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA = 1  # of summary.json and clips.jsonl
+
+
+@dataclass
+class Sound:
+    """One distinct content. The same audio under two names, or on both sides, is decoded and observed once."""
+
+    clip: Clip  # one of those that hold it
+    content: str | None  # digest; None for ready-made phones and for files that cannot be read
+    facts: AudioFacts | None = None
+    error: AudioError | None = None
+    observations: dict[str, Observation | Refusal] = field(default_factory=dict)  # by observer fingerprint
+
+    @property
+    def failure(self) -> AudioError | None:
+        """Why no observer could see anything in it, or None."""
+        if self.error is not None or not self.observations:
+            return self.error
+        refusals = [seen for seen in self.observations.values() if isinstance(seen, Refusal)]
+        if len(refusals) < len(self.observations):
+            return None
+        return AudioError(refusals[0].code, refusals[0].message)
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """A clip of one side and the sound in it."""
+
+    clip: Clip
+    side: str  # "generated" or "real"
+    sound: Sound
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration, where it is known."""
+        return self.sound.facts.seconds if self.sound.facts else self.clip.seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """A line of clips.jsonl."""
+        failure, facts = self.sound.failure, self.sound.facts
+        line: dict[str, Any] = {
+            "id": self.clip.id,
+            "side": self.side,
+            **self.clip.labels,
+            "seconds": self.seconds,
+            "status": failure.code if failure else "ok",
+            "error": failure.message if failure else None,
+            "scores": {},
+            "phones": None,
+        }
+        for seen in self.sound.observations.values():
+            if isinstance(seen, Refusal):
+                continue
+            line["scores"].update(seen.get("scores", {}))
+            line["phones"] = seen.get("phones", line["phones"])
+            if "details" in seen:
+                line.setdefault("details", {}).update(seen["details"])
+        refused = {
+            fingerprint.partition("|")[0]: {"code": seen.code, "message": seen.message}
+            for fingerprint, seen in self.sound.observations.items()
+            if isinstance(seen, Refusal)
+        }
+        if refused:
+            line["refused"] = refused
+        if facts:
+            line["audio"] = {name: value for name, value in facts._asdict().items() if name != "seconds"}
+        return line
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of ``evaluate``: ``summaries`` by key, every clip, and what could not be computed."""
+
+    corpora: dict[str, Corpus]
+    clips: dict[str, list[ClipResult]]
+    summaries: dict[str, Summary]
+    not_computed: dict[str, NotComputed]
+    environment: dict[str, str | None] = field(default_factory=lambda: environment())
+
+    def __getitem__(self, key: str) -> Summary:
+        """The summary of a key such as "pjsd.5" or "dnsmos.ovrl".
+
+        Raises:
+            SlmEvalError: it was not computed; the message says why.
+        """
+        if key in self.summaries:
+            return self.summaries[key]
+        reason = self.not_computed[key].reason if key in self.not_computed else "it was not asked for"
+        raise SlmEvalError(f"{key} was not computed: {reason}; computed were {', '.join(self.summaries) or 'none'}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of summary.json."""
+        return {
+            "schema": SCHEMA,
+            "version": __version__,
+            "corpora": {side: self._corpus(side) for side in self.corpora},
+            "metrics": {key: summary.to_dict() for key, summary in self.summaries.items()},
+            "environment": self.environment,
+            "not_computed": {key: absent.reason for key, absent in self.not_computed.items()},
+        }
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per key, with the fields of summary.json as columns.
+
+        Raises:
+            SlmEvalError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise SlmEvalError("to_pandas() needs pandas; pip install 'slm-eval[report]'") from error
+        return pandas.DataFrame.from_dict(
+            {key: summary.to_dict() for key, summary in self.summaries.items()}, orient="index"
+        ).rename_axis("metric")
+
+    def _corpus(self, side: str) -> dict[str, Any]:
+        corpus, clips = self.corpora[side], self.clips[side]
+        failures = Counter(clip.sound.failure.code for clip in clips if clip.sound.failure)
+        return {
+            "path": corpus.path,
+            "n_total": len(clips),
+            "n_scored": len(clips) - failures.total(),
+            "n_failed": failures.total(),
+            "seconds": _total(clip.seconds for clip in clips if not clip.sound.failure),
+            "failures": dict(sorted(failures.items())),
+            "ignored": corpus.ignored,
+            **({} if corpus.provenance is None else {"provenance": corpus.provenance}),
+        }
+
+
+def environment() -> dict[str, str | None]:
+    """Versions that matter for reproducing a number. No times and no host names: equal runs write equal files."""
+    packages = ["numpy", "scipy", "torch", "soundfile", "soxr", "speechmos", "onnx", "pocketsphinx"]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(aliased=True, terse=True),
+        **{package: _version(package) for package in packages},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _total(seconds: Iterable[float | None]) -> float | None:
+    """Sum of durations; None where one of them is not known (ready-made phones may not say it)."""
+    known = list(seconds)
+    return None if None in known else round(sum(each for each in known if each is not None), 3)

@@ -1,0 +1,282 @@
+"""A finished run, read back: summary.json and clips.jsonl, checked, for what is done with runs afterwards.
+
+Comparing, ranking and reporting work on what a run wrote, or on an evaluation that was just made; both look the same
+here. Files that were cut, edited or written by another version are refused with one line.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.signature import Signature
+from slm_eval.base.strict_json import parse, read_lines, read_text
+from slm_eval.observing.store import content_digest
+from slm_eval.run.evaluation import SCHEMA, Evaluation
+from slm_eval.run.fields import CLIP, CORPUS, METRIC, SIDES, SUMMARY, is_key, malformed
+from slm_eval.run.identity import about
+
+Clip = dict[str, Any]
+
+# What tables and pages show of every metric, and of some beyond that.
+_OF_EACH = ("ci95", "unit", "higher_is_better")
+_FIELDS_OF = {
+    "pjsd": (*_OF_EACH, "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams"),
+    "plm": (*_OF_EACH, "real", "difference", "n_phones"),
+}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run found out, by clip and in sum.
+
+    Attributes:
+        name: for people; the name of its folder.
+        summary: the object of summary.json.
+        clips: the objects of clips.jsonl by side, in the order of their ids.
+        folder: where it was read from; None for an evaluation that was not written.
+    """
+
+    name: str
+    summary: dict[str, Any]
+    clips: dict[str, list[Clip]]
+    folder: Path | None = None
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, name: str) -> FinishedRun:
+        """An evaluation as if it had been written and read back."""
+        clips = {side: [clip.to_dict() for clip in evaluation.clips[side]] for side in SIDES}
+        return cls(name, evaluation.to_dict(), clips)
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Key -> what summary.json says of it."""
+        return self.summary["metrics"]
+
+    @property
+    def divergences(self) -> dict[int, dict[str, Any]]:
+        """n -> what summary.json says of pJSD-n, in the order of n."""
+        found = {int(key.partition(".")[2]): each for key, each in self.metrics.items() if key.startswith("pjsd.")}
+        return dict(sorted(found.items()))
+
+    @property
+    def score_keys(self) -> list[str]:
+        """Keys of the per-clip metrics: means over clips."""
+        return [key for key, each in self.metrics.items() if not key.startswith("pjsd.") and {"sd", "n"} <= each.keys()]
+
+    @property
+    def cross_entropies(self) -> dict[str, dict[str, Any]]:
+        """Key -> what summary.json says of plm."""
+        return {key: each for key, each in self.metrics.items() if key.startswith("plm.")}
+
+    @property
+    def other_keys(self) -> list[str]:
+        """Keys of metrics over whole corpora that other packages add: a value, and what every summary has."""
+        ours = {*self.score_keys, *self.cross_entropies}
+        return [key for key in self.metrics if not key.startswith("pjsd.") and key not in ours]
+
+    def signature(self, key: str) -> Signature:
+        """How a number was computed."""
+        return Signature.parse(self.metrics[key]["signature"])
+
+    def scores(self, key: str, side: str = "generated") -> dict[str, float]:
+        """Clip id -> score, for the clips that this metric could score."""
+        return {clip["id"]: clip["scores"][key] for clip in self.clips[side] if key in clip["scores"]}
+
+    def phones(self, side: str = "generated") -> dict[str, list[str]]:
+        """Clip id -> phones, for the clips that were recognised."""
+        return {clip["id"]: clip["phones"] for clip in self.clips[side] if clip["phones"] is not None}
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is the folder of a finished run, rather than speech."""
+    return (path / "summary.json").is_file()
+
+
+def read_run(folder: Path, known: dict[bytes, Clip] | None = None) -> FinishedRun:
+    """Read a run's folder.
+
+    Args:
+        known: of ``read_clips``.
+
+    Raises:
+        UsageError: there is no finished run.
+        SlmEvalError: its files are of another schema, damaged, or do not belong together; the message names the place.
+    """
+    if not is_run(folder):
+        if (folder / "shard.json").is_file():
+            raise UsageError(f"{folder} is one shard of a run; `slm-eval merge` puts shards together")
+        raise UsageError(f"{folder} is no finished run: it has no summary.json, which `slm-eval run` writes at its end")
+    summary = _parse(folder / "summary.json", _read(folder / "summary.json"), "")
+    _check_summary(folder / "summary.json", summary)
+    clips = read_clips(folder / "clips.jsonl", known)
+    for side in SIDES:
+        told = summary["corpora"][side]["n_total"]
+        if told != len(clips[side]):
+            raise SlmEvalError(
+                f"{folder}: summary.json tells of {told} {side} clips, clips.jsonl holds {len(clips[side])}; "
+                "one of the files was changed: run it again"
+            )
+    _check_digest(folder, summary)
+    run = FinishedRun(_name(folder, summary), summary, clips, folder)
+    require_fields(run)
+    return run
+
+
+def _name(folder: Path, summary: dict[str, Any]) -> str:
+    """What the run was called by --name, else its folder."""
+    name = about(summary).get("name")
+    return name if isinstance(name, str) else folder.resolve().name
+
+
+def _check_digest(folder: Path, summary: dict[str, Any]) -> None:
+    """Both files are of one run; summaries from before the digest was noted are taken as they are."""
+    told = about(summary).get("clips_sha256")
+    if told is not None and told != content_digest(folder / "clips.jsonl"):
+        raise SlmEvalError(
+            f"{folder}: clips.jsonl is not the one that summary.json was made from: a run was stopped between the "
+            "two, or one of them was changed; run it again (what was observed is kept)"
+        )
+
+
+def read_clips(path: Path, known: dict[bytes, Clip] | None = None) -> dict[str, list[Clip]]:
+    """The objects of a clips.jsonl by side, in the order of their ids.
+
+    Args:
+        known: digests of lines of real speech that were read before, with their objects; those of this file are added.
+            Runs against the same real speech share these lines, so that the second run is read in half the time.
+
+    Raises:
+        SlmEvalError: a line that is not what a run writes; the message gives its number.
+    """
+    clips: dict[str, list[Clip]] = {side: [] for side in SIDES}
+    known = {} if known is None else known
+    # Each phone and each name once: as strings of their own, the phones of 200,000 clips take 1.2 GB instead of 0.2.
+    strings: dict[str, str] = {}
+    try:
+        with _no_collection():
+            for number, line in read_lines(path):
+                digest = hashlib.blake2b(line.encode(), digest_size=16).digest()
+                clip = known.get(digest)
+                if clip is None:
+                    clip = _parse(path, line, f" line {number}")
+                    problem = _problem(clip)
+                    if problem is not None:
+                        raise SlmEvalError(f"{path} line {number}: {problem}")
+                    clip = {strings.setdefault(name, name): value for name, value in clip.items()}
+                    clip["scores"] = {strings.setdefault(key, key): score for key, score in clip["scores"].items()}
+                    if clip["phones"] is not None:
+                        clip["phones"] = list(map(strings.setdefault, clip["phones"], clip["phones"]))
+                    if clip["side"] == "real":
+                        known[digest] = clip
+                clips[clip["side"]].append(clip)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    for side, of_side in clips.items():
+        of_side.sort(key=lambda clip: clip["id"])
+        repeated = next(_repeated(clip["id"] for clip in of_side), None)
+        if repeated is not None:
+            raise SlmEvalError(f"{path}: the {side} clip {repeated!r} is there more than once")
+    return clips
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause Python's search for cycles, of which JSON makes none: among a million new objects it is a third of all."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def require_fields(run: FinishedRun) -> None:
+    """Refuse a summary that was edited by hand: one line, not a table with holes.
+
+    Raises:
+        SlmEvalError: it lacks fields that every run writes.
+    """
+    for key, metric in run.metrics.items():
+        fields = _FIELDS_OF.get(key.partition(".")[0], _OF_EACH)
+        lacking = [name for name in fields if name not in metric]
+        if lacking:
+            raise SlmEvalError(f"summary.json of {run.name} lacks {', '.join(lacking)} of {key}; run it again")
+    for side in SIDES:
+        lacking = [name for name in ("path", "n_scored", "n_failed") if name not in run.summary["corpora"][side]]
+        if lacking:
+            raise SlmEvalError(
+                f"summary.json of {run.name} lacks {', '.join(lacking)} of the {side} corpus; run it again"
+            )
+
+
+def _check_summary(path: Path, summary: Any) -> None:
+    if not isinstance(summary, dict) or "schema" not in summary:
+        raise SlmEvalError(f"{path} is no summary of a run: it does not say its schema")
+    if summary["schema"] != SCHEMA:
+        raise SlmEvalError(
+            f"{path} has schema {str(summary['schema'])[:40]}, this version reads {SCHEMA}; run it again with this one"
+        )
+    try:
+        parts = [("", summary, SUMMARY)]
+        parts += [(f" of the {side} corpus", summary["corpora"][side], CORPUS) for side in SIDES]
+        parts += [(f" of {key!r}", metric, METRIC) for key, metric in summary["metrics"].items()]
+        for side in SIDES:
+            _ = summary["version"], summary["corpora"][side]["n_total"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SlmEvalError(f"{path} lacks a part that every run writes ({error}); run it again") from error
+    for whose, values, checks in parts:
+        if not isinstance(values, dict) or (field := malformed(values, checks)) is not None:
+            what = f"what it says{whose}" if not isinstance(values, dict) else f"{field}{whose}"
+            raise SlmEvalError(f"{path}: {what} is not what a run writes; run it again")
+    for key, metric in summary["metrics"].items():
+        try:
+            if not is_key(key) or "value" not in metric:
+                raise ValueError("no name of a metric" if not is_key(key) else "no value")
+            Signature.parse(metric["signature"])
+        except (KeyError, ValueError, SlmEvalError) as error:
+            raise SlmEvalError(f"{path}: {key!r} has no value with a signature ({error}); run it again") from error
+
+
+def _problem(clip: Any) -> str | None:
+    """What is wrong with a line of clips.jsonl, or None."""
+    if not isinstance(clip, dict) or not {"id", "side", "status", "scores", "phones"} <= clip.keys():
+        return "not a clip of a run: id, side, status, scores and phones are needed"
+    if (field := malformed(clip, CLIP)) is not None:
+        return f"{field} is not what a run writes, got {repr(clip.get(field))[:80]}"
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> SlmEvalError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return SlmEvalError(f"cannot read {path}: {reason}; a finished run has it, run it again")
+
+
+def _parse(path: Path, text: str, where: str) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SlmEvalError(f"{path}{where} was cut or edited ({error}); run it again") from error
+
+
+def _repeated(ids: Iterable[str]) -> Iterator[str]:
+    """Neighbours that are equal, in sorted ids."""
+    before: str | None = None
+    for each in ids:
+        if each == before:
+            yield each
+        before = each

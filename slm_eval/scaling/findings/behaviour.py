@@ -1,0 +1,92 @@
+"""Whether a loss or metric behaves as isoFLOPs should, section 4: an optimum in each budget, and better with compute.
+
+Nothing here knows of a law: it is what the runs show by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_eval.scaling.fitting.isoflop import LEAST_SIZES, IsoflopMinimum, isoflop_minima
+from slm_eval.scaling.runs.points import widest_budget
+from slm_eval.scaling.runs.table import Runs
+
+Floats = npt.NDArray[np.float64]
+Report = dict[str, Any]
+
+
+def minima_of(runs: Runs, values: Floats, *, lower_is_better: bool) -> list[Report]:
+    """The vertex of a parabola through each budget, or why there is none. ``values``: shape (points,)."""
+    return [asdict(each) for each in _minima(runs, values, lower_is_better=lower_is_better)]
+
+
+def behaviour(runs: Runs, values: Floats, *, lower_is_better: bool) -> Report:
+    """How many budgets have an optimum between their sizes, and how often more compute was better.
+
+    Args:
+        values: shape (points,), NaN where not measured.
+    """
+    found = _minima(runs, values, lower_is_better=lower_is_better)
+    means = runs.means()
+    sign = 1.0 if lower_is_better else -1.0
+    there = ~np.isnan(values)
+    best = [
+        (sign * values[there & (means.budget == at)]).min()
+        for at in range(runs.budgets.size)
+        if (there & (means.budget == at)).any()
+    ]
+    return {
+        "budgets": len(found),
+        "interior": sum(each.N is not None and not each.edge for each in found),
+        "steps": len(best) - 1 if best else 0,
+        "improved": int((np.diff(best) < 0).sum()),
+    }
+
+
+def scattered(sizes: Sequence[int]) -> bool:
+    """Return whether compute hardly comes in budgets, by the number of sizes of each: most cannot show an optimum."""
+    return sum(each < LEAST_SIZES for each in sizes) > len(sizes) / 2
+
+
+def remarks_on_budgets(runs: Runs) -> list[str]:
+    """Return a sentence for each way in which the runs are in no budgets."""
+    means = runs.means()
+    sizes = np.bincount(means.budget)
+    alone = int((sizes[means.budget] < LEAST_SIZES).sum())
+    low, high = (np.array([end(means.C[means.budget == at]) for at in range(sizes.size)]) for end in (np.min, np.max))
+    widest = widest_budget(runs.tolerance) * (1 + 1e-9)
+    remarks = []
+    if scattered(sizes.tolist()):
+        remarks.append(
+            f"most of the {sizes.size} budgets have fewer than {LEAST_SIZES} sizes: their isoFLOPs say little"
+        )
+    if alone:
+        why = "" if runs.named else f" with C within {runs.tolerance:.0%} of a common middle"
+        remarks.append(f"{alone} of {means.N.size} points belong to no budget, which takes {LEAST_SIZES} sizes{why}")
+    if runs.named and (high > low * widest).any():
+        remarks.append(
+            f"C differs by a factor of up to {(high / low).max():.3g} within budgets as named: vertices of parabolas "
+            "move with it"
+        )
+    if not runs.named and (low[1:] <= high[:-1] * (1 + runs.tolerance)).any():
+        remarks.append(
+            f"C is spread without gaps: budgets were cut so that it differs by at most {widest - 1:.0%} within one; "
+            "a column 'budget' names those that were planned"
+        )
+    return remarks
+
+
+def _minima(runs: Runs, values: Floats, *, lower_is_better: bool) -> tuple[IsoflopMinimum, ...]:
+    means = runs.means()
+    there = ~np.isnan(values) & (values > 0)
+    if not there.any():
+        return ()
+    return isoflop_minima(
+        means.N[there], means.D[there], values[there], means.C[there], budget=means.budget[there],
+        lower_is_better=lower_is_better, tolerance=runs.tolerance,
+    )  # fmt: skip

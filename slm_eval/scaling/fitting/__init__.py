@@ -1,0 +1,1 @@
+"""Laws fitted to points, and how far they can be trusted."""

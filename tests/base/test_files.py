@@ -1,0 +1,72 @@
+"""Files are written whole; what a killed process left half written goes, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slm_eval.base.files import write_whole
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from slm_eval.base.files import write_whole
+
+def parts():
+    yield "half"
+    print("half", flush=True)
+    time.sleep(float(sys.argv[2]))
+    yield " whole"
+
+write_whole(Path(sys.argv[1]), parts())
+"""
+
+
+def start(path: Path, seconds: float) -> subprocess.Popen[str]:
+    """A process that has begun to write a file, and takes its time."""
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, path, str(seconds)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "half\n"
+    return writer
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="knows no such locks")
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "[a] summary.json"
+    mine = {".[a] summary.json.bak", "[a] summary.json.partial", ".other.json.x.partial", ".a summary.json.x.partial"}
+    for name in mine:
+        (tmp_path / name).write_text("mine")
+    writer = start(path, 60)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    assert len(list(tmp_path.iterdir())) == len(mine) + 1
+    write_whole(path, ["new"])
+    assert path.read_text() == "new"
+    assert {each.name for each in tmp_path.iterdir()} == {*mine, path.name}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="knows no such locks")
+def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    writer = start(path, 1.0)
+    write_whole(path, ["new"])
+    assert path.read_text() == "new"
+    assert writer.wait(30) == 0
+    assert path.read_text() == "half whole"
+    assert [each.name for each in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_an_error_half_way_leaves_what_was_there(tmp_path: Path) -> None:
+    def parts() -> Iterator[str]:
+        yield "half"
+        raise RuntimeError("stopped")
+
+    write_whole(tmp_path / "a", ["old"])
+    with pytest.raises(RuntimeError):
+        write_whole(tmp_path / "a", parts())
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a", "old")]

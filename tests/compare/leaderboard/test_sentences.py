@@ -1,0 +1,149 @@
+"""Every sentence of a leaderboard is true, whoever lacks what: checked against the numbers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slm_eval.compare.leaderboard import Leaderboard, System, leaderboards
+from slm_eval.report.page.leaderboard import page
+from slm_eval.report.text.leaderboard import READING, leaders, markdown, order, remarks, render
+from tests.compare.leaderboard.made_runs import spoken, system
+
+KEYS = ("pjsd.1", "pjsd.2", "pjsd.3", "loudness.rms")
+
+
+@pytest.fixture(scope="module")
+def pool() -> dict[str, System]:
+    """Systems that differ, each with every number."""
+    rng = np.random.default_rng(0)
+    return {
+        name: system(name, spoken(24, at, mixed), rng.normal(mean, 0.1, 24).tolist(), n=(1, 2, 3))
+        for at, (name, mixed, mean) in enumerate([("a", 0.0, 0.9), ("b", 0.1, 0.8), ("c", 0.9, 0.3), ("d", 0.9, 0.3)])
+    }
+
+
+def lacking(one: System, absent: set[str], withheld: set[str], uncovered: set[str]) -> System:
+    """The system without some numbers, without some intervals, or with too little coverage for some."""
+    metrics = {}
+    for key, metric in one.run.metrics.items():
+        if key not in absent:
+            metrics[key] = metric | ({"ci95": None} if key in withheld else {})
+            if "coverage" in metric:
+                metrics[key]["coverage"] = 0.5 if key in uncovered else 0.95
+    summary = one.run.summary | {"metrics": metrics, "not_computed": dict.fromkeys(absent, "left out here")}
+    return replace(one, run=replace(one.run, summary=summary))
+
+
+SOME = st.sets(st.sampled_from(KEYS))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(SOME, SOME, SOME), min_size=2, max_size=4))
+def test_sentences_are_true(pool: dict[str, System], holes: list[tuple[set[str], set[str], set[str]]]) -> None:
+    systems = [lacking(one, *hole) for one, hole in zip(pool.values(), holes, strict=False)]
+    if not any(one.run.metrics for one in systems):
+        return
+    board = leaderboards(systems)[0]
+    check_order(board)
+    for column in board.columns.values():
+        check_leaders(column)
+    check_remarks(board)
+    for text in (render([board]), markdown([board]), page([board])):
+        assert "every system has" not in text or "every system has" in board.why
+
+
+def check_order(board: Leaderboard) -> None:
+    """The line above the tables says who has a rank and coverage at the n that it names."""
+    said = order(board)
+    assert said.startswith(f"{len(board.systems)} systems, ordered by {board.sort} (")
+    usable = {
+        n: sum(
+            each.rank is not None and each.coverage is not None and each.coverage >= 0.9
+            for each in board.columns[f"pjsd.{n}"].results.values()
+        )
+        for n in (1, 2, 3)
+        if f"pjsd.{n}" in board.columns
+    }
+    told = re.search(r"the largest n at which (every system has|(\d+) of (\d+) systems have) a rank", said)
+    if told is not None:
+        n = int(board.sort.partition(".")[2])
+        count = len(board.systems) if told[2] is None else int(told[2])
+        assert usable[n] == count == max(usable.values())
+        assert not any(of == count for larger, of in usable.items() if larger > n)
+        assert (told[2] is None) == (count == len(board.systems))
+    else:
+        assert not any(usable.values())
+        if "the smallest n" in said:
+            assert board.sort == min(key for key in board.columns if key.startswith("pjsd."))
+        else:
+            assert said.endswith("(the first metric: there is no pJSD)")
+            assert not usable
+
+
+def check_leaders(column) -> None:  # type: ignore[no-untyped-def]
+    said = leaders(column)
+    ranked = {name: each for name, each in column.results.items() if each.rank is not None}
+    worse = {pair.a if pair.better == pair.b else pair.b for pair in column.pairs if pair.better}
+    unbeaten = sorted(set(ranked) - worse)
+    assert len(ranked) != 1
+    if not ranked:
+        assert said == ""
+    elif "is shown to be better than every other" in said:
+        (name,) = unbeaten
+        assert said.startswith(f"{name} ")
+        assert sum(pair.better == name for pair in column.pairs) == len(ranked) - 1
+    elif said.startswith("None of"):
+        assert not worse
+        assert f"{len(ranked)} ranked systems" in said
+    elif "and all others are" in said:
+        assert [said[0]] == unbeaten
+    else:
+        assert sorted(re.findall(r"\b[abcd]\b", said)) == unbeaten
+
+
+def check_remarks(board: Leaderboard) -> None:
+    """Each number that is not there, and each rank, is accounted for once."""
+    said = remarks(board)
+    for key, column in board.columns.items():
+        about = [line for line in said if key in line.split(": ")[0].split(", ")]
+        names = {system.name for system in board.systems}
+        absent = {name for line in about for name in re.findall(r": no value of ([abcd]):", line)}
+        unranked = {
+            name
+            for line in about
+            for found in re.findall(r": no rank of ([abcd, ]+):", line)
+            for name in found.split(", ")
+        }
+        assert absent == names - set(column.results)
+        assert unranked == {name for name, each in column.results.items() if each.rank is None}
+
+
+def test_one_system_of_its_signature_has_no_rank_and_the_page_says_so(pool: dict[str, System]) -> None:
+    alone = system("in bits", spoken(24, 9), log_base="2")
+    board = leaderboards([pool["a"], pool["b"], alone], per_signature=True)[1]
+    assert remarks(board)[0] == "one system: there is nothing to rank"
+    assert {each.why_unranked for each in board.columns["pjsd.1"].results.values()} == {"no other system may be ranked"}
+    assert leaders(board.columns["pjsd.1"]) == ""
+    assert "every system" not in order(board)
+
+
+def test_a_key_that_only_another_signature_has_is_not_as_asked_for(pool: dict[str, System]) -> None:
+    alone = system("in bits", spoken(24, 9), log_base="2", n=(1,))
+    boards = leaderboards([pool["a"], pool["b"], alone], sort="pjsd.3", per_signature=True)
+    assert (boards[0].sort, boards[0].why) == ("pjsd.3", "as asked for")
+    assert boards[1].sort == "pjsd.1"
+    assert boards[1].why.endswith("no system here has pjsd.3")
+
+
+def test_the_error_rate_is_said_wherever_ranks_are(pool: dict[str, System]) -> None:
+    boards = leaderboards(list(pool.values()))
+    said = "an error rate of 5 % for all pairs of a metric together"
+    assert said in " ".join(READING)
+    for text in (render(boards), markdown(boards), page(boards)):
+        assert said in text

@@ -1,0 +1,348 @@
+"""Hostile and odd files: what is there is decoded, what is not is a reason, and nothing waits or fills the memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from slm_eval.observing.store import content_digest
+from slm_eval.speech.audio import MAX_SECONDS, AudioError, duration, read_audio
+from slm_eval.speech.decoding import RATES
+from tests.conftest import ROOT, noise
+
+RATE = 16_000
+# Whatever libsndfile writes, but RAW, which has no header, and SD2, whose header is in another file.
+WRITABLE = [
+    (form, subtype, channels)
+    for form in sorted(soundfile.available_formats())
+    if form not in {"RAW", "SD2"}
+    for subtype in sorted(soundfile.available_subtypes(form))
+    for channels in (1, 2)
+]
+ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+
+
+def made(form: str, subtype: str | None = None, seconds: float = 0.5, channels: int = 1, **options: str) -> bytes:
+    """A file as libsndfile writes it."""
+    held = io.BytesIO()
+    samples = np.stack([noise(seconds, RATE, seed=seed) for seed in range(channels)], axis=1)
+    soundfile.write(held, samples, RATE, format=form, subtype=subtype, **options)
+    return held.getvalue()
+
+
+def refused(path: Path, *parts: str, code: str = "decode_error") -> None:
+    with pytest.raises(AudioError) as error:
+        read_audio(path)
+    assert error.value.code == code
+    assert "\n" not in error.value.message
+    for part in parts:
+        assert part in error.value.message
+
+
+@pytest.mark.parametrize(("form", "subtype", "channels"), WRITABLE)
+def test_whatever_libsndfile_writes_is_read_as_it_reads_it(
+    tmp_path: Path, form: str, subtype: str, channels: int
+) -> None:
+    path = tmp_path / "a.bin"
+    try:
+        path.write_bytes(made(form, subtype, channels=channels))
+    except (soundfile.LibsndfileError, ValueError):
+        pytest.skip("libsndfile does not write this with so many channels")
+    with soundfile.SoundFile(path) as file:
+        whole = np.empty((file.frames, file.channels), np.float32)
+        read = soundfile._snd.sf_readf_float(file._file, soundfile._ffi.from_buffer("float[]", whole), file.frames)
+    np.testing.assert_array_equal(read_audio(path).samples, whole[:read].mean(axis=1))
+
+
+# Statements of a length, as (format, subtype). Cut anywhere, such a file is shorter than it says.
+STATED = [
+    ("WAV", "PCM_16"),
+    ("WAVEX", "PCM_24"),
+    ("RF64", "PCM_16"),
+    ("W64", "PCM_16"),
+    ("AIFF", "PCM_16"),
+    ("AIFF", "ULAW"),
+    ("AU", "PCM_16"),
+    ("CAF", "PCM_16"),
+    ("CAF", "ALAC_16"),
+    ("NIST", "PCM_16"),
+    ("VOC", "PCM_16"),
+    ("SVX", "PCM_16"),
+    ("FLAC", "PCM_16"),
+    ("OGG", "VORBIS"),
+    ("OGG", "OPUS"),
+    ("MP3", "MPEG_LAYER_III"),
+]
+
+
+@pytest.mark.parametrize(("form", "subtype"), STATED)
+def test_a_cut_anywhere_is_refused(tmp_path: Path, form: str, subtype: str) -> None:
+    content = made(form, subtype)
+    path = tmp_path / "a.bin"
+    path.write_bytes(content)
+    assert read_audio(path).facts.seconds == pytest.approx(0.5, abs=0.01)
+    # VOC ends with a byte that says so, and ALAC with a table that libsndfile does not need for what is before.
+    last = {"VOC": 1, "CAF": 1}.get(form, 0)
+    rng = np.random.default_rng(0)
+    for missing in [last + 1, last + 2, last + 10, *rng.integers(last + 1, len(content), 20)]:
+        path.write_bytes(content[: len(content) - int(missing)])
+        refused(path)
+
+
+def test_a_big_endian_wav_and_one_with_large_chunks_before_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    for content in (made("WAV", "PCM_16", endian="BIG"), _with_list(made("WAV", "PCM_16"), 5_000)):
+        path.write_bytes(content)
+        whole = read_audio(path).samples
+        path.write_bytes(content + b"\0" * 7)  # what follows the audio does not matter
+        np.testing.assert_array_equal(read_audio(path).samples, whole)
+        path.write_bytes(content[:-100])
+        refused(path, "a.wav is truncated: it holds 15900 of 16000 bytes of audio")
+
+
+def _with_list(wav: bytes, size: int) -> bytes:
+    at = wav.index(b"data")
+    return wav[:at] + b"LIST" + struct.pack("<I", size) + b"INFO" + bytes(size - 4) + wav[at:]
+
+
+UNKNOWN = {  # format: where the length of the audio is stated, and how a stream states that it does not know
+    "WAV": (b"data", 4, [b"\xff" * 4, b"\0" * 4, b"\x00\xf0\xff\x7f"]),
+    "AIFF": (b"SSND", 4, [b"\0" * 4, b"\xff" * 4]),
+    "W64": (b"data\xf3\xac\xd3\x11", 16, [b"\xff" * 8]),
+    "AU": (b".snd", 8, [b"\xff" * 4]),
+}
+
+
+@pytest.mark.parametrize(("form", "stated"), [(form, stated) for form in UNKNOWN for stated in UNKNOWN[form][2]])
+def test_a_stream_that_states_no_length_is_taken_as_it_is(tmp_path: Path, form: str, stated: bytes) -> None:
+    content = made(form, "PCM_16", endian="LITTLE" if form in {"WAV", "W64"} else "BIG")
+    path = tmp_path / "a.bin"
+    path.write_bytes(content)
+    whole = read_audio(path).samples
+    mark, offset, _ = UNKNOWN[form]
+    at = content.index(mark) + offset
+    content = content[:at] + stated + content[at + len(stated) :]
+    if form == "WAV":  # of 0 bytes of audio libsndfile believes that they are unknown where RIFF has 8
+        content = content[:4] + (stated if any(stated) else b"\x08\0\0\0") + content[8:]
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_audio(path).samples[: len(whole)], whole)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_chained_ogg_is_its_links_one_after_the_other(tmp_path: Path, subtype: str) -> None:
+    links = [made("OGG", subtype, seconds) for seconds in (0.5, 0.3)]
+    path = tmp_path / "a.ogg"
+    alone = []
+    for link in links:
+        path.write_bytes(link)
+        alone.append(read_audio(path).samples)
+    path.write_bytes(b"".join(links) + b"what follows is not looked at")
+    np.testing.assert_array_equal(read_audio(path).samples, np.concatenate(alone))
+    assert duration(path) == pytest.approx(0.8, abs=1e-4)
+    np.testing.assert_array_equal(read_audio(path, 0.4, 0.6).samples, np.concatenate(alone)[6_400:9_600])
+
+
+def test_ogg_pages_that_are_damaged_or_missing(tmp_path: Path) -> None:
+    content = made("OGG", "VORBIS", seconds=20.0)
+    pages = [b"OggS" + page for page in content.split(b"OggS")[1:]]
+    assert len(pages) > 5
+    path = tmp_path / "a.ogg"
+    path.write_bytes(b"".join(pages[:4] + pages[5:]))
+    refused(path, "an Ogg page is missing")
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    path.write_bytes(flipped)
+    refused(path, "the checksum of the Ogg page at byte")
+
+
+def _flac_of(frames: int) -> bytes:
+    content = bytearray(made("FLAC", "PCM_16"))
+    packed = int.from_bytes(content[18:26], "big") & ~((1 << 36) - 1) | frames
+    content[18:26] = packed.to_bytes(8, "big")
+    return bytes(content)
+
+
+def _mp3_of(frames: int) -> bytes:
+    content = bytearray(made("MP3"))
+    at = content.index(b"Xing")
+    content[at + 8 : at + 12] = frames.to_bytes(4, "big")
+    return bytes(content)
+
+
+def _rf64_of(size: int) -> bytes:
+    content = bytearray(made("RF64", "PCM_16"))
+    at = content.index(b"ds64") + 16
+    content[at : at + 8] = size.to_bytes(8, "little")
+    at = content.index(b"data") + 4
+    content[at : at + 4] = b"\xff" * 4
+    return bytes(content)
+
+
+LIES = {
+    "a.flac": (_flac_of((1 << 36) - 1), "states 68,719,476,735 frames, more than"),
+    "a.mp3": (_mp3_of(0x7FFFFFF0), "frames, more than"),
+    "a.wav": (_rf64_of(1 << 45), "it holds 16000 of 35184372088832 bytes"),
+    "b.flac": (_flac_of(30_000_000), "8000 of 30000000 frames can be read"),  # so much silence might be in it
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_header_that_promises_too_much_costs_no_memory(tmp_path: Path, name: str) -> None:
+    import resource
+
+    path = tmp_path / name
+    path.write_bytes(LIES[name][0])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(path, LIES[name][1])
+    assert duration(path) < 2_000  # 0, or as much as there might be
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_a_flac_that_states_no_length_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    path.write_bytes(_flac_of(0))
+    assert len(read_audio(path).samples) == 8_000
+    assert len(read_audio(path, 0.25).samples) == 4_000
+    with pytest.raises(AudioError, match=r"the segment ends at 0\.75 s, the file at 0\.5 s"):
+        read_audio(path, 0.25, 0.75)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001, 2_000_000_000])
+def test_rates_that_nobody_records_at(tmp_path: Path, write_wav: Callable[..., Path], rate: int) -> None:
+    path = write_wav(tmp_path / "a.wav", noise(0.5))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, 24, rate)
+    path.write_bytes(content)
+    refused(path, f"a.wav is sampled at {rate:,} Hz; expected 1,000 to 768,000 Hz")
+    assert duration(path) == 0
+    struct.pack_into("<I", content, 24, RATES[1] if rate > RATES[1] else RATES[0])
+    path.write_bytes(content)
+    assert len(read_audio(path).samples) == 8_000
+
+
+def test_days_of_silence_in_a_small_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    with soundfile.SoundFile(path, "w", RATE, 1, subtype="PCM_16") as file:
+        file.write(noise(0.1))
+        for _ in range(MAX_SECONDS // 600):
+            file.write(np.zeros(600 * RATE, np.int16))
+    assert path.stat().st_size < 1_000_000
+    refused(path, "a.flac has more than 120 minutes at 16,000 Hz", code="too_long")
+    assert read_audio(path, 0, 1).facts.seconds == 1
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "zero.wav").symlink_to("/dev/zero")
+    (tmp_path / "folder.wav").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.wav"))
+        kinds = {"pipe": "named pipe", "zero": "device", "folder": "folder", "socket": "socket"}
+        for name, kind in kinds.items():
+            refused(tmp_path / f"{name}.wav", f"it is a {kind}; expected a regular file")
+            assert duration(tmp_path / f"{name}.wav") == 0
+
+
+def test_a_run_over_what_is_no_file_ends(tmp_path: Path) -> None:
+    from slm_eval.run.evaluate import evaluate
+    from tests.fakes import Loudness
+
+    folder = tmp_path / "gen"
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(made("WAV"))
+    os.mkfifo(folder / "pipe.wav")
+    (folder / "zero.wav").symlink_to("/dev/zero")
+    clips = evaluate(folder, folder, metrics=[Loudness()]).clips["generated"]
+    assert [clip.to_dict()["status"] for clip in clips] == ["ok", "decode_error", "decode_error"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="/proc is there on Linux alone")
+def test_what_the_system_writes_is_not_read(tmp_path: Path) -> None:
+    # A regular file of 0 bytes, by what it states; /proc/kmsg, its like, gives bytes or waits for ever.
+    (tmp_path / "a.wav").symlink_to("/proc/self/status")
+    refused(tmp_path / "a.wav", "a.wav is an empty file (0 bytes)", code="empty")
+    assert content_digest(tmp_path / "a.wav") == hashlib.sha256(b"").hexdigest()
+
+
+def test_a_file_too_large_to_read_is_not_read(tmp_path: Path) -> None:
+    from slm_eval.run.evaluate import evaluate
+    from tests.fakes import Loudness
+
+    (tmp_path / "whole.wav").write_bytes(made("WAV"))
+    with open(tmp_path / "sparse.wav", "wb") as file:
+        file.truncate(40 << 30)  # no block of a disk; digesting it takes minutes
+    begun = time.process_time()
+    sparse, whole = evaluate(tmp_path, tmp_path, metrics=[Loudness()]).clips["generated"]
+    assert (sparse.to_dict()["status"], whole.to_dict()["status"]) == ("too_long", "ok")
+    assert "sparse.wav has 40 GiB; at most 16 are read" in str(sparse.sound.error)
+    assert time.process_time() - begun < 10
+
+
+def test_an_mp3_of_many_blocks_is_decoded_without_a_break(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # mpg123 needs what earlier frames left over: after a seek, also to where it is, other samples come out.
+    path = tmp_path / "a.mp3"
+    path.write_bytes(made("MP3", seconds=3.0))
+    whole = read_audio(path).samples
+    monkeypatch.setattr("slm_eval.speech.decoding._BLOCK", 1_000)
+    np.testing.assert_array_equal(read_audio(path).samples, whole)
+    np.testing.assert_array_equal(read_audio(path, 1.0, 2.5).samples, whole[RATE : round(2.5 * RATE)])
+
+
+def test_channels_are_counted_into_what_is_decoded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(made("WAV", "FLOAT", channels=3))
+    whole = read_audio(path).samples
+    monkeypatch.setattr("slm_eval.speech.decoding._BLOCK", 100)
+    np.testing.assert_array_equal(read_audio(path).samples, whole)
+
+
+def test_what_mpg123_says_does_not_reach_the_terminal(tmp_path: Path) -> None:
+    # A tag behind the audio: "Warning: Xing stream size off by more than 1%"; then standard error works as before.
+    path = tmp_path / "a.mp3"
+    path.write_bytes(made("MP3") + bytes(5_000))
+    code = "import os, sys; from pathlib import Path; from slm_eval.speech.audio import read_audio"
+    call = f"read_audio(Path({str(path)!r})); os.write(2, b'raw '); print('text', file=sys.stderr)"
+    found = subprocess.run([sys.executable, "-c", f"{code}; {call}"], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert found.stderr == "raw text\n"
+
+
+def test_too_little_memory_is_the_reason_of_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(made("WAV"))
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("slm_eval.speech.decoding.SndfileRecording._read", fail)
+    refused(path, "there is not enough memory to decode a.wav")
+
+
+def test_what_the_decoder_of_alac_prints_does_not_get_into_the_output(tmp_path: Path) -> None:
+    # A byte of the table of packets: "alac_pakt_read_decode 855 : Ooops!" on standard output, beside `--json`.
+    content = bytearray(made("CAF", "ALAC_16"))
+    at = content.index(b"pakt") + 12 + 24
+    content[at : at + 4] = b"\xff" * 4
+    path = tmp_path / "a.caf"
+    path.write_bytes(content)
+    code = "from pathlib import Path; from slm_eval.speech.audio import AudioError, duration, read_audio"
+    call = (
+        f"path = Path({str(path)!r}); duration(path)\ntry:\n  read_audio(path)\nexcept AudioError: pass\nprint('text')"
+    )
+    found = subprocess.run([sys.executable, "-c", f"{code}; {call}"], capture_output=True, text=True, cwd=ROOT)
+    assert (found.stdout, found.stderr) == ("text\n", "")
+    raw = "import soundfile, sys\ntry:\n  soundfile.SoundFile(sys.argv[1]).read()\nexcept RuntimeError: pass"
+    plain = subprocess.run([sys.executable, "-c", raw, str(path)], capture_output=True, text=True)
+    assert "alac_pakt" in plain.stdout  # else the test could not fail
