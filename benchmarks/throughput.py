@@ -21,9 +21,10 @@ from pathlib import Path
 
 import torch
 
+from slm_eval.base.device import resolve_device
 from slm_eval.base.signature import Signature
 from slm_eval.metrics.registry import RECOGNIZERS, make_metric, make_recognizer
-from slm_eval.observing.observer import Observation, Observer, Refusal, Signal, resolve_device
+from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
 from slm_eval.run.evaluate import RunOptions, observe
 from slm_eval.speech.corpus import Corpus, load_corpus
 

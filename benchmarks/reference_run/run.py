@@ -186,7 +186,7 @@ def paced(config: Path, changes: list[str], seconds: float, device: str) -> dict
     from training_variants import Trial, Variant
 
     from model_zoo.training.config import load_config
-    from slm_eval.observing.observer import resolve_device
+    from slm_eval.base.device import resolve_device
 
     with tempfile.TemporaryDirectory() as folder:
         asked = load_config(config, changes)
@@ -200,7 +200,7 @@ def paced(config: Path, changes: list[str], seconds: float, device: str) -> dict
 
 def summarise(stages: Stages, results: Path, device: str) -> None:
     """What is kept of it."""
-    from slm_eval.observing.observer import resolve_device
+    from slm_eval.base.device import resolve_device
 
     work = stages.work
     results.mkdir(parents=True, exist_ok=True)

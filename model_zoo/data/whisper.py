@@ -18,9 +18,9 @@ import numpy as np
 from model_zoo.data.listening import Recording
 from model_zoo.data.sources import Source
 from model_zoo.data.tags import Tags
+from slm_eval.base.device import resolve_device
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.base.precision import exact_float32
-from slm_eval.observing.observer import resolve_device
 from slm_eval.speech.audio import silence
 from slm_eval.weights.locate import offline_by
 

@@ -28,8 +28,8 @@ from model_zoo.speech.wavs import claim, wav_files, write_audio
 from model_zoo.vocoder.loading import load_vocoder
 from model_zoo.vocoder.vocoder import Vocoder
 from slm_eval._version import __version__
+from slm_eval.base.device import resolve_device
 from slm_eval.base.errors import SlmEvalError, UsageError, unknown_name
-from slm_eval.observing.observer import resolve_device
 from slm_eval.speech.audio import AudioError, read_audio, resample
 from slm_eval.speech.corpus import Clip, Corpus, load_corpus
 

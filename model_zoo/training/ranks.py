@@ -16,8 +16,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from slm_eval.base.device import resolve_device
 from slm_eval.base.errors import UsageError
-from slm_eval.observing.observer import resolve_device
 
 Anything = TypeVar("Anything")
 

@@ -3,53 +3,14 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from slm_eval.base.errors import SlmEvalError, UsageError
-from slm_eval.run.evaluation import Evaluation
-from slm_eval.run.identity import base
-
-
-def write_run(evaluation: Evaluation, folder: Path, asked: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Write clips.jsonl, then summary.json: a folder with a summary is a finished run.
-
-    The summary holds the digest of clips.jsonl. Where this is killed between the two, over an earlier run, that run's
-    summary does not fit the new clips, and reading them says so.
-
-    Args:
-        evaluation: what was found out.
-        folder: made where needed.
-        asked: what identifies the run, of ``identity.describe``.
-
-    Returns:
-        The object of summary.json.
-
-    Raises:
-        SlmEvalError: the folder cannot be written; files of an earlier run stay as they were.
-    """
-    digest = hashlib.sha256()
-
-    def lines() -> Iterator[str]:
-        for side in evaluation.clips.values():
-            for clip in side:
-                line = dump(clip.to_dict()) + "\n"
-                digest.update(line.encode())
-                yield line
-
-    write_whole(folder / "clips.jsonl", lines())
-    paths = [corpus.path for corpus in evaluation.corpora.values()]
-    run = {"clips_sha256": digest.hexdigest()} | base(folder, paths) | dict(asked or {})
-    summary = evaluation.to_dict()
-    summary["environment"] = summary["environment"] | {"run": run}
-    write_whole(folder / "summary.json", [dump(summary, indent=2), "\n"])
-    return summary
 
 
 def write_jsonl(path: Path, objects: Iterable[dict]) -> None:
@@ -161,3 +122,8 @@ def new_file_mode() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def cache_folder() -> Path:
+    """Where weights and observations are kept: ``$SLM_EVAL_CACHE``, else ``~/.cache/slm_eval``."""
+    return Path(os.environ.get("SLM_EVAL_CACHE") or Path.home() / ".cache" / "slm_eval").expanduser()

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slm_eval.base.terminal import visible
-from slm_eval.report.text.table import grid
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -111,3 +110,17 @@ def _latex_row(row: Sequence[str]) -> str:
 
 def _markdown_cells(row: Sequence[str]) -> list[str]:
     return [f"**{in_markdown(cell)}**" if isinstance(cell, Strong) else in_markdown(cell) for cell in row]
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as needed; the first is aligned left, numbers right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(header), *(line(row) for row in rows)])

@@ -160,9 +160,10 @@ def merge(shards: tuple[Path, ...], output: Path, as_json: bool, force: bool) ->
 
 def _finish(evaluation: Evaluation, folder: Path, asked: dict[str, Any], *, as_json: bool, named: bool) -> None:
     """Write and print what a run found out. ``named``: the metrics were asked for by name."""
-    from slm_eval.base.files import dump, write_run
+    from slm_eval.base.files import dump
     from slm_eval.report.page.html import write_html
     from slm_eval.report.text.table import render
+    from slm_eval.run.files import write_run
     from slm_eval.run.finished import FinishedRun
 
     summary = write_run(evaluation, folder, asked)

@@ -6,7 +6,6 @@ travelled in, the worker, the shard, or the order. That is what makes caching, r
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from slm_eval.base.errors import UsageError
+from slm_eval.base.device import resolve_device
 from slm_eval.base.signature import Signature
 from slm_eval.base.threads import spin_briefly
 
@@ -101,26 +100,3 @@ class Observer(ABC):
         Signals are finite, not constant, and at ``sample_rate``. A clip that this observer cannot score yields a
         ``Refusal``, and the others are not affected.
         """
-
-
-def resolve_device(device: str) -> str:
-    """ "auto" becomes "cuda:0" where there is one, else "cpu".
-
-    Raises:
-        UsageError: a CUDA device that is not there. There is no silent fallback to the CPU.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    cuda = re.fullmatch(r"cuda(?::(\d{1,4}))?", device)
-    if device == "cpu" or (cuda and int(cuda[1] or 0) < torch.cuda.device_count()):
-        return device
-    raise UsageError(f"device {device!r} is not here; there are: {', '.join(available_devices())}")
-
-
-def available_devices() -> list[str]:
-    """Names that ``resolve_device`` accepts on this machine."""
-    import torch
-
-    return ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]

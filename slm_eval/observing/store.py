@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from slm_eval.base.errors import SlmEvalError
 from slm_eval.observing.observer import Observation
-from slm_eval.speech.decoding import regular_file
 
-_BLOCK = 1 << 20  # bytes of a file that are digested at once
 _BUSY_SECONDS = 120.0  # how long one run waits while another one writes
 # PRAGMA user_version of the file. 0: without checksums, from before there were versions; it is brought up to date.
 _VERSION = 1
@@ -47,49 +43,6 @@ _ADVICE = {
     "disk I/O error": f"check that disk, {_ELSEWHERE}",
 }
 _DAMAGED = "it is damaged: delete it, and what it held is observed again"
-
-
-def cache_folder() -> Path:
-    """Where weights and observations are kept: ``$SLM_EVAL_CACHE``, else ``~/.cache/slm_eval``."""
-    return Path(os.environ.get("SLM_EVAL_CACHE") or Path.home() / ".cache" / "slm_eval").expanduser()
-
-
-def content_digest(path: Path, start: float | None = None, end: float | None = None) -> str:
-    """Digest of a file's bytes (and of the part of it that is meant): what a clip is, wherever it lies.
-
-    Raises:
-        OSError: the file cannot be read, or is none: a folder, a pipe, a device.
-    """
-    if start is None and end is None:
-        return _file_digest(path)
-    return f"{_remembered_digest(path, file_state(path))}:{start}-{end}"
-
-
-def file_state(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file is replaced or written to: which file it is, its size and its times.
-
-    Raises:
-        OSError: there is no such file.
-    """
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _file_digest(path: Path) -> str:
-    """What a file states that it holds, and no more: one of the system, such as /proc/kmsg, gives bytes for ever."""
-    digest = hashlib.sha256()
-    with regular_file(path) as file:
-        left = os.fstat(file.fileno()).st_size
-        while left and (block := file.read(min(left, _BLOCK))):
-            digest.update(block)
-            left -= len(block)
-    return digest.hexdigest()
-
-
-@lru_cache(maxsize=256)
-def _remembered_digest(path: Path, state: tuple[int, ...]) -> str:
-    """Return the digest of a file that is cut into segments, read once while nothing about it changes."""
-    return _file_digest(path)
 
 
 class Store:

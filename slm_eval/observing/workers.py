@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from slm_eval.base import launching
+from slm_eval.base.digests import content_digest, file_state
 from slm_eval.base.errors import SlmEvalError
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
-from slm_eval.observing.store import content_digest, file_state
 from slm_eval.speech.audio import Audio, AudioError, AudioFacts, read_audio, resample
 
 

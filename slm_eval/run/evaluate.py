@@ -19,15 +19,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from slm_eval.base.device import resolve_device
+from slm_eval.base.digests import content_digest
 from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.files import cache_folder
 from slm_eval.base.terminal import notice
 from slm_eval.metrics.metric import Metric, NotComputed, Summary
 from slm_eval.metrics.recitation import SHARED_AUDIO
 from slm_eval.metrics.registry import every_metric, make_metric
-from slm_eval.observing.observer import Observation, Observer, resolve_device
-from slm_eval.observing.store import Store, cache_folder, content_digest
+from slm_eval.observing.observer import Observation, Observer
+from slm_eval.observing.sounds import ClipResult, Sound
+from slm_eval.observing.store import Store
 from slm_eval.observing.workers import Decoded, Job, Outcome, Replaced, decode_all
-from slm_eval.run.evaluation import ClipResult, Evaluation, Sound
+from slm_eval.run.evaluation import Evaluation
 from slm_eval.speech.audio import AudioError, AudioFacts, duration
 from slm_eval.speech.corpus import Clip, Corpus, load_corpus
 from slm_eval.speech.decoding import why_unreadable

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slm_eval.base.digests import content_digest
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.base.signature import Signature
 from slm_eval.base.strict_json import parse, read_lines, read_text
-from slm_eval.observing.store import content_digest
 from slm_eval.run.evaluation import SCHEMA, Evaluation
 from slm_eval.run.fields import CLIP, CORPUS, METRIC, SIDES, SUMMARY, is_key, malformed
 from slm_eval.run.identity import about

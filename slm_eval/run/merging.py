@@ -15,8 +15,9 @@ from slm_eval.base.signature import Signature
 from slm_eval.metrics.metric import Metric
 from slm_eval.metrics.registry import metric_class
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
+from slm_eval.observing.sounds import ClipResult, Sound
 from slm_eval.run.evaluate import summarise
-from slm_eval.run.evaluation import ClipResult, Evaluation, Sound, environment
+from slm_eval.run.evaluation import Evaluation, environment
 from slm_eval.run.identity import differences
 from slm_eval.run.shards import Shard, ids_digest
 

@@ -23,8 +23,9 @@ from slm_eval.base.files import dump, write_jsonl, write_whole
 from slm_eval.base.strict_json import parse, read_text
 from slm_eval.metrics.metric import Metric, NotComputed
 from slm_eval.observing.observer import Refusal
+from slm_eval.observing.sounds import ClipResult, Sound
 from slm_eval.run.evaluate import RunOptions, observe, plan, require_usable
-from slm_eval.run.evaluation import SCHEMA, ClipResult, Evaluation, Sound
+from slm_eval.run.evaluation import SCHEMA, Evaluation
 from slm_eval.run.fields import CLIP, CORPUS, SIDES, malformed
 from slm_eval.run.identity import SHARD, about, base, refuse_other_kind
 from slm_eval.speech.audio import AudioError, AudioFacts

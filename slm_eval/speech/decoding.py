@@ -8,10 +8,8 @@ and not what is promised, and whatever goes wrong with one file is an ``AudioErr
 
 from __future__ import annotations
 
-import errno
 import io
 import os
-import stat
 import struct
 import sys
 import threading
@@ -24,6 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from slm_eval.base.digests import regular_file
 from slm_eval.base.errors import AudioError
 from slm_eval.speech import containers, ffmpeg
 
@@ -39,13 +38,6 @@ _FRAMES_PER_BYTE = {"FLAC": 6_554, "OGG": 8_192, "MP3": 64}
 _FRAMES_PER_BYTE_ELSE = 1_024
 _UNKNOWN = 1 << 62  # frames; FLAC from a stream has libsndfile's largest number
 _MP3_FRAME = 1_152  # Xing's count of frames includes its own frame with some encoders
-_KINDS = {
-    stat.S_IFDIR: "folder",
-    stat.S_IFIFO: "named pipe",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "device",
-    stat.S_IFBLK: "device",
-}
 
 
 class Recording(ABC):
@@ -92,21 +84,6 @@ class Recording(ABC):
     def _outside(self, wanted: int, held: int) -> AudioError:
         line = f"the segment ends at {wanted / self.rate:g} s, the file at {held / self.rate:g} s"
         return AudioError("decode_error", line)
-
-
-@contextmanager
-def regular_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading, never waiting for it: what is no regular file is not opened.
-
-    Raises:
-        OSError: it is a folder, a pipe, a device or a socket, or cannot be opened.
-    """
-    _refuse_irregular(os.stat(path))
-    # What was put there in the meantime is not waited for either.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        _refuse_irregular(os.fstat(descriptor))
-        yield file
 
 
 @contextmanager
@@ -327,12 +304,6 @@ def _stated(part: Any, file: BinaryIO, size: int, name: str) -> int | None:
         raise AudioError("decode_error", line)
     # Where MP3 states none, libsndfile estimates them.
     return None if part.format == "MP3" and not containers.mp3_states_frames(file) else int(part.frames)
-
-
-def _refuse_irregular(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "special file")
-        raise OSError(errno.EINVAL, f"it is a {kind}; expected a regular file")
 
 
 def why_unreadable(path: Path, error: Exception) -> str:

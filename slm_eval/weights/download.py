@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from slm_eval._version import __version__
+from slm_eval.base.digests import content_digest
 from slm_eval.base.errors import SlmEvalError
-from slm_eval.observing.store import content_digest
 
 TIMEOUT_SECONDS = 30.0  # without a byte
 ATTEMPTS = 4  # in a row without progress

@@ -17,9 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from slm_eval.base.digests import content_digest
 from slm_eval.base.errors import SlmEvalError
 from slm_eval.base.strict_json import parse, read_text
-from slm_eval.observing.store import content_digest
 from slm_eval.weights.download import cannot_write
 
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from slm_eval.base.errors import SlmEvalError, unknown_name
+from slm_eval.base.files import cache_folder
 from slm_eval.base.lock import exclusive
 from slm_eval.base.tensors import load_tensors
 from slm_eval.base.terminal import notice
-from slm_eval.observing.store import cache_folder
 from slm_eval.weights import hub
 from slm_eval.weights.acquire import acquire, archive_path
 from slm_eval.weights.download import cannot_write

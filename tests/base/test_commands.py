@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from slm_eval.base.device import resolve_device
 from slm_eval.base.errors import UsageError
 from slm_eval.base.files import require_writable
 from slm_eval.base.tables import in_code
 from slm_eval.base.terminal import visible
 from slm_eval.cli.main import main
-from slm_eval.observing.observer import resolve_device
 from tests.conftest import noise
 
 # A group as our programs have, whose command says that it is there, and then what it is told.

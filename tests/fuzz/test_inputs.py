@@ -100,7 +100,7 @@ def test_provenance(times: int, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of ready-made phones and of scores, as it is written."""
-    from slm_eval.base.files import write_run
+    from slm_eval.run.files import write_run
 
     folder = tmp_path_factory.mktemp("run")
     rng = np.random.default_rng(0)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from slm_eval.base.digests import content_digest
 from slm_eval.base.errors import SlmEvalError
-from slm_eval.observing.store import Store, content_digest
+from slm_eval.observing.store import Store
 
 
 def test_observations_come_back_by_content_and_fingerprint(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import soundfile
 
 from slm_eval.metrics.metric import NotComputed
 from slm_eval.metrics.pjsd import pJSD
+from slm_eval.observing.sounds import ClipResult, Sound
 from slm_eval.run.evaluate import summarise
-from slm_eval.run.evaluation import ClipResult, Sound
 from slm_eval.run.finished import SIDES, FinishedRun
 from slm_eval.speech.audio import AudioError, read_audio
 from slm_eval.speech.corpus import Clip, Corpus

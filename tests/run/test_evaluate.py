@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from slm_eval.base.errors import SlmEvalError, UsageError
-from slm_eval.base.files import write_run
 from slm_eval.base.signature import Signature
 from slm_eval.metrics.metric import ScoreMetric
 from slm_eval.metrics.pjsd import pJSD
@@ -23,6 +22,7 @@ from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
 from slm_eval.observing.store import Store
 from slm_eval.run.evaluate import RunOptions, evaluate
 from slm_eval.run.evaluation import Evaluation
+from slm_eval.run.files import write_run
 from slm_eval.speech.audio import read_audio
 from tests.conftest import noise
 from tests.fakes import FailingObserver, KilledObserver, Loudness, SpellingObserver
@@ -240,7 +240,7 @@ def test_a_recording_of_many_segments_is_read_once_to_know_it(
     lines = [{"id": f"{at}", "path": "long.wav", "start": at / 10, "end": at / 10 + 0.2} for at in range(30)]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
     digested: list[Path] = []
-    monkeypatch.setattr("slm_eval.observing.store._file_digest", lambda path: digested.append(path) or "digest")
+    monkeypatch.setattr("slm_eval.base.digests._file_digest", lambda path: digested.append(path) or "digest")
     sides = (tmp_path / "x.jsonl", tmp_path / "x.jsonl")
     evaluation = evaluate(*sides, metrics=[Loudness()], options=RunOptions(workers=0))
     assert evaluation["loudness.rms"].to_dict()["n"] == 30

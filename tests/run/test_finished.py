@@ -14,8 +14,8 @@ import pytest
 
 from slm_eval import evaluate, pJSD
 from slm_eval.base.errors import SlmEvalError, UsageError
-from slm_eval.base.files import write_run
 from slm_eval.run.evaluation import Evaluation
+from slm_eval.run.files import write_run
 from slm_eval.run.finished import FinishedRun, read_clips, read_run
 from slm_eval.run.identity import about
 from tests.conftest import noise

@@ -22,7 +22,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slm_eval.base.errors import SlmEvalError, UsageError
-from slm_eval.base.files import write_run
 from slm_eval.base.signature import Signature
 from slm_eval.cli.main import main
 from slm_eval.metrics import registry
@@ -30,6 +29,7 @@ from slm_eval.metrics.metric import Metric, NotComputed, ScoreMetric, Summary
 from slm_eval.metrics.pjsd import pJSD
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
 from slm_eval.run.evaluate import RunOptions, evaluate
+from slm_eval.run.files import write_run
 from slm_eval.run.merging import merge
 from slm_eval.run.shards import Shard, Share, _digest, observe_share, parse_share, read_shard, write_shard
 from slm_eval.speech.corpus import Clip, load_corpus

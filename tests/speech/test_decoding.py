@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from slm_eval.observing.store import content_digest
+from slm_eval.base.digests import content_digest
 from slm_eval.speech.audio import MAX_SECONDS, AudioError, duration, read_audio
 from slm_eval.speech.decoding import RATES
 from tests.conftest import ROOT, noise

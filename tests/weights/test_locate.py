@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 
 from slm_eval.base.errors import SlmEvalError, UsageError
-from slm_eval.observing.store import cache_folder
+from slm_eval.base.files import cache_folder
 from slm_eval.weights import acquire, download, hub, ledger
 from slm_eval.weights import locate as weights
 from slm_eval.weights.archive import unpack

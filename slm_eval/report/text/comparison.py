@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from slm_eval.base.tables import grid
 from slm_eval.compare import LEVEL, Comparison, Difference
 from slm_eval.compare.design import FEW_PERMUTATIONS, MANY_CLIPS
 from slm_eval.compare.judgement import REAL_SAMPLE, family
 from slm_eval.compare.result import Together
-from slm_eval.report.text.table import grid
 
 
 def render_comparison(comparison: Comparison) -> str:

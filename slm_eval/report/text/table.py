@@ -8,8 +8,7 @@ number rests on: generated / real n-grams, and clips.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from slm_eval.base.tables import grid
 from slm_eval.metrics.metric import ScoreSummary, Summary
 from slm_eval.metrics.pjsd import DivergenceSummary
 from slm_eval.metrics.plm import CrossEntropySummary
@@ -107,20 +106,6 @@ def _interval(summary: Summary, digits: int) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return _NONE if value is None else format(value, form)
-
-
-def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as needed; the first is aligned left, numbers right."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return "  ".join(padded).rstrip()
-
-    return "\n".join([line(header), *(line(row) for row in rows)])
 
 
 def _absent(evaluation: Evaluation) -> dict[str, list[str]]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from slm_eval.base.files import write_run
 from slm_eval.compare.leaderboard import System
 from slm_eval.metrics.metric import Metric
 from slm_eval.metrics.pjsd import pJSD
+from slm_eval.observing.sounds import ClipResult, Sound
 from slm_eval.run.evaluate import summarise
-from slm_eval.run.evaluation import ClipResult, Evaluation, Sound
+from slm_eval.run.evaluation import Evaluation
+from slm_eval.run.files import write_run
 from slm_eval.run.finished import SIDES, FinishedRun
 from slm_eval.speech.corpus import Clip, Corpus
 from tests.fakes import Loudness, SpellingObserver

@@ -5,9 +5,9 @@ from __future__ import annotations
 from slm_eval.compare.leaderboard import System, leaderboards
 from slm_eval.metrics.plm import PhoneLM
 from slm_eval.observing.phones.given import GivenPhones
+from slm_eval.observing.sounds import ClipResult, Sound
 from slm_eval.report.text.leaderboard import remarks, render
 from slm_eval.run.evaluate import summarise
-from slm_eval.run.evaluation import ClipResult, Sound
 from slm_eval.run.finished import FinishedRun
 from slm_eval.speech.corpus import Clip, Corpus
 
