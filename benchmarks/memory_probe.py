@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from slm_eval.base.signature import Signature
-from slm_eval.metrics.metric import ScoreMetric
 from slm_eval.metrics.pjsd import pJSD
+from slm_eval.metrics.scores import ScoreMetric
+from slm_eval.observing.observe import observe
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
-from slm_eval.run.evaluate import RunOptions, observe, summarise
+from slm_eval.observing.options import RunOptions
+from slm_eval.run.evaluate import summarise
 from slm_eval.speech.corpus import load_corpus
 
 

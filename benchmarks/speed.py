@@ -32,8 +32,9 @@ import speed_ngrams
 from machine import stamp
 
 from slm_eval.base import launching
-from slm_eval.metrics.registry import make_metric, make_recognizer
+from slm_eval.metrics.registry import make_metric
 from slm_eval.observing.observer import Signal
+from slm_eval.observing.registry import make_recognizer
 from slm_eval.speech.audio import read_audio
 
 Row = dict[str, object]

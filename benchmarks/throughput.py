@@ -23,9 +23,11 @@ import torch
 
 from slm_eval.base.device import resolve_device
 from slm_eval.base.signature import Signature
-from slm_eval.metrics.registry import RECOGNIZERS, make_metric, make_recognizer
+from slm_eval.metrics.registry import make_metric
+from slm_eval.observing.observe import observe
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
-from slm_eval.run.evaluate import RunOptions, observe
+from slm_eval.observing.options import RunOptions
+from slm_eval.observing.registry import RECOGNIZERS, make_recognizer
 from slm_eval.speech.corpus import Corpus, load_corpus
 
 

@@ -26,8 +26,8 @@ from model_zoo.training.config import TrainConfig, from_dict
 from model_zoo.training.train import train
 from model_zoo.vocoder.vocode import VocodeOptions, vocode
 from slm_eval import DNSMOS, evaluate, pJSD
+from slm_eval.observing.options import RunOptions
 from slm_eval.report.text.table import render
-from slm_eval.run.evaluate import RunOptions
 from slm_eval.run.files import write_run
 
 HELD_OUT = 0.2  # share of the recordings that the model never hears

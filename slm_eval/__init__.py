@@ -15,23 +15,35 @@ from slm_eval._version import __version__
 
 if TYPE_CHECKING:
     from slm_eval.base.errors import SlmEvalError
+    from slm_eval.base.signature import Signature
+    from slm_eval.metrics.metric import Metric, NotComputed, Summary
     from slm_eval.metrics.pjsd import pJSD
     from slm_eval.metrics.plm import PhoneLM
-    from slm_eval.observing.quality.audiobox.observer import AudioboxAesthetics
-    from slm_eval.observing.quality.dnsmos.observer import DNSMOS
-    from slm_eval.observing.quality.nisqa.observer import NISQA
-    from slm_eval.run.evaluate import RunOptions, evaluate
+    from slm_eval.metrics.quality import DNSMOS, NISQA, NISQATTS, AudioboxAesthetics
+    from slm_eval.metrics.scores import ScoreMetric
+    from slm_eval.observing.observer import Observer, Refusal, Signal
+    from slm_eval.observing.options import RunOptions
+    from slm_eval.run.evaluate import evaluate
     from slm_eval.run.evaluation import Evaluation
     from slm_eval.speech.corpus import load_corpus
 
 _WHERE = {
-    "DNSMOS": "slm_eval.observing.quality.dnsmos.observer",
-    "NISQA": "slm_eval.observing.quality.nisqa.observer",
-    "AudioboxAesthetics": "slm_eval.observing.quality.audiobox.observer",
+    "DNSMOS": "slm_eval.metrics.quality",
+    "NISQA": "slm_eval.metrics.quality",
+    "NISQATTS": "slm_eval.metrics.quality",
+    "AudioboxAesthetics": "slm_eval.metrics.quality",
     "Evaluation": "slm_eval.run.evaluation",
+    "Metric": "slm_eval.metrics.metric",
+    "NotComputed": "slm_eval.metrics.metric",
+    "Observer": "slm_eval.observing.observer",
     "PhoneLM": "slm_eval.metrics.plm",
-    "RunOptions": "slm_eval.run.evaluate",
+    "Refusal": "slm_eval.observing.observer",
+    "RunOptions": "slm_eval.observing.options",
+    "ScoreMetric": "slm_eval.metrics.scores",
+    "Signal": "slm_eval.observing.observer",
+    "Signature": "slm_eval.base.signature",
     "SlmEvalError": "slm_eval.base.errors",
+    "Summary": "slm_eval.metrics.metric",
     "evaluate": "slm_eval.run.evaluate",
     "load_corpus": "slm_eval.speech.corpus",
     "pJSD": "slm_eval.metrics.pjsd",
@@ -40,11 +52,20 @@ _WHERE = {
 __all__ = [
     "DNSMOS",
     "NISQA",
+    "NISQATTS",
     "AudioboxAesthetics",
     "Evaluation",
+    "Metric",
+    "NotComputed",
+    "Observer",
     "PhoneLM",
+    "Refusal",
     "RunOptions",
+    "ScoreMetric",
+    "Signal",
+    "Signature",
     "SlmEvalError",
+    "Summary",
     "__version__",
     "evaluate",
     "load_corpus",

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from slm_eval.base.signature import Signature
-from slm_eval.metrics.metric import ScoreMetric
+from slm_eval.metrics.scores import ScoreMetric
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
 
 

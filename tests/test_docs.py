@@ -12,9 +12,9 @@ from model_zoo.cli.main import main as zoo
 from slm_eval.cli.main import main
 from slm_eval.compare.leaderboard.column import Column, Result
 from slm_eval.compare.result import Difference, Together
-from slm_eval.metrics.metric import ScoreSummary
 from slm_eval.metrics.pjsd import DivergenceSummary
 from slm_eval.metrics.plm import CrossEntropySummary
+from slm_eval.metrics.scores import ScoreSummary
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -23,10 +23,11 @@ from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.base.files import dump, write_whole
 from slm_eval.compare.leaderboard import System, leaderboards
 from slm_eval.metrics.choosing import choose_metrics
+from slm_eval.observing.options import RunOptions
 from slm_eval.report.page.html import write_html
 from slm_eval.report.page.leaderboard import write_leaderboard_page
 from slm_eval.report.text.leaderboard import markdown, render, write_leaderboards
-from slm_eval.run.evaluate import RunOptions, evaluate
+from slm_eval.run.evaluate import evaluate
 from slm_eval.run.files import write_run
 from slm_eval.run.finished import FinishedRun, is_run, read_run, require_fields
 from slm_eval.speech.corpus import Corpus, load_corpus

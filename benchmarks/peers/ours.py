@@ -19,8 +19,10 @@ from typing import Any
 def run(name: str, files: Path, model: str | None, lang: str | None) -> dict[str, Any]:
     """Observe every file of the list; ``seconds`` leaves out imports and loading the weights."""
     begun = time.perf_counter()
-    from slm_eval.metrics.registry import RECOGNIZERS, make_recognizer, metric_class
-    from slm_eval.run.evaluate import RunOptions, observe
+    from slm_eval.metrics.registry import metric_class
+    from slm_eval.observing.observe import observe
+    from slm_eval.observing.options import RunOptions
+    from slm_eval.observing.registry import RECOGNIZERS, make_recognizer
     from slm_eval.speech.corpus import load_corpus
 
     if name in RECOGNIZERS:
@@ -43,7 +45,7 @@ def run(name: str, files: Path, model: str | None, lang: str | None) -> dict[str
 
 
 def _recognizer(name: str, lang: str | None, model: str) -> Any:
-    from slm_eval.metrics.registry import recognizer_class
+    from slm_eval.observing.registry import recognizer_class
 
     return recognizer_class(name)(lang=lang, model=model)
 

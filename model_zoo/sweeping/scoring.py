@@ -11,7 +11,8 @@ from pathlib import Path
 from model_zoo.speech.cut import CONTEXTS, REAL
 from model_zoo.sweeping.spec import Scoring
 from slm_eval.base.errors import SlmEvalError, UsageError
-from slm_eval.run.evaluate import RunOptions, evaluate
+from slm_eval.observing.options import RunOptions
+from slm_eval.run.evaluate import evaluate
 from slm_eval.run.files import write_run
 from slm_eval.run.finished import is_run, read_run
 from slm_eval.speech.corpus import Corpus, load_corpus

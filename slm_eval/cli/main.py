@@ -105,7 +105,8 @@ def run(
     from slm_eval.base.errors import UsageError
     from slm_eval.base.files import require_writable
     from slm_eval.metrics.choosing import choose_metrics
-    from slm_eval.run.evaluate import RunOptions, evaluate
+    from slm_eval.observing.options import RunOptions
+    from slm_eval.run.evaluate import evaluate
     from slm_eval.run.identity import claim, describe, run_folder
     from slm_eval.run.shards import observe_share, parse_share
     from slm_eval.speech.corpus import load_corpus
@@ -210,8 +211,8 @@ def compare(
     from slm_eval.compare import compare as compare_runs
     from slm_eval.compare.systems import keys_named, systems
     from slm_eval.metrics.choosing import choose_metrics
+    from slm_eval.observing.options import RunOptions
     from slm_eval.report.text.comparison import render_comparison
-    from slm_eval.run.evaluate import RunOptions
 
     names = None if metrics is None else ",".join(dict.fromkeys(each.partition(".")[0] for each in metrics.split(",")))
 
@@ -289,9 +290,9 @@ def _exit(evaluation: Evaluation, *, named: bool) -> None:
 def phones(path: str, output: Path, recognizer: str, lang: str | None, limit: int | None, **observing: Any) -> None:
     """Write phone sequences as an artefact of their own, which `run` takes in place of audio."""
     from slm_eval.base.files import require_writable, write_jsonl
-    from slm_eval.metrics.registry import make_recognizer
+    from slm_eval.observing.options import RunOptions
     from slm_eval.observing.phones.recognise import recognise
-    from slm_eval.run.evaluate import RunOptions
+    from slm_eval.observing.registry import make_recognizer
     from slm_eval.speech.corpus import load_corpus
 
     require_writable(output.parent)
@@ -324,10 +325,15 @@ def download(names: tuple[str, ...]) -> None:
 @main.command("list")
 def list_() -> None:
     """Metrics, recognisers and weights: what is there, what is missing, and how to get it."""
-    from slm_eval.metrics.registry import availability
+    from slm_eval.metrics import registry as metrics
+    from slm_eval.observing import registry as recognizers
     from slm_eval.weights.locate import listing
 
-    for title, rows in availability():
+    listed = {
+        "metrics": metrics.PLUGINS.states(metrics.make_metric),
+        "recognizers": recognizers.PLUGINS.states(recognizers.make_recognizer),
+    }
+    for title, rows in listed.items():
         echo(title)
         for name, state in rows:
             echo(f"  {name:<14}{state}")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from slm_eval.base.errors import UsageError
 from slm_eval.metrics.metric import Metric
-from slm_eval.run.evaluate import RunOptions, evaluate
+from slm_eval.observing.options import RunOptions
+from slm_eval.run.evaluate import evaluate
 from slm_eval.run.finished import Clip, FinishedRun, is_run, read_run
 from slm_eval.run.identity import source
 from slm_eval.speech.corpus import load_corpus

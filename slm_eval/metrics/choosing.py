@@ -8,7 +8,7 @@ from typing import Any
 
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.metrics.metric import Metric
-from slm_eval.metrics.registry import every_metric, metric_class, others_code
+from slm_eval.metrics.registry import PLUGINS, every_metric, metric_class
 
 # Sections 3.4 and 3.5 of the paper: pJSD on Allosaurus phones, DNSMOS, NISQA, Audiobox Aesthetics.
 PAPER = ("pjsd", "dnsmos", "nisqa", "audiobox")
@@ -90,7 +90,7 @@ def _make(text: str, about_pjsd: dict[str, Any]) -> Metric:
         if options.keys() - {"n"}:
             raise UsageError("only n is an option of plm; the others have flags: --recognizer, --lang, --log-base")
         options |= {option: about_pjsd[option] for option in ("recognizer", "lang", "log_base")}
-    with others_code("metric", name):
+    with PLUGINS.others_code(name):
         return make(**options)
 
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.metrics.metric import Metric
-from slm_eval.metrics.registry import make_recognizer, why_no_recognizer
 from slm_eval.observing.observer import Observation, Observer
 from slm_eval.observing.phones.given import GivenPhones
+from slm_eval.observing.registry import make_recognizer, why_no_recognizer
 from slm_eval.speech.clusters import Clusters
 from slm_eval.speech.corpus import Corpus
 
@@ -102,7 +102,9 @@ class PhoneMetric(Metric):
     def _observe_real(self) -> list[Observation]:
         if not isinstance(self._real, (str, PathLike)):
             return [{"phones": list(phones)} for phones in self._real or ()]
-        from slm_eval.run.evaluate import RunOptions, observations, observe
+        from slm_eval.observing.observe import observe
+        from slm_eval.observing.options import RunOptions
+        from slm_eval.observing.sounds import observations
         from slm_eval.speech.corpus import load_corpus
 
         corpora = {"real": load_corpus(self._real)}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from slm_eval.observing.observer import Observation, Refusal
+from slm_eval.observing.observer import Observation, Observer, Refusal
 from slm_eval.speech.audio import AudioError, AudioFacts
 from slm_eval.speech.corpus import Clip
 
@@ -32,6 +33,15 @@ class Sound:
         if len(refusals) < len(self.observations):
             return None
         return AudioError(refusals[0].code, refusals[0].message)
+
+    def rows(self, facts: str) -> Iterator[tuple[str, str, Observation]]:
+        """Yield what the store keeps: (content, fingerprint, observation); ``facts`` stands for ``self.facts``."""
+        if self.content is None or self.facts is None:
+            return
+        yield self.content, facts, self.facts._asdict()
+        for fingerprint, seen in self.observations.items():
+            if isinstance(seen, dict):
+                yield self.content, fingerprint, seen
 
 
 @dataclass(frozen=True)
@@ -77,3 +87,11 @@ class ClipResult:
         if facts:
             line["audio"] = {name: value for name, value in facts._asdict().items() if name != "seconds"}
         return line
+
+
+def observations(clips: Iterable[ClipResult], observer: Observer) -> list[Observation]:
+    """What an observer saw, without clips in which it could see nothing; with the speaker, prompt and audio of each."""
+    seen = ((clip, clip.sound.observations.get(str(observer.fingerprint))) for clip in clips)
+    return [
+        {**each, **clip.clip.labels, "content": clip.sound.content} for clip, each in seen if isinstance(each, dict)
+    ]

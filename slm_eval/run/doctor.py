@@ -9,9 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from slm_eval.base.errors import SlmEvalError
+from slm_eval.metrics import registry
 from slm_eval.metrics.phones import PhoneMetric
-from slm_eval.metrics.registry import make_metric, make_recognizer, metric_names, recognizer_names
+from slm_eval.metrics.registry import make_metric
+from slm_eval.observing import registry as recognizers
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
+from slm_eval.observing.registry import make_recognizer
 from slm_eval.speech.audio import resample
 
 _RATE = 24_000  # Hz of the built-in signal: resampling is examined too
@@ -57,8 +60,8 @@ def examine(device: str) -> Iterator[tuple[str, bool]]:
     Raises:
         UsageError: there is no such device.
     """
-    observers = [make_recognizer(name) for name in recognizer_names()]
-    metrics = [make_metric(name) for name in metric_names()]
+    observers = [make_recognizer(name) for name in recognizers.PLUGINS.table]
+    metrics = [make_metric(name) for name in registry.PLUGINS.table]
     observers += [metric.observer for metric in metrics if not isinstance(metric, PhoneMetric)]
     for observer in observers:
         missing = observer.missing()

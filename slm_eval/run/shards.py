@@ -22,9 +22,11 @@ from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.base.files import dump, write_jsonl, write_whole
 from slm_eval.base.strict_json import parse, read_text
 from slm_eval.metrics.metric import Metric, NotComputed
+from slm_eval.observing.observe import observe
 from slm_eval.observing.observer import Refusal
+from slm_eval.observing.options import RunOptions
 from slm_eval.observing.sounds import ClipResult, Sound
-from slm_eval.run.evaluate import RunOptions, observe, plan, require_usable
+from slm_eval.run.evaluate import plan
 from slm_eval.run.evaluation import SCHEMA, Evaluation
 from slm_eval.run.fields import CLIP, CORPUS, SIDES, malformed
 from slm_eval.run.identity import SHARD, about, base, refuse_other_kind
@@ -130,7 +132,7 @@ def observe_share(
 ) -> Shard:
     """Observe one share of what ``evaluate`` would; the other arguments and errors are those of ``evaluate``."""
     options = options or RunOptions()
-    require_usable(options)
+    options.require_usable()
     corpora, runnable, left_out = plan(generated, real, metrics)
     run = {
         "version": __version__,

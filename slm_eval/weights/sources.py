@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from slm_eval.observing.quality.dnsmos.weights import DIGESTS as _DNSMOS_DIGESTS
 from slm_eval.weights.download import Remote
 
 _GITHUB = ("github.com", "githubusercontent.com")
 _HUB = ("huggingface.co", "hf.co")
+# SHA-256 of the files of DNS-Challenge 591184a, which are those of speechmos 0.0.1.1.
+_DNSMOS = {
+    "dnsmos_models/sig_bak_ovr.onnx": "269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd",
+    "pdnsmos_models/sig_bak_ovr.onnx": "9e3a197449ca2177f0997afec3bd6b890117ce2f17b89d6eea7fa0d47272c81c",
+    "dnsmos_models/model_v8.onnx": "9246480c58567bc6affd4200938e77eef49468c8bc7ed3776d109c07456f6e91",
+}
 
 
 @dataclass(frozen=True)
@@ -144,9 +149,9 @@ SETS: dict[str, WeightSet] = {
     "dnsmos": WeightSet(
         "DNSMOS: P.808, signal, background, overall",
         "MIT",
-        Wheel("speechmos", _DNSMOS_DIGESTS),
+        Wheel("speechmos", _DNSMOS),
         "dnsmos",
-        (tuple(_DNSMOS_DIGESTS),),
+        (tuple(_DNSMOS),),
     ),
     "pocketsphinx": WeightSet(
         "PocketSphinx en-us: phones of English",

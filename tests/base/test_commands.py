@@ -98,8 +98,8 @@ def speech(tmp_path: Path, write_wav: Callable[..., Path], monkeypatch: pytest.M
 
     monkeypatch.setattr("slm_eval.run.shards.plan", never)  # first: importing it takes plan from where it is
     monkeypatch.setattr("slm_eval.run.evaluate.plan", never)
-    monkeypatch.setattr("slm_eval.run.evaluate._identify", never)
-    monkeypatch.setattr("slm_eval.run.evaluate.content_digest", never)
+    monkeypatch.setattr("slm_eval.observing.observe.identify", never)
+    monkeypatch.setattr("slm_eval.observing.identify.content_digest", never)
     return write_wav(tmp_path / "x" / "a.wav", noise(1.0)).parent
 
 

@@ -272,7 +272,7 @@ def test_how_much_speech_would_tell_is_said() -> None:
 def test_many_clips_have_fewer_labellings_and_the_table_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = make_run("a", numbered([3.0, 3.5] * 10)), make_run("b", numbered([3.1, 3.4] * 11))
     assert compare(*runs, paired=False).labellings == 2000
-    for module in ("compare.design", "report.comparison"):
+    for module in ("compare.design", "report.text.comparison"):
         monkeypatch.setattr(f"slm_eval.{module}.MANY_CLIPS", 41)
     found = compare(*runs, paired=False)
     assert (found.labellings, compare(*runs, paired=False, permutations=1999).labellings) == (500, 2000)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 
-from slm_eval.compare import compare, judgement, result
+from slm_eval.compare import compare, result
 from slm_eval.compare.judgement import judge
 from slm_eval.report.text.comparison import render_comparison
 from tests.compare.test_compare import make_run, markov, numbered, rng
@@ -74,7 +72,3 @@ def test_a_winner_on_this_sample_alone_stands_in_brackets() -> None:
     found.differences.update(weaker)
     row = next(line for line in render_comparison(found).splitlines() if line.startswith("pjsd.2"))
     assert row.split()[-1] == "(A)"
-
-
-def test_examples_in_the_documentation() -> None:
-    assert doctest.testmod(judgement).failed == 0

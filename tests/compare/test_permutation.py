@@ -5,7 +5,6 @@ Pairs of scores have an exact distribution by hand (all signs); divergences are 
 
 from __future__ import annotations
 
-import doctest
 import math
 from collections import Counter
 from itertools import combinations, product
@@ -16,7 +15,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slm_eval.compare import labellings, permutation
+from slm_eval.compare import labellings
 from slm_eval.compare.labellings import Labellings, shuffles, swaps
 from slm_eval.compare.permutation import holm, holm_of_families, omnibus, p_value, p_values, step_down
 from slm_eval.compare.pool import Groups, Pool
@@ -351,11 +350,6 @@ def test_holm_rejects_what_the_step_down_rule_rejects(p_values: list[float]) -> 
         rejected.add(at)
     assert {at for at, p in enumerate(adjusted) if p <= level} == rejected
     assert all(p <= q <= 1 for p, q in zip(p_values, adjusted, strict=True))
-
-
-def test_examples_in_the_documentation() -> None:
-    assert doctest.testmod(permutation).failed == 0
-    assert doctest.testmod(labellings).failed == 0
 
 
 def test_the_generator_of_labels_is_fair() -> None:

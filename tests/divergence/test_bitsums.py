@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from slm_eval import bitsums
+from slm_eval.divergence import bitsums
 from slm_eval.divergence.bitsums import Bits, Group
 from slm_eval.divergence.incidence import Incidence
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slm_eval.base.errors import SlmEvalError
+from slm_eval.divergence import estimators as divergence
 from slm_eval.divergence.estimators import LN2, UndefinedError, align, jensen_shannon
-from slm_eval.divergence.estimators import estimators as divergence
 from slm_eval.divergence.ngrams import NGramCounts
 
 counts = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=12).filter(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from slm_eval import larger_samples
+from slm_eval.divergence import larger_samples
 from slm_eval.divergence.estimators import LN2, jensen_shannon
 from slm_eval.divergence.floor import Floor, draw_splits, floor
 from slm_eval.divergence.incidence import Incidence

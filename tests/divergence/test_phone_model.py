@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slm_eval.divergence.estimators import phone_model
+from slm_eval.divergence import phone_model
 from slm_eval.divergence.phone_model import PhoneModels, divide
 
 CLIPS = st.lists(st.text("abcd", min_size=4, max_size=9), min_size=3, max_size=8)

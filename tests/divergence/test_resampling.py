@@ -5,8 +5,6 @@ The sources are Markov chains: fresh samples of them say what a sampling sd or a
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import math
 import re
 from collections import Counter
@@ -530,10 +528,3 @@ def test_wrong_arguments_are_refused() -> None:
         analyse(["a"], ["a"], (1,), draws=3)
     with pytest.raises(ValueError, match="2 real utterances need as many cluster labels; got 1"):
         analyse(["a"], ["a", "b"], (1,), real_clusters=[0])
-
-
-@pytest.mark.parametrize("module", ["analysis", "correction", "divergence", "functional", "ngrams", "statistics"])
-def test_examples_in_docstrings_run(module: str) -> None:
-    outcome = doctest.testmod(importlib.import_module(f"slm_eval.{module}"))
-    assert outcome.attempted > 0
-    assert outcome.failed == 0

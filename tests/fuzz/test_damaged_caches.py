@@ -17,7 +17,8 @@ import pytest
 
 from slm_eval.base.errors import SlmEvalError
 from slm_eval.metrics.pjsd import pJSD
-from slm_eval.run.evaluate import RunOptions, evaluate
+from slm_eval.observing.options import RunOptions
+from slm_eval.run.evaluate import evaluate
 from tests.conftest import noise
 from tests.fakes import Loudness, SpellingObserver
 

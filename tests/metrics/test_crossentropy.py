@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 
-import slm_eval.metrics.crossentropy
 from slm_eval.divergence.resampling import Undefined
 from slm_eval.metrics.crossentropy import MORE_PREDICTABLE, CrossEntropy, cross_entropy
 
@@ -113,9 +110,3 @@ def test_phones_that_real_speech_has_not_are_counted() -> None:
     strange = [[*clip[:10], "x", *clip[10:]] for clip in speech(30, 10)]
     assert found(strange, real).n_unknown == 30
     assert found(strange, real).generated.value > found(speech(30, 10), real).generated.value
-
-
-def test_examples_in_docstrings_run() -> None:
-    outcome = doctest.testmod(slm_eval.metrics.crossentropy)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0

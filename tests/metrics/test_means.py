@@ -22,7 +22,7 @@ from slm_eval.metrics.means import (
     difference,
     mean,
 )
-from slm_eval.metrics.metric import ScoreMetric, ScoreSummary
+from slm_eval.metrics.scores import ScoreMetric, ScoreSummary
 from tests.fakes import LoudnessObserver
 
 

@@ -14,7 +14,7 @@ import torch
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.functional import pjsd
 from slm_eval.metrics.pjsd import DivergenceSummary, pJSD
-from slm_eval.observing.quality.dnsmos.observer import DNSMOS
+from slm_eval.metrics.quality import DNSMOS
 from tests.conftest import ROOT, noise
 from tests.fakes import Loudness, SpellingObserver
 

@@ -16,11 +16,12 @@ from slm_eval.cli.main import main
 from slm_eval.metrics.choosing import choose_metrics
 from slm_eval.metrics.pjsd import pJSD
 from slm_eval.metrics.plm import CrossEntropySummary, PhoneLM
-from slm_eval.metrics.registry import metric_names
+from slm_eval.metrics.registry import METRICS
+from slm_eval.observing.options import RunOptions
 from slm_eval.observing.phones.given import GivenPhones
 from slm_eval.report.page.html import page
 from slm_eval.report.text.documents import latex, markdown
-from slm_eval.run.evaluate import RunOptions, evaluate
+from slm_eval.run.evaluate import evaluate
 from slm_eval.run.finished import FinishedRun, read_run
 from tests.conftest import noise
 from tests.fakes import SpellingObserver
@@ -75,7 +76,7 @@ def test_options_from_the_command_line() -> None:
     assert isinstance(entropy, PhoneLM)
     assert (entropy.keys, entropy.log_base) == (("plm.4",), "2")
     assert entropy.observer.fingerprint == divergence.observer.fingerprint  # so that speech is recognised once
-    assert "plm" in metric_names()
+    assert "plm" in METRICS
     for name, why in (
         ("plm:n=0", "n of plm is a number from 1, got '0'"),
         ("plm:lang=en", "only n is an option of plm"),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 
-import slm_eval.metrics.recitation
 from slm_eval.metrics.pjsd import DivergenceSummary, pJSD
 from slm_eval.metrics.plm import CrossEntropySummary, PhoneLM
 from slm_eval.metrics.recitation import recited, warn_of_recitation
@@ -114,9 +111,3 @@ def test_a_folder_that_holds_one_file_several_times_counts_it_once(copies: int) 
     summary = Loudness().summarise(copied, observed)["loudness.rms"].to_dict()  # type: ignore[union-attr]
     assert summary["clusters"]["generated"]["n"] == 8
     assert any("repeat" in warning for warning in summary["warnings"]) == (copies > 1)
-
-
-def test_examples_in_docstrings_run() -> None:
-    outcome = doctest.testmod(slm_eval.metrics.recitation)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0

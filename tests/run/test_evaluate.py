@@ -16,11 +16,12 @@ import pytest
 
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.base.signature import Signature
-from slm_eval.metrics.metric import ScoreMetric
 from slm_eval.metrics.pjsd import pJSD
+from slm_eval.metrics.scores import ScoreMetric
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
+from slm_eval.observing.options import RunOptions
 from slm_eval.observing.store import Store
-from slm_eval.run.evaluate import RunOptions, evaluate
+from slm_eval.run.evaluate import evaluate
 from slm_eval.run.evaluation import Evaluation
 from slm_eval.run.files import write_run
 from slm_eval.speech.audio import read_audio
@@ -441,7 +442,7 @@ class Elsewhere(SpellingObserver):
 
 
 def test_auto_takes_the_next_recognizer_when_weights_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    from slm_eval.metrics import registry
+    from slm_eval.observing import registry
 
     monkeypatch.setitem(registry.RECOGNIZERS, "allosaurus", f"{__name__}:Elsewhere")
     assert registry.make_recognizer("auto").name == "pocketsphinx"

@@ -25,10 +25,12 @@ from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.base.signature import Signature
 from slm_eval.cli.main import main
 from slm_eval.metrics import registry
-from slm_eval.metrics.metric import Metric, NotComputed, ScoreMetric, Summary
+from slm_eval.metrics.metric import Metric, NotComputed, Summary
 from slm_eval.metrics.pjsd import pJSD
+from slm_eval.metrics.scores import ScoreMetric
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
-from slm_eval.run.evaluate import RunOptions, evaluate
+from slm_eval.observing.options import RunOptions
+from slm_eval.run.evaluate import evaluate
 from slm_eval.run.files import write_run
 from slm_eval.run.merging import merge
 from slm_eval.run.shards import Shard, Share, _digest, observe_share, parse_share, read_shard, write_shard

@@ -6,7 +6,6 @@ to 17. The roots of the epsilon range were found there by bisection.
 
 from __future__ import annotations
 
-import doctest
 import itertools
 import math
 
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from slm_eval.base.errors import UsageError
-from slm_eval.scaling import PUBLISHED, LossLaw, MetricLaw, Sigmoid, law
+from slm_eval.scaling import PUBLISHED, LossLaw, MetricLaw, Sigmoid
 from tests.scaling.known_surface import METRIC
 
 EXACT = 1e-12
@@ -318,7 +317,3 @@ def test_questions_without_an_answer_are_refused() -> None:
         METRIC.reaches((0.3, 0.2))
     with pytest.raises(UsageError, match="k of a sigmoid is 0"):
         MetricLaw.from_sigmoid(PUBLISHED, 0.1, 0.5, 0.007, 0)
-
-
-def test_doctests() -> None:
-    assert doctest.testmod(law).failed == 0

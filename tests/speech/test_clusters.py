@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-
-import slm_eval.speech.clusters
 from slm_eval.speech.clusters import Clusters
 
 
@@ -23,9 +20,3 @@ def test_clips_without_the_label_stand_for_themselves() -> None:
     labels = some.labels
     assert labels[0] == labels[2]
     assert len({labels[0], labels[1], labels[3]}) == 3
-
-
-def test_examples_in_docstrings_run() -> None:
-    outcome = doctest.testmod(slm_eval.speech.clusters)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0

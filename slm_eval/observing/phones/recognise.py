@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slm_eval.observing.observer import Observer
-    from slm_eval.run.evaluate import RunOptions
+    from slm_eval.observing.options import RunOptions
     from slm_eval.speech.corpus import Corpus
 
 
@@ -17,9 +17,9 @@ def recognise(corpus: Corpus, recognizer: Observer, options: RunOptions) -> tupl
         SlmEvalError: the corpus has no audio, or the recogniser cannot run here.
     """
     from slm_eval.base.errors import SlmEvalError, UsageError
-    from slm_eval.run.evaluate import observe, require_usable
+    from slm_eval.observing.observe import observe
 
-    require_usable(options)
+    options.require_usable()
     if not corpus.has_audio:
         raise UsageError(f"{corpus.path} holds phones already")
     reason = recognizer.missing()

@@ -9,9 +9,10 @@ number rests on: generated / real n-grams, and clips.
 from __future__ import annotations
 
 from slm_eval.base.tables import grid
-from slm_eval.metrics.metric import ScoreSummary, Summary
+from slm_eval.metrics.metric import Summary
 from slm_eval.metrics.pjsd import DivergenceSummary
 from slm_eval.metrics.plm import CrossEntropySummary
+from slm_eval.metrics.scores import ScoreSummary
 from slm_eval.run.evaluation import Evaluation
 from slm_eval.speech.corpus import count_ignored
 

@@ -20,19 +20,13 @@ import soundfile
 import torch
 
 from slm_eval.base.errors import SlmEvalError, UsageError
-from slm_eval.metrics.metric import ScoreSummary
+from slm_eval.metrics.quality import AudioboxAesthetics
+from slm_eval.metrics.scores import ScoreSummary
 from slm_eval.observing.observer import Refusal, Signal
 from slm_eval.observing.quality.audiobox import observer as audiobox
 from slm_eval.observing.quality.audiobox.checkpoint import read
 from slm_eval.observing.quality.audiobox.network import frames_of
-from slm_eval.observing.quality.audiobox.observer import (
-    KEYS,
-    MIN_SAMPLES,
-    RATE,
-    WINDOW_SAMPLES,
-    AudioboxAesthetics,
-    AudioboxObserver,
-)
+from slm_eval.observing.quality.audiobox.observer import KEYS, MIN_SAMPLES, RATE, WINDOW_SAMPLES, AudioboxObserver
 from slm_eval.weights import locate as weights
 from tests.observing.quality.audiobox_standin import SCALE, TINY, TINY_CONFIG, make_checkpoint
 

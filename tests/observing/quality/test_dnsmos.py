@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.metrics.quality import DNSMOS
 from slm_eval.observing.observer import Refusal, Signal
-from slm_eval.observing.quality.dnsmos import weights
+from slm_eval.observing.quality.dnsmos import graphs
 from slm_eval.observing.quality.dnsmos.observer import (
-    DNSMOS,
     KEYS,
     MIN_SAMPLES,
     RATE,
@@ -30,6 +30,8 @@ from slm_eval.observing.quality.dnsmos.observer import (
     lengthen,
     window_indices,
 )
+from slm_eval.weights.locate import locate
+from slm_eval.weights.sources import SETS, Wheel
 from tests.conftest import SHARED
 
 TOLERANCE = 2e-4
@@ -264,7 +266,7 @@ def test_the_shortest_clip_is_what_a_value_of_the_last_convolution_depends_on():
     # By the layers that the official file has, and the gradient of a stack with their sizes.
     import onnx
 
-    graph = onnx.load(weights.verified_path(weights.p835_file(False))).graph
+    graph = onnx.load(locate("dnsmos") / graphs.p835_file(False)).graph
     layers = []
     for node in graph.node:
         sizes = {each.name: list(each.ints) for each in node.attribute}
@@ -305,8 +307,10 @@ def test_fingerprint_names_options_and_weights_and_loads_nothing():
 
 
 def test_other_weights_are_refused(monkeypatch):
-    monkeypatch.setitem(weights.DIGESTS, weights.P808_FILE, "0" * 64)
-    with pytest.raises(SlmEvalError, match=r"not the official DNSMOS network: .*9246480c.*expected 00000000"):
+    source = SETS["dnsmos"].source
+    assert isinstance(source, Wheel)
+    monkeypatch.setitem(source.digests, graphs.P808_FILE, "0" * 64)
+    with pytest.raises(SlmEvalError, match=r"not the published file: its SHA-256 is 9246480c.*expected 00000000"):
         DNSMOSObserver().load("cpu")
 
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from slm_eval.base.errors import SlmEvalError, UsageError
-from slm_eval.metrics.metric import ScoreSummary
+from slm_eval.metrics.quality import NISQA, NISQATTS
+from slm_eval.metrics.scores import ScoreSummary
 from slm_eval.observing.observer import Refusal, Signal
-from slm_eval.observing.quality.nisqa.observer import NISQA, NISQATTS, NISQAObserver, NISQATTSObserver, part_bounds
+from slm_eval.observing.quality.nisqa.observer import NISQAObserver, NISQATTSObserver, part_bounds
 from tests.conftest import SHARED
 
 TOLERANCE = 1e-3  # what the task allows; measured: 5e-6

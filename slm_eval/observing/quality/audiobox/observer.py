@@ -18,7 +18,6 @@ import numpy as np
 
 from slm_eval.base.errors import SlmEvalError, unknown_name
 from slm_eval.base.signature import Signature
-from slm_eval.metrics.metric import ScoreMetric
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
 from slm_eval.observing.quality.audiobox import checkpoint as checkpoints
 from slm_eval.observing.quality.audiobox.shapes import AXES
@@ -37,33 +36,6 @@ PRECISIONS = ("float32", "bf16")
 # Windows computed at once on a GPU, always as many, and of lengths rounded up to so many frames: shapes, and with them
 # the order of every sum, then depend on the window alone and not on what it is computed with.
 GPU_BATCH, GPU_FRAMES = 8, 100
-
-
-class AudioboxAesthetics(ScoreMetric):
-    """Predicted ratings of content enjoyment and usefulness, production complexity and quality, each from 1 to 10.
-
-    Args:
-        checkpoint: a file, a folder or a Hugging Face repository id; None is the published one.
-        precision: "float32", or "bf16": operands of matrix products rounded to bfloat16, for GPUs.
-        device: where the network runs when ``update`` is called: "auto", "cpu", "cuda:0".
-
-    Raises:
-        UsageError: an unknown precision.
-
-    >>> AudioboxAesthetics().keys
-    ('audiobox.CE', 'audiobox.CU', 'audiobox.PC', 'audiobox.PQ')
-    """
-
-    name = "audiobox"
-    unit = "score 1-10"
-    scale = (1.0, 10.0)
-
-    def __init__(self, checkpoint: str | Path | None = None, precision: str = "float32", device: str = "auto") -> None:
-        super().__init__(AudioboxObserver(checkpoint, precision), device=device)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return KEYS
 
 
 class AudioboxObserver(Observer):

@@ -1,7 +1,7 @@
 """DNSMOS: speech quality without a reference. P.835 (signal, background, overall) and P.808, Reddy et al. 2021-2022.
 
 Equal to the official ``dnsmos_local.py`` and to the package speechmos, with the same weights, several times faster on
-long clips, since overlapping windows share their computation (``_dnsmos_p835.py``).
+long clips, since overlapping windows share their computation (``p835.py``).
 
 A clip is cut into windows of 9.01 s, one per second; a score is the mean over windows. Two things that the reference
 does are kept by default, and are worth knowing:
@@ -22,10 +22,10 @@ import numpy as np
 
 from slm_eval.base.errors import SlmEvalError, UsageError, unknown_name
 from slm_eval.base.signature import Signature
-from slm_eval.metrics.metric import ScoreMetric
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
-from slm_eval.observing.quality.dnsmos import weights
+from slm_eval.observing.quality.dnsmos import graphs
 from slm_eval.speech import audio
+from slm_eval.weights import locate as weights
 
 if TYPE_CHECKING:
     from slm_eval.observing.quality.dnsmos.p808 import P808
@@ -54,32 +54,6 @@ _POLYNOMIALS: dict[bool, dict[str, tuple[float, ...]]] = {
 }
 
 
-class DNSMOS(ScoreMetric):
-    """Predicted opinion scores on a scale of 1 to 5: P.808 overall, and P.835 signal, background and overall.
-
-    Args:
-        windows: "reference" scores the windows that the official code scores; "all" scores every one.
-        personalized: use the personalised P.835 network, which also punishes a second talker.
-        device: where the networks run when ``update`` is called: "auto", "cpu", "cuda:0".
-
-    Raises:
-        UsageError: an unknown value of ``windows``.
-
-    >>> DNSMOS().keys
-    ('dnsmos.p808', 'dnsmos.sig', 'dnsmos.bak', 'dnsmos.ovrl')
-    """
-
-    name = "dnsmos"
-    scale = (1.0, 5.0)
-
-    def __init__(self, windows: str = "reference", personalized: bool = False, device: str = "auto") -> None:
-        super().__init__(DNSMOSObserver(windows, personalized), device=device)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return KEYS
-
-
 class DNSMOSObserver(Observer):
     """Observes the four scores of a clip, the raw means behind them and the number of windows.
 
@@ -102,26 +76,28 @@ class DNSMOSObserver(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Raises SlmEvalError where the weights are missing."""
+        """Name options and weights.
+
+        Raises:
+            SlmEvalError: the weights are missing, or not the official ones.
+        """
         return Signature(
             "dnsmos",
             rev=1,
             min=MIN_SAMPLES,
             windows=self.windows,
             personalized="yes" if self.personalized else "no",
-            p835=weights.digest(weights.p835_file(self.personalized))[:8],
-            p808=weights.digest(weights.P808_FILE)[:8],
+            p835=graphs.digest(graphs.p835_file(self.personalized))[:8],
+            p808=graphs.digest(graphs.P808_FILE)[:8],
             rate=RATE,
             resampler=audio.RESAMPLER,
         )
 
     def missing(self) -> str | None:
         """None, or what is missing: the weights of speechmos, or the package onnx that reads them."""
-        try:
-            weights.verified_path(weights.p835_file(self.personalized))
-            weights.verified_path(weights.P808_FILE)
-        except SlmEvalError as error:
-            return str(error)
+        problem = weights.missing("dnsmos")
+        if problem is not None:
+            return problem
         if importlib.util.find_spec("onnx") is None:
             return "the package onnx, which reads the DNSMOS weights, is missing; install it with: pip install onnx"
         return None
@@ -135,7 +111,7 @@ class DNSMOSObserver(Observer):
         problem = self.missing()
         if problem is not None:
             raise SlmEvalError(problem)
-        self._networks = (weights.read_p835(self.personalized).to(device), weights.read_p808().to(device))
+        self._networks = (graphs.read_p835(self.personalized).to(device), graphs.read_p808().to(device))
 
     def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:
         """Score clips of 0.45 s and more; a clip under 9.01 s is repeated, as the reference does.

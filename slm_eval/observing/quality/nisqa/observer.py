@@ -23,7 +23,6 @@ import numpy as np
 
 from slm_eval.base.errors import SlmEvalError, unknown_name
 from slm_eval.base.signature import Signature
-from slm_eval.metrics.metric import ScoreMetric
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
 from slm_eval.weights import locate as weights
 
@@ -36,56 +35,6 @@ LONG_RULES = ("chunks", "refuse")
 MIN_HOPS = 14  # the 15 frames of one segment
 # At lower rates a hop is no sample long; at higher ones 20 ms are more than the 4096 samples of the transform.
 RATES = (100, 204_800)
-
-
-class NISQA(ScoreMetric):
-    """Predicted opinion scores on a scale of 1 to 5: overall, noisiness, discontinuity, coloration, loudness.
-
-    Args:
-        long: "chunks" scores clips of 52.14 s and more in equal parts; "refuse" refuses them as ``too_long``.
-        device: where the network runs when ``update`` is called: "auto", "cpu", "cuda:0".
-
-    Raises:
-        UsageError: an unknown value of ``long``.
-
-    >>> NISQA().keys
-    ('nisqa.mos', 'nisqa.noi', 'nisqa.dis', 'nisqa.col', 'nisqa.loud')
-    """
-
-    name = "nisqa"
-    scale = (1.0, 5.0)
-
-    def __init__(self, long: str = "chunks", device: str = "auto") -> None:
-        super().__init__(NISQAObserver(long), device=device)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return KEYS
-
-
-class NISQATTS(ScoreMetric):
-    """Predicted naturalness of synthetic speech, on a scale of 1 to 5.
-
-    Args:
-        long: "chunks" scores clips of 60.14 s and more in equal parts; "refuse" refuses them as ``too_long``.
-        device: where the network runs when ``update`` is called: "auto", "cpu", "cuda:0".
-
-    Raises:
-        UsageError: an unknown value of ``long``.
-
-    >>> NISQATTS().keys
-    ('nisqa_tts.mos',)
-    """
-
-    name = "nisqa_tts"
-    scale = (1.0, 5.0)
-
-    def __init__(self, long: str = "chunks", device: str = "auto") -> None:
-        super().__init__(NISQATTSObserver(long), device=device)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return TTS_KEYS
 
 
 class _NISQAObserver(Observer):

@@ -1,30 +1,21 @@
-"""The weights of DNSMOS: where they are, whether they are the known ones, and what is in them.
+"""What is in the ONNX files of DNSMOS: their weights, where the graph is the one that this code was written for.
 
-They are the ONNX files inside speechmos's wheel, byte-identical to those of the DNS-Challenge repository. speechmos
-itself is never imported: it would import librosa and onnxruntime.
+The files lie in speechmos's wheel. speechmos itself is never imported: it would import librosa and onnxruntime.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slm_eval.base.errors import SlmEvalError
+from slm_eval.weights.ledger import file_digest
+from slm_eval.weights.locate import locate
 
 if TYPE_CHECKING:
     from slm_eval.observing.quality.dnsmos.p808 import P808
     from slm_eval.observing.quality.dnsmos.p835 import P835
 
-# SHA-256 of the files of DNS-Challenge 591184a, which are those of speechmos 0.0.1.1.
-DIGESTS = {
-    "dnsmos_models/sig_bak_ovr.onnx": "269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd",
-    "pdnsmos_models/sig_bak_ovr.onnx": "9e3a197449ca2177f0997afec3bd6b890117ce2f17b89d6eea7fa0d47272c81c",
-    "dnsmos_models/model_v8.onnx": "9246480c58567bc6affd4200938e77eef49468c8bc7ed3776d109c07456f6e91",
-}
 P808_FILE = "dnsmos_models/model_v8.onnx"
 _ADVICE = "install it with: pip install --force-reinstall speechmos==0.0.1.1"
 # The operations that compute something, in the order of the graphs; the others move data about.
@@ -40,61 +31,24 @@ _P808_CHANNELS, _P808_DENSE = [1, 32, 32, 32, 32, 64], [64, 64, 64, 1]
 
 
 def p835_file(personalized: bool) -> str:
-    """Which P.835 network: the default one or the personalised one, which also punishes a second talker."""
+    """Return the file of a P.835 network: the default one, or the one that also punishes a second talker."""
     return "pdnsmos_models/sig_bak_ovr.onnx" if personalized else "dnsmos_models/sig_bak_ovr.onnx"
 
 
-def weights_path(name: str) -> Path:
-    """Where the file ``name`` of ``DIGESTS`` is.
-
-    Raises:
-        SlmEvalError: speechmos is not installed, or lacks the file.
-    """
-    spec = importlib.util.find_spec("speechmos")
-    if spec is None or not spec.submodule_search_locations:
-        raise SlmEvalError(f"the DNSMOS weights are missing: they come with the package speechmos; {_ADVICE}")
-    path = Path(spec.submodule_search_locations[0]) / name
-    if not path.is_file():
-        raise SlmEvalError(f"the DNSMOS weights are missing: speechmos has no {name}; {_ADVICE}")
-    return path
-
-
 def digest(name: str) -> str:
-    """SHA-256 of the file, in hexadecimal.
+    """Return the SHA-256 of one of the files, in hexadecimal.
 
     Raises:
-        SlmEvalError: the file is missing.
+        SlmEvalError: the weights are missing, or not the official ones.
     """
-    path = weights_path(name)
-    status = path.stat()
-    return _digest(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _digest(path: Path, size: int, modified: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def verified_path(name: str) -> Path:
-    """Where the file is, known to be the official one.
-
-    Raises:
-        SlmEvalError: the file is missing, or is another one.
-    """
-    found = digest(name)
-    if found != DIGESTS[name]:
-        raise SlmEvalError(
-            f"{weights_path(name)} is not the official DNSMOS network: its SHA-256 starts with {found[:8]}, "
-            f"expected {DIGESTS[name][:8]}; {_ADVICE}"
-        )
-    return weights_path(name)
+    return file_digest(locate("dnsmos") / name)
 
 
 def read_p835(personalized: bool) -> P835:
-    """The P.835 network, on the CPU.
+    """Read the P.835 network, onto the CPU.
 
     Raises:
-        SlmEvalError: as ``verified_path``, or the graph is not the one this code was written for.
+        SlmEvalError: as ``digest``, or the graph is not the one this code was written for.
     """
     import torch
 
@@ -108,7 +62,7 @@ def read_p835(personalized: bool) -> P835:
 
 
 def read_p808() -> P808:
-    """The P.808 network, on the CPU.
+    """Read the P.808 network, onto the CPU.
 
     Raises:
         SlmEvalError: as ``read_p835``.
@@ -126,7 +80,7 @@ class _Graph:
         import onnx
 
         self.name = name
-        graph = onnx.load(verified_path(name)).graph
+        graph = onnx.load(locate("dnsmos") / name).graph
         nodes = [node for node in graph.node if node.op_type not in _MOVES]
         self.require(" ".join(node.op_type for node in nodes) == operations, "the order of operations")
         self.nodes: dict[str, list[Any]] = {}
@@ -135,19 +89,19 @@ class _Graph:
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
 
     def require(self, holds: bool, what: str) -> None:
-        """Raises SlmEvalError unless the graph is as expected."""
+        """Raise SlmEvalError unless the graph is as expected."""
         if not holds:
             raise SlmEvalError(f"{self.name} is not the expected DNSMOS network: {what} differ; {_ADVICE}")
 
     def tensor(self, name: str) -> Any:
-        """A float32 weight as a tensor of its own memory."""
+        """Return a float32 weight as a tensor of its own memory."""
         import torch
         from onnx import numpy_helper
 
         return torch.from_numpy(numpy_helper.to_array(self._initializers[name]).copy())
 
     def convolutions(self, first: int, channels: list[int]) -> list[Any]:
-        """The 3×3 convolutions from the ``first`` on, through the given numbers of channels."""
+        """Return the 3×3 convolutions from the ``first`` on, through the given numbers of channels."""
         from slm_eval.observing.quality.dnsmos.layers import Layer
 
         layers = [Layer(self.tensor(node.input[1]), self.tensor(node.input[2])) for node in self.nodes["Conv"][first:]]
@@ -158,7 +112,7 @@ class _Graph:
         return layers
 
     def dense(self, sizes: list[int]) -> list[Any]:
-        """The dense layers, through the given numbers of features. ONNX stores (in, out)."""
+        """Return the dense layers, through the given numbers of features. ONNX stores (in, out)."""
         from slm_eval.observing.quality.dnsmos.layers import Layer
 
         products, sums = self.nodes["MatMul"], self.nodes["Add"][-len(self.nodes["MatMul"]) :]

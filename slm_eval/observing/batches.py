@@ -1,0 +1,77 @@
+"""From sounds that somebody has not heard to jobs for the decoding processes, and from what these send to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from slm_eval.observing.observer import Observer
+from slm_eval.observing.sounds import Sound
+from slm_eval.observing.workers import Decoded, Job, Outcome
+from slm_eval.speech.audio import AudioError, duration
+
+Result = tuple[Job, Outcome]
+
+
+def job_of(sound: Sound, in_workers: dict[str, Observer], on_device: dict[str, Observer]) -> Job:
+    """Return what has to be done to a sound: who still has to hear it, and at which rates."""
+    clip = sound.clip
+    assert sound.content is not None
+    assert clip.path is not None
+    return Job(
+        sound.content,
+        clip.path,
+        clip.start,
+        clip.end,
+        seconds=duration(clip.path, clip.start, clip.end),
+        rates=frozenset(seer.sample_rate for name, seer in on_device.items() if name not in sound.observations),
+        observers=tuple(index for index, name in enumerate(in_workers) if name not in sound.observations),
+    )
+
+
+def longest_first(job: Job) -> tuple[float, str]:
+    """Return the key of an order in which batches hold similar lengths.
+
+    What does not fit into memory then shows at once, and the estimate of the time left errs on the safe side.
+    """
+    return -job.seconds, job.content
+
+
+def in_batches(decoding: Iterator[Result], seconds: float) -> Iterator[list[Result]]:
+    """Yield decoded clips in groups of at most ``seconds`` of audio; a longer clip is a group of its own."""
+    batch: list[Result] = []
+    held = 0.0
+    for job, outcome in decoding:
+        # Of what was decoded: a header may have stated less, or nothing.
+        own = outcome.facts.seconds if isinstance(outcome, Decoded) else 0.0
+        if batch and held + own > seconds:
+            yield batch
+            batch, held = [], 0.0
+        batch.append((job, outcome))
+        held += own
+    if batch:
+        yield batch
+
+
+def note_decoded(outcome: Decoded | AudioError, sound: Sound, in_workers: Sequence[str]) -> None:
+    """Note at the sound what a worker found out."""
+    if isinstance(outcome, AudioError):
+        sound.error = outcome
+    else:
+        sound.facts = outcome.facts
+        sound.observations.update((in_workers[index], seen) for index, seen in outcome.observations.items())
+
+
+def observe_batch(
+    fingerprint: str, observer: Observer, batch: Sequence[Result], todo: dict[str, Sound], device: str
+) -> None:
+    """Let a model hear those clips of a batch that it has not heard."""
+    heard = [
+        (todo[job.content], outcome.signals[observer.sample_rate])
+        for job, outcome in batch
+        if isinstance(outcome, Decoded) and fingerprint not in todo[job.content].observations
+    ]
+    if not heard:
+        return
+    observer.ready(device)
+    for (sound, _), seen in zip(heard, observer.observe([signal for _, signal in heard]), strict=True):
+        sound.observations[fingerprint] = seen
