@@ -1,6 +1,6 @@
 """Do intervals of mean scores cover where scores are skewed and clusters uneven?
 
-    python benchmarks/statistics/mean_study.py [--replicates 1000]    # about four minutes
+    python benchmarks/statistics/mean_study.py [--replicates 1000]    # about five minutes
     python benchmarks/statistics/mean_study.py --table                # what was measured, as Markdown
 
 A score lies on a scale of 1 to 5: a quantile of a beta distribution, of a normal variable that clips of one cluster
@@ -8,7 +8,8 @@ share a part of (the correlation). Clusters have one clip, six, geometrically or
 has as many as three quarters of all. What counts is how many degrees of freedom a sample has, so coverage is told by
 these: of the interval on the logit of the scale, and of the plain t interval that it replaced.
 
-The last shapes are no beta distributions: one clip in ten fails entirely; and speakers who talk more score lower.
+The last shapes are no beta distributions: one clip in ten fails entirely; speakers who talk more score lower; and all
+clips of one speaker in ten are bad, who in the very last shape says three times as much as others.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ CORRELATIONS = (0.1, 0.5, 0.9)
 CLUSTERS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 50)
 FREEDOM = (1, 2, 3, 4, 6, 10, 20, 100)  # ends of the bins
 FAILING, SPECIAL = 0.1, ("one in ten fails", "who talks more scores lower")
+BAD, TALKATIVE = ("one speaker in ten is bad", "one in ten is bad and talks more"), 3
 _GRID = np.linspace(0, 1, 20_001)
 
 
@@ -71,10 +73,12 @@ def main() -> None:
 
 def all_cases() -> Iterator[tuple[str, str, float]]:
     """Shape, sizes and correlation of each case."""
-    for shape in (*SHAPES, *SPECIAL):
+    for shape in (*SHAPES, *SPECIAL, *BAD):
         for sizes in SIZES:
             if shape == SPECIAL[1] and sizes not in ("geometric", "lognormal"):
                 continue  # nobody talks more, or it is always the same one
+            if shape in BAD and sizes == "single clips":
+                continue  # a speaker of one clip is a clip
             for correlation in (0.0,) if sizes == "single clips" else CORRELATIONS:
                 yield shape, sizes, correlation
 
@@ -108,12 +112,17 @@ def sample(
     from scipy.special import ndtr
 
     number = SIZES[sizes](n_clusters, rng)
+    bad = rng.random(n_clusters) < FAILING if shape in BAD else np.zeros(n_clusters, dtype=bool)
+    if shape == BAD[1]:
+        number = np.where(bad, TALKATIVE * number, number)
     clusters = np.repeat(np.arange(n_clusters), number)
     of_cluster = rng.normal(size=n_clusters)
     if shape == SPECIAL[1]:
         of_cluster = (of_cluster - np.log(number) / 2) / np.sqrt(1.25)
     normal = np.sqrt(correlation) * of_cluster[clusters] + np.sqrt(1 - correlation) * rng.normal(size=clusters.size)
-    scores = _quantiles("as good speech" if shape in SPECIAL else shape, ndtr(normal))
+    scores = _quantiles(shape if shape in SHAPES else "as good speech", ndtr(normal))
+    if bad.any():
+        scores = np.where(bad[clusters], _quantiles("at the bottom", ndtr(normal)), scores)
     if shape == SPECIAL[0]:
         scores[rng.random(scores.size) < FAILING] = SCALE[0]
     return scores, clusters
@@ -123,7 +132,7 @@ def table(cases: list[dict[str, Any]]) -> str:
     """For each shape the lowest and the highest coverage of its cases, in %, by degrees of freedom; before and now."""
     spans = [f"{low} to {high}" for low, high in itertools.pairwise(FREEDOM)]
     lines = [f"| scores | interval | {' | '.join(spans)} |", "|---|---|" + "---|" * len(spans)]
-    for shape in (*SHAPES, *SPECIAL):
+    for shape in (*SHAPES, *SPECIAL, *BAD):
         for method in ("t", "logit"):
             of_shape = [case[method] for case in cases if case["shape"] == shape]
             cells = [_span([bins[place] for bins in of_shape]) for place in range(len(spans))]
@@ -160,6 +169,10 @@ def _truth(shape: str, sizes: str, correlation: float) -> float:
     if shape in SHAPES:
         a, b = SHAPES[shape]
         return SCALE[0] + (SCALE[1] - SCALE[0]) * a / (a + b)
+    if shape in BAD:
+        bad = FAILING * (TALKATIVE if shape == BAD[1] else 1)
+        good, low = (_truth(each, sizes, correlation) for each in ("as good speech", "at the bottom"))
+        return ((1 - FAILING) * good + bad * low) / (1 - FAILING + bad)
     if shape == SPECIAL[0]:
         return FAILING * SCALE[0] + (1 - FAILING) * _truth("as good speech", sizes, correlation)
     rng = np.random.default_rng(0)

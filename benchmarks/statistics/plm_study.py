@@ -9,7 +9,7 @@ of real speech, one of its source, the other shifted; shares of unpaired compari
 
 Shifts: to another chain (as in ``worlds``); *frequency*, to a chain in which every phone is half or twice as likely
 wherever it can come; *likelihood*, to a chain that real speech finds as surprising as itself: what may follow is in
-part drawn by squared probabilities, in part all alike.
+part drawn by squared probabilities, in part all alike; *replaced*, phones are replaced by any phone at random.
 
 *Ends*: what symbols for where clips begin, or begin and end, would change: how often a shift is found against real
 speech, and how often speech of the same source is called different because its clips are half as long.
@@ -74,6 +74,15 @@ class LikelihoodWorld(World):
         return own, share * sharp + (1 - share) * even
 
 
+@dataclass(frozen=True)
+class ReplacingWorld(World):
+    """A world whose shift is a share of phones that any phone stands in the place of."""
+
+    def draw(self, n_phones: int, rng: np.random.Generator, shift: float = 0.0) -> tuple[list[list[int]], list[int]]:
+        """Return clips and the speaker of each."""
+        return World(self.order, errors=shift).draw(n_phones, rng)
+
+
 def holding() -> list[tuple[str, World, int, int]]:
     """Name, world, generated and real phones of each case."""
     uneven = World(order=2, speaker_clips=10, accents=ACCENTS)
@@ -101,6 +110,7 @@ def finding() -> list[tuple[str, World, float]]:
         ("order 2, frequency", FrequencyWorld(), 0.06),
         ("order 1, frequency", FrequencyWorld(order=1), 0.06),
         ("order 2, likelihood", LikelihoodWorld(), 0.4),
+        ("order 2, replaced", ReplacingWorld(), 0.05),
         ("none", World(), 0.0),
     ]
 

@@ -1,6 +1,6 @@
 """How often do ranks by pJSD say something false, where clips, speakers and accents are uneven?
 
-    python benchmarks/statistics/rank_pjsd_study.py [--replicates 100]    # four minutes of one core
+    python benchmarks/statistics/rank_pjsd_study.py [--replicates 400]    # twenty minutes of one core
     python benchmarks/statistics/rank_pjsd_study.py --table               # what was measured, as Markdown
 
 Systems of one size against real speech of that size, in worlds of ``worlds.py``: order 2, clips of lognormal length
@@ -31,28 +31,27 @@ WORLDS = {
     "single clips": World(order=2, length_cv=0.6),
     "speakers": World(order=2, length_cv=0.6, speaker_clips=10, accents=(0.6, 0.3, 0.1)),
 }
-ORDERS, SYSTEMS, PHONES, STEP = (1, 2, 3), (3, 10), (5_000, 20_000), 0.1
+ORDERS, SYSTEMS, PHONES, STEP = (1, 2, 3, 4, 5), (3, 10), (5_000, 20_000), 0.1
 
 
 def main() -> None:
     """Measure, or print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replicates", type=int, default=100, help="of each case; a fifth where systems differ")
+    parser.add_argument("--replicates", type=int, default=400, help="of each case; a fifth where systems differ")
     parser.add_argument("--table", action="store_true", help="print what was measured before, and measure nothing")
     options = parser.parse_args()
     if not options.table:
-        cases = []
+        head, cases = stamp(), []
         for world, phones, k, apart in itertools.product(WORLDS, PHONES, SYSTEMS, (False, True)):
             replicates = options.replicates // 5 if apart else options.replicates
             cases += measure(world, phones, k, apart, replicates)
-            print(json.dumps(cases[-len(ORDERS) :]), file=sys.stderr, flush=True)
-        lines = ",\n".join(json.dumps(case) for case in cases)
-        RESULTS.write_text(f'{json.dumps(dict(stamp()))[:-1]}, "cases": [\n{lines}\n]}}\n')
+            lines = ",\n".join(json.dumps(case) for case in cases)
+            RESULTS.write_text(f'{json.dumps(head)[:-1]}, "cases": [\n{lines}\n]}}\n')
     print(table(json.loads(RESULTS.read_text())["cases"]))
 
 
 def measure(world: str, phones: int, k: int, apart: bool, replicates: int) -> list[dict[str, Any]]:
-    """Share of tables with a false statement, of differences told, and of systems ranked: an entry per n."""
+    """Return the share of tables with a false statement, of differences told, and of systems ranked: an entry per n."""
     rng = np.random.default_rng([len(world), phones, k, apart])
     false, told, ranked = (dict.fromkeys(ORDERS, 0) for _ in range(3))
     for seed in range(replicates):
@@ -84,14 +83,14 @@ def measure(world: str, phones: int, k: int, apart: bool, replicates: int) -> li
 
 
 def drawn(world: World, phones: int, rng: np.random.Generator, shift: float, name: str) -> Speech:
-    """A corpus, its speakers its own."""
+    """Return a corpus, its speakers its own."""
     clips, speakers = world.draw(phones, rng, shift)
     return Speech(clips, [(name, speaker) for speaker in speakers])  # type: ignore[arg-type]
 
 
 def table(cases: list[dict[str, Any]]) -> str:
-    """Share of false tables where systems are equal, and of differences told where they are not, in %, by n."""
-    lines = ["| clips | phones a system | systems | false, n = 1, 2, 3 | told, n = 1, 2, 3 |", "|---|---|---|---|---|"]
+    """Return Markdown: false tables where systems are equal, differences told where they are not, in %, by n."""
+    lines = ["| clips | phones a system | systems | false, n = 1 to 5 | told, n = 1 to 5 |", "|---|---|---|---|---|"]
     for world, phones, k in itertools.product(WORLDS, PHONES, SYSTEMS):
         chosen = [case for case in cases if (case["world"], case["phones"], case["systems"]) == (world, phones, k)]
         if any(case["ranked"] for case in chosen):

@@ -5,8 +5,8 @@
     python benchmarks/statistics/study.py --table          # what was measured, as Markdown
     python benchmarks/statistics/study.py --results FILE   # kept elsewhere, for instance of an older slm_eval
 
-A case is a world (``worlds.py``), a size of both sides and a shift of the generated side. Each replicate draws both
-sides afresh and analyses them. Written per n:
+A case is a world (``worlds.py``), a size of both sides and a shift of the generated side, or a share of its phones that
+is replaced at random. Each replicate draws both sides afresh and analyses them. Written per n:
 
 - sd_ratio: root mean square of the sds that were given, over the sd of the values.
 - coverage: share of the 95 % intervals that hold the mean of the values, which is what they are for; withheld: share
@@ -24,7 +24,7 @@ import json
 import math
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,18 @@ WORLDS = {
     "speakers of 10, order 1": World(order=1, speaker_clips=10, **SPEAKERS),
     "speakers of 10, order 3": World(order=3, speaker_clips=10, **SPEAKERS),
     "longwinded accent": World(speaker_clips=3, accents=(0.6, 0.4), longwinded=4.0),
+    # What labels are for: speakers of unlike topics; clips said eight times, with a recogniser's errors.
+    "speakers of 4, topics": World(speaker_clips=4, topics=0.3, **SPEAKERS),
+    "speakers of 10, topics": World(speaker_clips=10, topics=0.3, **SPEAKERS),
+    "each said 8 times": World(repeats=8, errors=0.02),
 }
+GROUPED = tuple(WORLDS)[-3:]
+LABELS = {"both": "", "real": ", generated ones not named", "none": ", not named"}
 SHIFTS = (0.0, 0.1)
+ERRORS = (0.05, 0.15)
 EVEN = ((2_000, 2_000), (20_000, 20_000), (200_000, 200_000))
+ERRORS_SIZES = ((8_000, 8_000), *EVEN[1:])
+GROUPED_SIZES = EVEN[1]
 UNEVEN = ((7_000, 21_000), (21_000, 7_000), (4_000, 40_000), (40_000, 10_000))
 UNEVEN_WORLDS = ("order 2", "speakers of 10", "order 3")
 # One replicate and n: value, sd, low, high, floor, floor_sd, corrected, p; NaN where there is none.
@@ -62,40 +71,53 @@ FIELDS = ("value", "sd", "low", "high", "floor", "floor_sd", "corrected", "p")
 
 @dataclass(frozen=True)
 class Case:
-    """What is drawn."""
+    """What is drawn.
+
+    Attributes:
+        world: name.
+        sizes: phones of generated and of real speech.
+        shift: of generated speech.
+        labels: "both", or of whose clips the speakers are named: "real" or "none".
+        errors: share of generated phones that is replaced.
+    """
 
     world: str
     sizes: tuple[int, int]
     shift: float
-    labels: str = "both"  # "real": the speakers of generated clips are not named
+    labels: str = "both"
+    errors: float = 0.0
 
     @property
     def name(self) -> str:
         """Key in the results."""
-        return f"{self.world} | {self.sizes[0]} {self.sizes[1]} | {self.shift} | {self.labels}"
+        name = f"{self.world} | {self.sizes[0]} {self.sizes[1]} | {self.shift} | {self.labels}"
+        return name + (f" | {self.errors} replaced" if self.errors else "")
 
 
 def cases() -> list[Case]:
-    """All of them, small sizes first."""
-    even = [Case(world, sizes, shift) for sizes in EVEN for world in WORLDS for shift in SHIFTS]
+    """Return all of them, small sizes first."""
+    even = [Case(world, sizes, shift) for sizes in EVEN for world in WORLDS if world not in GROUPED for shift in SHIFTS]
     uneven = [Case(world, sizes, shift) for sizes in UNEVEN for world in UNEVEN_WORLDS for shift in SHIFTS]
     unnamed = [Case("speakers of 10", sizes, shift, "real") for sizes in (EVEN[1], *UNEVEN[:2]) for shift in SHIFTS]
-    return sorted([*even, *uneven, *unnamed], key=lambda case: sum(case.sizes))
+    replaced = [Case("order 2", sizes, 0.0, errors=errors) for sizes in ERRORS_SIZES for errors in ERRORS]
+    grouped = [Case(world, GROUPED_SIZES, 0.0, labels) for world in GROUPED for labels in LABELS]
+    return sorted([*even, *uneven, *unnamed, *replaced, *grouped], key=lambda case: sum(case.sizes))
 
 
 def replicate(case: Case, number: int) -> list[list[float]]:
-    """One pair of fresh corpora: a row per n."""
+    """Return what is said of one pair of fresh corpora: a row per n."""
     world = WORLDS[case.world]
     rng = np.random.default_rng((case.sizes[0], case.sizes[1], round(100 * case.shift), number))
-    generated, speakers = world.draw(case.sizes[0], rng, case.shift)
+    of_generated = replace(world, errors=case.errors) if case.errors else world
+    generated, speakers = of_generated.draw(case.sizes[0], rng, case.shift)
     real, real_speakers = world.draw(case.sizes[1], rng)
-    named = world.speaker_clips > 1
+    grouped = world.speaker_clips > 1 or world.repeats > 1
     found = analyse(
         generated,
         real,
         ORDERS,
-        generated_clusters=speakers if named and case.labels == "both" else None,
-        real_clusters=real_speakers if named else None,
+        generated_clusters=speakers if grouped and case.labels == "both" else None,
+        real_clusters=real_speakers if grouped and case.labels != "none" else None,
     )
     return [_row(found[n]) for n in ORDERS]
 
@@ -126,7 +148,7 @@ def summarise(case: Case, rows: list[list[list[float]]]) -> dict[str, Any]:
             "floor": _mean(of["floor"]),
             "floor_own_sd": _sd(of["floor"]),
             "floor_sd": _root_mean_square(of["floor_sd"]),
-            "truth": world.truth(n, case.shift) if case.shift else 0.0,
+            "truth": world.truth(n, case.shift, case.errors) if case.shift or case.errors else 0.0,
             "corrected": _mean(of["corrected"]),
             "corrected_sd": _sd(of["corrected"]),
             "corrected_withheld": float(np.isnan(of["corrected"]).mean()),
@@ -162,9 +184,10 @@ def table(results: dict[str, Any]) -> str:
                 of = results[case.name]["results"]
                 null = results.get(Case(case.world, case.sizes, 0.0, case.labels).name, {}).get("results", {})
                 sizes = " / ".join(f"{size:,}" for size in dict.fromkeys(case.sizes))
-                world = case.world + (", generated ones not named" if case.labels == "real" else "")
+                world = case.world + LABELS[case.labels]
+                differs = f"{case.errors:g} replaced" if case.errors else f"{case.shift:g}"
                 cells = " | ".join(cell(of[str(n)], null.get(str(n))) for n in ORDERS)
-                lines.append(f"| {sizes} | {world} | {case.shift:g} | {cells} |")
+                lines.append(f"| {sizes} | {world} | {differs} | {cells} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -2,9 +2,10 @@
 
 Phones come from a Markov chain of order 1 to 3. After each context one of a few successors follows, as phonotactics
 have it, so all n-grams that can occur can be listed, and the true distribution of any n is a sum over paths. Accents
-share what can follow and differ in how often it does; a speaker has one accent. A system that differs from real speech
-by a shift s takes a share s of each probability from another chain. Clip lengths are lognormal, speakers have
-geometrically many clips, and a corpus grows speaker by speaker until it has the phones asked for.
+share what can follow and differ in how often it does; a speaker has one accent, and may have topics of their own. A
+system that differs from real speech by a shift s takes a share s of each probability from another chain. Clip lengths
+are lognormal, speakers have geometrically many clips, and a corpus grows speaker by speaker until it has the phones
+asked for. Each clip may be said several times, and phones may be heard wrong.
 
 Letters: K phones, C contexts (the last phones that the next one depends on), D successors of a context, A accents.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +33,10 @@ class World:
         speaker_clips: mean clips of a speaker; 1: every clip has a speaker of its own.
         accents: their shares among speakers.
         accent_strength: share of an accent's probabilities that is its own.
+        topics: share of a speaker's probabilities that is theirs alone.
         longwinded: how many times as long the clips of the last accent are.
+        repeats: how often every clip is said; its speaker is then the clip's, whoever says it.
+        errors: share of phones that are heard as any phone, all K alike.
         phones: K.
         successors: D.
         seed: of the chains.
@@ -46,7 +51,10 @@ class World:
     speaker_clips: float = 1.0
     accents: tuple[float, ...] = (1.0,)
     accent_strength: float = 0.3
+    topics: float = 0.0
     longwinded: float = 1.0
+    repeats: int = 1
+    errors: float = 0.0
     phones: int = 40
     successors: int = 12
     seed: int = 0
@@ -56,10 +64,15 @@ class World:
     # ---- drawing ----
 
     def draw(self, n_phones: int, rng: np.random.Generator, shift: float = 0.0) -> tuple[list[list[int]], list[int]]:
-        """Clips with ``n_phones`` phones in all, the last one cut, and the speaker of each."""
-        lengths, speakers, accents = self._sizes(n_phones, rng)
+        """Return clips with ``n_phones`` phones in all, the last one cut, and the speaker of each."""
+        lengths, speakers, accents = self._sizes(n_phones // self.repeats, rng)
         chain = self._chain(shift)
-        cumulative = chain.probabilities.cumsum(axis=2)
+        probabilities, voices = chain.probabilities, accents
+        if self.topics:
+            first, voices = np.unique(speakers, return_index=True, return_inverse=True)[1:]
+            own = rng.dirichlet(np.full(self.successors, 0.5), (first.size, chain.following.shape[0]))
+            probabilities = (1 - self.topics) * probabilities[accents[first]] + self.topics * own
+        cumulative = probabilities.cumsum(axis=2)
         starts = self._stationary(shift).cumsum(axis=1)
         draws = rng.random(accents.size)
         contexts = np.array(
@@ -74,10 +87,14 @@ class World:
             if not alive.size:
                 break
             at = contexts[alive]
-            which = (cumulative[accents[alive], at] < rng.random(alive.size)[:, None]).sum(axis=1)
+            which = (cumulative[voices[alive], at] < rng.random(alive.size)[:, None]).sum(axis=1)
             which = np.minimum(which, self.successors - 1)
             spoken[position, alive] = chain.successors[at, which]
             contexts[alive] = chain.following[at, which]
+        spoken, lengths, speakers = (np.repeat(each, self.repeats, axis=-1) for each in (spoken, lengths, speakers))
+        if self.errors:
+            wrong = rng.random(spoken.shape) < self.errors
+            spoken[wrong] = rng.integers(self.phones, size=np.count_nonzero(wrong))
         clips = [spoken[:length, at].tolist() for at, length in enumerate(lengths.tolist())]
         return clips, speakers.tolist()
 
@@ -105,14 +122,21 @@ class World:
 
     # ---- the truth ----
 
-    def truth(self, n: int, shift: float) -> float:
-        """True pJSD-n, in nats, between this source and itself with a shift."""
-        p, q = self.distribution(n), self.distribution(n, shift)
+    def truth(self, n: int, shift: float, errors: float = 0.0) -> float:
+        """Return the true pJSD-n, in nats, between this source and itself with a shift, or heard with errors."""
+        keys, p = self._distribution(n, 0.0)
+        q = _heard(keys, self._distribution(n, shift)[1], n, self.phones, errors)
         middle = (p + q) / 2
-        return float(sum((each[each > 0] * np.log(each[each > 0] / middle[each > 0])).sum() for each in (p, q)) / 2)
+        within = sum((each[each > 0] * np.log(each[each > 0] / middle[each > 0])).sum() for each in (p, q))
+        # What is heard in place of what can occur, real speech never has.
+        return float(within + (np.log(2) * (1 - q.sum()) if errors else 0.0)) / 2
 
     def distribution(self, n: int, shift: float = 0.0) -> Floats:
-        """Probability of each n-gram that can occur, in one order for all shifts."""
+        """Return the probability of each n-gram that can occur, in one order for all shifts."""
+        return self._distribution(n, shift)[1]
+
+    def _distribution(self, n: int, shift: float) -> tuple[Ints, Floats]:
+        """Return the n-grams that can occur, as numbers of n digits of base K, ascending, and their probabilities."""
         chain = self._chain(shift)
         weights = np.asarray(self.accents).copy()
         weights[-1] *= self.longwinded
@@ -126,8 +150,8 @@ class World:
             context = chain.following[context].ravel()
         if n < self.order:
             key = key // self.phones ** (self.order - n)
-        rows = np.unique(key, return_inverse=True)[1]
-        return np.bincount(rows, weights=weights @ mass)
+        keys, rows = np.unique(key, return_inverse=True)
+        return keys, np.bincount(rows, weights=weights @ mass)
 
     # ---- the chain ----
 
@@ -204,6 +228,27 @@ class _Chain:
     successors: Ints
     following: Ints
     probabilities: Floats
+
+
+def _heard(keys: Ints, said: Floats, n: int, phones: int, errors: float) -> Floats:
+    """Return how probable each n-gram is to be heard, where a share of phones is heard as any one.
+
+    A sum over which places are heard right: of the others nothing is known of what was said there.
+
+    Args:
+        keys: n-grams that can be said, as numbers of n digits of base ``phones``.
+        said: their probabilities.
+    """
+    if not errors:
+        return said
+    places = phones ** np.arange(n, dtype=np.int64)
+    digits = keys[:, None] // places % phones
+    heard = np.zeros(said.size)
+    for right in product((0, 1), repeat=n):
+        rows = np.unique(digits @ (places * right), return_inverse=True)[1]
+        chance = (1 - errors) ** sum(right) * (errors / phones) ** (n - sum(right))
+        heard += chance * np.bincount(rows, weights=said)[rows]
+    return heard
 
 
 def _stationary(following: Ints, probabilities: Floats) -> Floats:
