@@ -2,7 +2,7 @@
 
     python benchmarks/statistics/study.py                  # all cases, 100 replicates each (10 at 2e5 phones): an hour
     python benchmarks/statistics/study.py --replicates 40 --cases "order 2"
-    python benchmarks/statistics/study.py --table          # what was measured, as Markdown
+    python benchmarks/statistics/study.py --table          # what was measured, as docs/pjsd-study.md
     python benchmarks/statistics/study.py --results FILE   # kept elsewhere, for instance of an older slm_eval
 
 A case is a world (``worlds.py``), a size of both sides and a shift of the generated side, or a share of its phones that
@@ -13,8 +13,8 @@ is replaced at random. Each replicate draws both sides afresh and analyses them.
   of replicates without one.
 - floor, floor_own_sd: mean and sd of the estimate. It is to be the mean value of the same case without a shift.
 - corrected, corrected_sd: mean and sd of the estimate; truth: what it is of; corrected_withheld.
-- alarms: share of replicates with p <= 5 %; at a shift of 0 these are false. beyond_floor: of those with a value above
-  floor + 2 floor_sd, which is no test.
+- alarms: share of tests with p <= 5 %; at a shift of 0 these are false. p_withheld: share of replicates without a test.
+  beyond_floor: of those with a value above floor + 2 floor_sd, which is no test.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study_page import LABELS, ORDERS, page
 from worlds import World
 
 sys.path.insert(1, str(Path(__file__).parent.parent))
@@ -37,7 +38,7 @@ from machine import stamp
 from slm_eval.divergence.analysis import Analysis, analyse
 
 RESULTS = Path(__file__).parent / "results" / "study.json"
-ORDERS = (1, 2, 3, 4, 5)
+BEFORE = RESULTS.with_name("study-before.json")
 SPEAKERS: dict[str, Any] = {"accents": (0.6, 0.3, 0.1)}
 WORLDS = {
     "order 1, equal lengths": World(order=1, length_cv=0.0),
@@ -57,7 +58,6 @@ WORLDS = {
     "each said 8 times": World(repeats=8, errors=0.02),
 }
 GROUPED = tuple(WORLDS)[-3:]
-LABELS = {"both": "", "real": ", generated ones not named", "none": ", not named"}
 SHIFTS = (0.0, 0.1)
 ERRORS = (0.05, 0.15)
 EVEN = ((2_000, 2_000), (20_000, 20_000), (200_000, 200_000))
@@ -89,9 +89,13 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Key in the results."""
+        """Return the key in the results."""
         name = f"{self.world} | {self.sizes[0]} {self.sizes[1]} | {self.shift} | {self.labels}"
         return name + (f" | {self.errors} replaced" if self.errors else "")
+
+    def without_difference(self) -> Case:
+        """Return the case of equal sources."""
+        return replace(self, shift=0.0, errors=0.0)
 
 
 def cases() -> list[Case]:
@@ -131,7 +135,7 @@ def _row(of: Any) -> list[float]:
 
 
 def summarise(case: Case, rows: list[list[list[float]]]) -> dict[str, Any]:
-    """Of all replicates, an entry per n."""
+    """Return what all replicates say, an entry per n."""
     world = WORLDS[case.world]
     entries = {}
     for n, of_n in zip(ORDERS, np.array(rows).transpose(1, 2, 0), strict=True):
@@ -152,6 +156,7 @@ def summarise(case: Case, rows: list[list[list[float]]]) -> dict[str, Any]:
             "corrected": _mean(of["corrected"]),
             "corrected_sd": _sd(of["corrected"]),
             "corrected_withheld": float(np.isnan(of["corrected"]).mean()),
+            "p_withheld": float(np.isnan(of["p"]).mean()),
             "alarms": None if np.isnan(of["p"]).all() else float(np.nanmean(of["p"] <= 0.05)),
             "beyond_floor": float(beyond[~np.isnan(of["floor"])].mean()) if (~np.isnan(of["floor"])).any() else None,
         }
@@ -170,62 +175,6 @@ def _root_mean_square(values: Any) -> float:
     return math.nan if np.isnan(values).all() else math.sqrt(float(np.nanmean(np.square(values))))
 
 
-# ---- table ----
-
-
-def table(results: dict[str, Any]) -> str:
-    """Markdown: a row per case, a cell per n."""
-    lines = []
-    for title, cell in CELLS.items():
-        lines += [f"### {title}", "", "| phones | world | shift | " + " | ".join(f"n={n}" for n in ORDERS) + " |"]
-        lines.append("|" + "---|" * (3 + len(ORDERS)))
-        for case in cases():
-            if case.name in results:
-                of = results[case.name]["results"]
-                null = results.get(Case(case.world, case.sizes, 0.0, case.labels).name, {}).get("results", {})
-                sizes = " / ".join(f"{size:,}" for size in dict.fromkeys(case.sizes))
-                world = case.world + LABELS[case.labels]
-                differs = f"{case.errors:g} replaced" if case.errors else f"{case.shift:g}"
-                cells = " | ".join(cell(of[str(n)], null.get(str(n))) for n in ORDERS)
-                lines.append(f"| {sizes} | {world} | {differs} | {cells} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _interval_cell(of: dict[str, Any], _: Any) -> str:
-    if of["coverage"] is None:
-        return "withheld"
-    return f"{of['coverage']:.0%} ({of['sd_ratio']:.2f})" + (
-        f", {of['withheld']:.0%} withheld" if of["withheld"] else ""
-    )
-
-
-def _floor_cell(of: dict[str, Any], null: dict[str, Any] | None) -> str:
-    if of["floor"] is None or null is None:
-        return "none"
-    error = of["floor"] - null["value"]
-    return f"{error:+.4f} ({error / of['floor_own_sd']:+.2f}; {of['floor_sd'] / null['sd']:.2f})"
-
-
-def _corrected_cell(of: dict[str, Any], _: Any) -> str:
-    if of["corrected_sd"] is None:
-        return "none"
-    return f"{of['corrected']:.4f} ± {of['corrected_sd']:.4f} ({of['truth']:.4f})"
-
-
-def _alarm_cell(of: dict[str, Any], _: Any) -> str:
-    beyond = "" if of["beyond_floor"] is None else f" ({of['beyond_floor']:.0%})"
-    return ("none" if of["alarms"] is None else f"{of['alarms']:.0%}") + beyond
-
-
-CELLS = {
-    "Interval: coverage (sd over the true sd)": _interval_cell,
-    "Floor: error in nats (in its own sds; floor_sd over the true sd of such a score)": _floor_cell,
-    "Corrected: mean ± sd (truth)": _corrected_cell,
-    "Test of one source: p <= 5 % (value > floor + 2 floor_sd, for comparison)": _alarm_cell,
-}
-
-
 def main() -> None:
     """Measure the cases that were asked for and are not measured yet, small ones first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -234,11 +183,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where they are kept")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
-    parser.add_argument("--table", action="store_true", help="print what was measured, and measure nothing")
+    parser.add_argument("--table", action="store_true", help="print the page of what was measured, and measure nothing")
     options = parser.parse_args()
     results = json.loads(options.results.read_text()) if options.results.exists() else {}
     if options.table:
-        print(table(results))
+        print(page(cases(), results, json.loads(BEFORE.read_text())), end="")
         return
     options.results.parent.mkdir(exist_ok=True)
     with ProcessPoolExecutor(options.workers) as pool:
