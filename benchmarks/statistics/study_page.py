@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,14 @@ INTERVALS = """\
 | interval, phones | cells | coverage, mean | 5 to 95 % of cells | lowest | sd over the true sd, median (5 to 95 %) |
 |---|---|---|---|---|---|"""
 
-NO_DIFFERENCE = """\
-`corrected` where nothing differs ({cells} cells): its mean is {low:+.1f} to {high:+.1f} of its sds from 0,
-{middle:+.1f} in the median."""
-
-SHIFTED = """\
-Where a shift makes a truth of more than two of its sds ({cells} cells): its mean is {of_corrected} of the truth; that
-of the value {of_value}."""
+NO_DIFFERENCE = (
+    "`corrected` where nothing differs ({cells} cells): its mean is {low:+.1f} to {high:+.1f} of its sds from 0, "
+    "{middle:+.1f} in the median."
+)
+SHIFTED = (
+    "Where a shift makes a truth of more than two of its sds ({cells} cells): its mean is {of_corrected}; that of the "
+    "value {of_value}."
+)
 
 BEFORE_AND_AFTER = """\
 ## Before and after
@@ -88,9 +90,9 @@ def in_short(cases: Cases, results: Results) -> str:
             ends = np.quantile(coverage, (0.05, 0.95))
             row = (
                 f"{len(cells)}",
-                f"{coverage.mean():.1%}",
-                f"{ends[0]:.0%} to {ends[1]:.0%}",
-                f"{coverage.min():.0%}",
+                _percent(coverage.mean(), 1),
+                f"{_percent(ends[0])} to {_percent(ends[1])}",
+                _percent(coverage.min()),
                 f"{middle:.2f} ({low:.2f} to {high:.2f})",
             )
             lines.append(f"| {size} | {' | '.join(row)} |")
@@ -100,8 +102,8 @@ def in_short(cases: Cases, results: Results) -> str:
         tests, false, span = _alarms([case for case in of_size if not case.shift], results)
         if tests:
             power = [_share([case for case in of_size if case.shift], results, n) for n in ORDERS]
-            lines.append(f"| {size} | {tests:,}: {false / tests:.1%} | {span} | {' | '.join(power)} |")
-    return "\n".join([*lines, "", *_corrections(named, results), ""])
+            lines.append(f"| {size} | {tests:,}: {_percent(false / tests, 1)} | {span} | {' | '.join(power)} |")
+    return "\n".join([*lines, "", *wrap(" ".join(_corrections(named, results)), 120), ""])
 
 
 def _finds() -> Iterator[str]:
@@ -117,13 +119,13 @@ def _alarms(cases: Cases, results: Results) -> tuple[int, float, str]:
         if cell["alarms"] is not None
     ]
     shares = [cell["alarms"] for cell, _ in cells]
-    span = f"{min(shares):.0%} to {max(shares):.0%}" if cells else ""
+    span = f"{_percent(min(shares))} to {_percent(max(shares))}" if cells else ""
     return round(sum(tests for _, tests in cells)), sum(cell["alarms"] * tests for cell, tests in cells), span
 
 
 def _share(cases: Cases, results: Results, n: int) -> str:
     shares = [cell["alarms"] for case in cases if (cell := _cell(results, case, n))["alarms"] is not None]
-    return f"{np.mean(shares):.0%}" if shares else ""
+    return _percent(np.mean(shares)) if shares else ""
 
 
 def _corrections(cases: Cases, results: Results) -> list[str]:
@@ -142,11 +144,15 @@ def _corrections(cases: Cases, results: Results) -> list[str]:
     if shifted:
         shares = {key: [cell[key] / cell["truth"] for cell in shifted] for key in ("corrected", "value")}
         words = {
-            f"of_{key}": f"{min(of):.2f} to {max(of):.2f}, {np.median(of):.2f} in the median"
+            f"of_{key}": f"{min(of):.2f} to {max(of):.2f} of the truth, {np.median(of):.2f} in the median"
             for key, of in shares.items()
         }
         lines.append(SHIFTED.format(cells=len(shifted), **words))
     return lines
+
+
+def _percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f} %"
 
 
 def _by_size(cases: Cases) -> Iterator[tuple[str, list[Any]]]:
@@ -211,8 +217,8 @@ def _cells(cases: Cases, results: Results, cell: Callable[[Cell, Cell | None], s
 def _interval_cell(of: Cell, _: Cell | None) -> str:
     if of["coverage"] is None:
         return "withheld"
-    withheld = f", {of['withheld']:.0%} withheld" if of["withheld"] else ""
-    return f"{of['coverage']:.0%} ({of['sd_ratio']:.2f}){withheld}"
+    withheld = f", {_percent(of['withheld'])} withheld" if of["withheld"] else ""
+    return f"{_percent(of['coverage'])} ({of['sd_ratio']:.2f}){withheld}"
 
 
 def _floor_cell(of: Cell, null: Cell | None) -> str:
@@ -229,8 +235,8 @@ def _corrected_cell(of: Cell, _: Cell | None) -> str:
 
 
 def _alarm_cell(of: Cell, _: Cell | None) -> str:
-    beyond = "" if of["beyond_floor"] is None else f" ({of['beyond_floor']:.0%})"
-    return ("none" if of["alarms"] is None else f"{of['alarms']:.0%}") + beyond
+    beyond = "" if of["beyond_floor"] is None else f" ({_percent(of['beyond_floor'])})"
+    return ("none" if of["alarms"] is None else _percent(of["alarms"])) + beyond
 
 
 CELLS = {
