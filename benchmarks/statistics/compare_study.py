@@ -193,15 +193,14 @@ def summarise(case: Case, rows: Sequence[Sequence[float]]) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Return Markdown: per cent of replicates with p at most 5 %."""
-    orders = [f"n={n}" for n in ORDERS]
-    head = [*orders, "plm", "all n", "all", *orders, "claimed"]
+    """Return Markdown: per cent of comparisons with p at most 5 %, cases in the order of ``cases``."""
+    head = [*(f"n={n}" for n in ORDERS), "plm", "all n", "all", "source, n=1 to 5", "claimed"]
     lines = [f"| A / B / real speech | comparisons | {' | '.join(head)} |", "|---" * (len(head) + 2) + "|"]
-    for name, found in results.items():
-        shares = (
-            *found["same"].values(), found["pjsd_together"], found["together"], *found["source"].values()
-        )  # fmt: skip
-        cells = [f"{100 * share:.0f}" for share in (*shares, found["claimed_of_real_speech"])]
+    for name in (case.name for case in cases() if case.name in results):
+        found = results[name]
+        first = (*found["same"].values(), found["pjsd_together"], found["together"])
+        source = ", ".join(f"{100 * share:.0f}" for share in found["source"].values())
+        cells = [f"{100 * share:.0f}" for share in first] + [source, f"{100 * found['claimed_of_real_speech']:.0f}"]
         lines.append(f"| {name} | {found['replicates']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
