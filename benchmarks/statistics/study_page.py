@@ -21,11 +21,12 @@ Cases = Sequence[Any]  # study.Case
 HEAD = """\
 # pJSD: every case of the study
 
-How the interval, floor, correction and test of [pJSD](metrics/pjsd.md) hold in worlds whose truth is known:
-`python benchmarks/statistics/study.py`, printed as this page by `--table`. `benchmarks/statistics/worlds.py` describes
-the worlds. "phones": of the generated / the real side. "shift": the share of each probability that generated speech
-takes from another chain; "replaced": the share of its phones that any phone stands in the place of. A share of 5 % has
-a standard error of {errors}.
+How the interval, correction and test of [pJSD](metrics/pjsd.md) hold in worlds whose truth is known:
+`python benchmarks/statistics/study.py`, printed as this page by `--table`. Floors have a study of their own,
+`floor_study.py`. `worlds.py`, beside them, describes the worlds. "phones": of the generated / the real side. "shift":
+the share of each probability that generated speech takes from another chain; "replaced": the share of its phones that
+any phone stands in the place of. A share of 5 % has a standard error of
+{errors}.
 
 Measured: {measured}.
 """
@@ -65,8 +66,19 @@ def page(cases: Cases, results: Results, before: Results) -> str:
 
 
 def _measured(cases: Cases, results: Results) -> str:
+    """Return how often and at which commits the cases were measured; rows show the mark of their commit."""
     found = Counter((results[case.name]["replicates"], results[case.name]["commit"]) for case in cases)
-    return "; ".join(f"{n} cases, {each} replicates, at commit {commit}" for (each, commit), n in found.items())
+    marks = _marks(results)
+    return "; ".join(
+        f"{number} cases{marks[commit]}, {replicates} replicates, at commit {commit}"
+        for (replicates, commit), number in found.items()
+    )
+
+
+def _marks(results: Results) -> dict[str, str]:
+    """Return a mark for each commit: none for that of most cases, then one star more each."""
+    commits = Counter(case["commit"] for case in results.values())
+    return {commit: r"\*" * at for at, (commit, _) in enumerate(commits.most_common())}
 
 
 # ---- in short ----
@@ -201,47 +213,40 @@ def _corrected_of(results: Results, case: Any, with_truth: bool) -> str:
 # ---- cells ----
 
 
-def _cells(cases: Cases, results: Results, cell: Callable[[Cell, Cell | None], str]) -> str:
+def _cells(cases: Cases, results: Results, cell: Callable[[Cell], str]) -> str:
     """Return a row per case, a cell per n."""
+    marks = _marks(results)
     lines = ["| phones | world | shift | " + " | ".join(f"n={n}" for n in ORDERS) + " |"]
     lines.append("|" + "---|" * (3 + len(ORDERS)))
     for case in cases:
-        null = results.get(case.without_difference().name, {}).get("results", {})
         sizes = " / ".join(f"{size:,}" for size in dict.fromkeys(case.sizes))
         differs = f"{case.errors:g} replaced" if case.errors else f"{case.shift:g}"
-        cells = " | ".join(cell(_cell(results, case, n), null.get(str(n))) for n in ORDERS)
-        lines.append(f"| {sizes} | {case.world + LABELS[case.labels]} | {differs} | {cells} |")
+        cells = " | ".join(cell(_cell(results, case, n)) for n in ORDERS)
+        mark = marks[results[case.name]["commit"]]
+        lines.append(f"| {sizes} | {case.world + LABELS[case.labels]}{mark} | {differs} | {cells} |")
     return "\n".join([*lines, ""])
 
 
-def _interval_cell(of: Cell, _: Cell | None) -> str:
+def _interval_cell(of: Cell) -> str:
     if of["coverage"] is None:
         return "withheld"
     withheld = f", {_percent(of['withheld'])} withheld" if of["withheld"] else ""
     return f"{_percent(of['coverage'])} ({of['sd_ratio']:.2f}){withheld}"
 
 
-def _floor_cell(of: Cell, null: Cell | None) -> str:
-    if of["floor_own_sd"] is None or null is None:
-        return "none"
-    error = of["floor"] - null["value"]
-    return f"{error:+.4f} ({error / of['floor_own_sd']:+.2f}; {of['floor_sd'] / null['sd']:.2f})"
-
-
-def _corrected_cell(of: Cell, _: Cell | None) -> str:
+def _corrected_cell(of: Cell) -> str:
     if of["corrected_sd"] is None:
         return "none"
     return f"{of['corrected']:.4f} ± {of['corrected_sd']:.4f} ({of['truth']:.4f})"
 
 
-def _alarm_cell(of: Cell, _: Cell | None) -> str:
+def _alarm_cell(of: Cell) -> str:
     beyond = "" if of["beyond_floor"] is None else f" ({_percent(of['beyond_floor'])})"
     return ("none" if of["alarms"] is None else _percent(of["alarms"])) + beyond
 
 
 CELLS = {
     "Interval: coverage (sd over the true sd)": _interval_cell,
-    "Floor: error in nats (in its own sds; floor_sd over the true sd of such a score)": _floor_cell,
     "Corrected: mean ± sd (truth)": _corrected_cell,
     "Test of one source: p <= 5 % (value > floor + 2 floor_sd, for comparison)": _alarm_cell,
 }
