@@ -14,7 +14,7 @@ import yaml
 from speech import DEGRADATIONS, Speech
 
 from slm_eval.base.errors import UsageError, unknown_name
-from slm_eval.run.shards import parse_share
+from slm_eval.run.share import parse_share
 
 # As for `slm-eval run`; None: as there by default.
 _SETTINGS: dict[str, Any] = {"metrics": None, "recognizer": "auto", "lang": None, "ngrams": "1-5", "log_base": "e"}

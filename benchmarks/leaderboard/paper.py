@@ -7,7 +7,7 @@ from pathlib import Path
 from entries import read_yaml
 
 from slm_eval.base.tables import Table, in_markdown
-from slm_eval.report.page.elements import NONE
+from slm_eval.report.text.numbers import NONE
 
 DATA = Path(__file__).with_name("paper_table1.yaml")
 HEADING = "# Beside the paper's Table 1"

@@ -17,7 +17,7 @@ import numpy as np
 from model_zoo.speech.wavs import claim, wav_files, write_audio
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.base.files import write_jsonl
-from slm_eval.run.shards import parse_share
+from slm_eval.run.share import parse_share
 from slm_eval.speech.audio import AudioError, read_audio, resample
 from slm_eval.speech.corpus import Clip, Corpus, load_corpus
 from slm_eval.speech.provenance import read_provenance

@@ -108,7 +108,8 @@ def run(
     from slm_eval.observing.options import RunOptions
     from slm_eval.run.evaluate import evaluate
     from slm_eval.run.identity import claim, describe, run_folder
-    from slm_eval.run.shards import observe_share, parse_share
+    from slm_eval.run.shards import observe_share
+    from slm_eval.run.share import parse_share
     from slm_eval.speech.corpus import load_corpus
 
     if as_json and shard is not None:

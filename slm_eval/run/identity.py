@@ -14,14 +14,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slm_eval.base.errors import UsageError
 from slm_eval.base.strict_json import parse, read_text
-
-if TYPE_CHECKING:
-    from slm_eval.metrics.metric import Metric
-    from slm_eval.run.shards import Share
+from slm_eval.metrics.metric import Metric
+from slm_eval.run.share import Share
 
 # What of "run" does not identify it.
 _NOT_ASKED = frozenset({"clips_sha256", "base", "name"})

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -30,33 +29,13 @@ from slm_eval.run.evaluate import plan
 from slm_eval.run.evaluation import SCHEMA, Evaluation
 from slm_eval.run.fields import CLIP, CORPUS, SIDES, malformed
 from slm_eval.run.identity import SHARD, about, base, refuse_other_kind
+from slm_eval.run.share import Share
 from slm_eval.speech.audio import AudioError, AudioFacts
 from slm_eval.speech.corpus import Clip, Corpus
 
 _MAX_BYTES = 4 << 30  # a million clips with their phones are 1 GB
 # Of a clip; where its audio lies is of no use on another machine, and ready-made phones are among the observations.
 _CLIP_FIELDS = [each.name for each in fields(Clip) if each.name not in {"path", "phones"}]
-# What SLURM sets in every task of an array job.
-_SLURM = {part: f"SLURM_ARRAY_TASK_{part}" for part in ("ID", "MIN", "MAX", "COUNT", "STEP")}
-
-
-@dataclass(frozen=True, order=True, kw_only=True)
-class Share:
-    """The ``index``-th of ``count`` shares, from 1."""
-
-    count: int
-    index: int
-
-    def __str__(self) -> str:
-        return f"{self.index}/{self.count}"
-
-    def of(self, corpus: Corpus) -> Corpus:
-        """Every ``count``-th clip in the order of ids.
-
-        Neighbours in that order are alike (one speaker, one book, one folder of long clips), so that each share gets
-        its part of all kinds; blocks would leave one machine with all of the long clips.
-        """
-        return replace(corpus, clips=corpus.clips[self.index - 1 :: self.count])
 
 
 @dataclass(frozen=True)
@@ -86,38 +65,6 @@ class Shard:
     def fingerprints(self) -> list[str]:
         """Of the observers, each once."""
         return list(dict.fromkeys(metric["fingerprint"] for metric in self.run["metrics"]))
-
-
-def parse_share(text: str, environment: Mapping[str, str] = os.environ) -> Share:
-    """ "3/16", or "slurm" for the task of an array job that this process is.
-
-    Raises:
-        UsageError: another text; not in an array job, or one whose tasks are not evenly numbered.
-    """
-    if text == "slurm":
-        return _slurm_share(environment)
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageError(f"--shard {text!r}: expected the number of a shard of how many, such as 3/16, or slurm")
-    return Share(index=int(found[1]), count=int(found[2]))
-
-
-def _slurm_share(environment: Mapping[str, str]) -> Share:
-    """Tasks of an array are numbered from any number, in any step: ``--array=0-30:2`` has 16."""
-    absent = [name for name in _SLURM.values() if not environment.get(name, "").isdecimal()]
-    if absent:
-        raise UsageError(
-            f"--shard slurm: no number in {', '.join(absent)}, so this is no array job; "
-            "start it by sbatch --array=1-16, or say --shard 3/16"
-        )
-    at, first, last, count, step = (int(environment[name]) for name in _SLURM.values())
-    index, rest = divmod(at - first, max(step, 1))
-    if rest or (last - first) // max(step, 1) + 1 != count or not 0 <= index < count:
-        raise UsageError(
-            f"--shard slurm: task {at} of an array of {count} from {first} to {last} by {step} is not evenly numbered, "
-            f"so that its share is not known; say --shard 3/16"
-        )
-    return Share(index=index + 1, count=count)
 
 
 def observe_share(

@@ -33,7 +33,8 @@ from slm_eval.observing.options import RunOptions
 from slm_eval.run.evaluate import evaluate
 from slm_eval.run.files import write_run
 from slm_eval.run.merging import merge
-from slm_eval.run.shards import Shard, Share, _digest, observe_share, parse_share, read_shard, write_shard
+from slm_eval.run.shards import Shard, _digest, observe_share, read_shard, write_shard
+from slm_eval.run.share import Share, parse_share
 from slm_eval.speech.corpus import Clip, load_corpus
 from tests.conftest import EXAMPLES, ROOT, noise
 from tests.fakes import LoudnessObserver, SpellingObserver

@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_eval.report.page.markup import Markup, tag
+from slm_eval.report.text.numbers import MINUS
 
 Interval = tuple[float, float]
 Floats = npt.NDArray[np.float64]
-
-MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)

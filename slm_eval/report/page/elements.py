@@ -9,11 +9,10 @@ import numpy as np
 
 from slm_eval.divergence.estimators import LN2
 from slm_eval.report.page import charts
-from slm_eval.report.page.charts import MINUS, Axis, Interval
+from slm_eval.report.page.charts import Axis, Interval
 from slm_eval.report.page.markup import Markup, Node, tag
+from slm_eval.report.text.numbers import NONE, fixed, signed
 from slm_eval.run.finished import SIDES
-
-NONE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -129,19 +128,6 @@ def number_cell(value: float | None, digits: int, *, sign: bool = False) -> Cell
     if value is None:
         return Cell(NONE)
     return Cell(signed(value, digits) if sign else fixed(value, digits), float(value))
-
-
-def fixed(value: float | None, digits: int) -> str:
-    # Adding 0 turns the -0.0 that rounding may leave into 0.0.
-    return NONE if value is None else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)
-
-
-def signed(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", MINUS)
-
-
-def interval_text(ends: Sequence[float] | None, digits: int) -> str:
-    return NONE if ends is None else f"[{fixed(ends[0], digits)}, {fixed(ends[1], digits)}]"
 
 
 def ceiling(unit: str) -> float:

@@ -12,17 +12,7 @@ from slm_eval.compare.leaderboard import Leaderboard, Reference, Result
 from slm_eval.compare.leaderboard.systems import System
 from slm_eval.report.page import charts
 from slm_eval.report.page.charts import Axis
-from slm_eval.report.page.elements import (
-    NONE,
-    Cell,
-    Column,
-    copyable,
-    fixed,
-    interval_text,
-    padded_axis,
-    section,
-    table,
-)
+from slm_eval.report.page.elements import Cell, Column, copyable, padded_axis, section, table
 from slm_eval.report.page.markup import Markup, Node, tag
 from slm_eval.report.page.shell import top_bar, whole_page
 from slm_eval.report.text.leaderboard import (
@@ -39,6 +29,7 @@ from slm_eval.report.text.leaderboard import (
     remarks,
     sizes,
 )
+from slm_eval.report.text.numbers import NONE, fixed, interval_text
 
 _REAL = "real speech"
 

@@ -16,21 +16,9 @@ from slm_eval.report.findings.contributions import differences as find_differenc
 from slm_eval.report.findings.traits import Trait
 from slm_eval.report.page import charts
 from slm_eval.report.page.charts import Interval
-from slm_eval.report.page.elements import (
-    NONE,
-    Cell,
-    Column,
-    ceiling,
-    distribution,
-    fixed,
-    interval_text,
-    padded_axis,
-    pair,
-    section,
-    signed,
-    table,
-)
+from slm_eval.report.page.elements import Cell, Column, ceiling, distribution, padded_axis, pair, section, table
 from slm_eval.report.page.markup import Markup, Node, tag
+from slm_eval.report.text.numbers import NONE, fixed, interval_text, signed
 from slm_eval.run.finished import SIDES, FinishedRun
 from slm_eval.speech.clusters import Clusters
 

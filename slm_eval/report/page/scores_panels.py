@@ -11,21 +11,18 @@ from slm_eval.report.findings import reading
 from slm_eval.report.page import charts
 from slm_eval.report.page.charts import Axis, Interval
 from slm_eval.report.page.elements import (
-    NONE,
     Cell,
     Column,
     ceiling,
     distribution,
-    fixed,
-    interval_text,
     number_cell,
     padded_axis,
     pair,
     section,
-    signed,
     table,
 )
 from slm_eval.report.page.markup import Markup, Node, tag
+from slm_eval.report.text.numbers import NONE, fixed, interval_text, signed
 from slm_eval.run.finished import SIDES, FinishedRun
 
 

@@ -12,7 +12,7 @@ from slm_eval.base.files import write_whole
 from slm_eval.base.tables import Table, in_code, in_markdown, one_line
 from slm_eval.report.findings import reading
 from slm_eval.report.findings.traits import Trait, traits
-from slm_eval.report.page.elements import NONE, fixed, interval_text, signed
+from slm_eval.report.text.numbers import NONE, fixed, interval_text, signed
 from slm_eval.run.finished import SIDES, FinishedRun, require_fields
 
 

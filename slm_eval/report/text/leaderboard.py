@@ -14,7 +14,7 @@ from slm_eval.base.files import dump, write_whole
 from slm_eval.base.tables import Strong, Table, in_code, in_markdown, one_line
 from slm_eval.compare.leaderboard import Column, Leaderboard, Reference, Result
 from slm_eval.compare.result import LEVEL
-from slm_eval.report.page.elements import NONE, fixed
+from slm_eval.report.text.numbers import NONE, fixed
 
 SCHEMA = 1  # of leaderboard.json
 READING = (
