@@ -33,6 +33,7 @@ from machine import stamp
 from scipy.optimize import basinhopping
 from scipy.special import expit
 
+from slm_eval.base.arrays import Floats
 from slm_eval.scaling import (
     PUBLISHED,
     MetricLaw,
@@ -42,7 +43,7 @@ from slm_eval.scaling import (
     fit_metric_law,
 )
 from slm_eval.scaling.fitting.fit import DELTA
-from slm_eval.scaling.fitting.levenberg import Floats, huber, minimise
+from slm_eval.scaling.fitting.levenberg import huber, minimise
 from slm_eval.scaling.fitting.metric_law import DELTA as METRIC_DELTA
 from slm_eval.scaling.fitting.metric_law import STARTS
 from slm_eval.scaling.fitting.metric_surface import MetricSurface

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import SlmEvalError
 from slm_eval.divergence.ngrams import NGramCounts, unify
 
 LN2 = math.log(2)
 
 CountsLike = npt.ArrayLike
-Floats = npt.NDArray[np.float64]
 
 
 class UndefinedError(SlmEvalError, ValueError):

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.divergence.bitsums import Bits, Group
-from slm_eval.divergence.incidence import Floats, Incidence, add_up, from_overlap, overlaps
+from slm_eval.divergence.incidence import Incidence, add_up, from_overlap, overlaps
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from slm_eval.base.arrays import Floats
 from slm_eval.divergence.cutting import PIECES, Corpus, CutCorpora, Labels
-from slm_eval.divergence.incidence import Floats, Incidence
+from slm_eval.divergence.incidence import Incidence
 from slm_eval.divergence.nested import Level, nested_scores
 from slm_eval.divergence.resampling import Undefined
 

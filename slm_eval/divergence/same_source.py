@@ -14,8 +14,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.divergence.bitsums import Bits, Group
-from slm_eval.divergence.incidence import Draws, Floats, Incidence, add_up, from_overlap, n_ngrams, overlaps
+from slm_eval.divergence.incidence import Draws, Incidence, add_up, from_overlap, n_ngrams, overlaps
 from slm_eval.divergence.ngrams import Counts
 
 # Largest ratio of the phones of a cluster, and of a side, that are both too uneven to exchange clusters. Single clips

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from slm_eval.base.arrays import Floats
+
 Numbers = npt.NDArray[np.intp]
 Interval = tuple[float, float]
 

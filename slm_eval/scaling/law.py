@@ -16,9 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
-
-Floats = npt.NDArray[np.float64]
 
 # C = 6 N D: two operations per weight forward, four backward (section 4).
 FLOPS_PER_TOKEN = 6.0

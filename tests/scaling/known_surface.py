@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.scaling import PUBLISHED, MetricLaw
-
-Floats = npt.NDArray[np.float64]
 
 BUDGETS = np.array([1e18, 3e18, 6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21])
 # A pJSD-like metric on the same surface.

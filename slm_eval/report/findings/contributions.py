@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.divergence.incidence import Incidence
 from slm_eval.divergence.ngrams import Encoded, encode, window_keys
 from slm_eval.run.finished import SIDES, FinishedRun
 from slm_eval.speech.clusters import Clusters
-
-Floats = npt.NDArray[np.float64]
 
 # n-grams shown per direction.
 SHOWN = 8

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.divergence.estimators import LN2, entropy_cwj
 from slm_eval.divergence.incidence import Incidence
 from slm_eval.divergence.ngrams import Counts, encode, window_keys
 from slm_eval.metrics.means import Moments
 from slm_eval.run.finished import SIDES, FinishedRun
 from slm_eval.speech.clusters import Clusters
-
-Floats = npt.NDArray[np.float64]
 
 # Repeated n-grams within a clip: Welleck et al. (2020) take n = 4.
 REPEATED = 4

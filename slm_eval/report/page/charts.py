@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.report.page.markup import Markup, tag
 from slm_eval.report.text.numbers import MINUS
 
 Interval = tuple[float, float]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from slm_eval._version import __version__
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError, unknown_name
 from slm_eval.base.tables import Strong, Table
-from slm_eval.scaling.runs.cells import Floats, MetricColumn, metric_column, number, over_seeds, read_cells
+from slm_eval.scaling.runs.cells import MetricColumn, metric_column, number, over_seeds, read_cells
 from slm_eval.scaling.runs.table import KNOWN
 
 SCHEMA = 1  # of ablations.json

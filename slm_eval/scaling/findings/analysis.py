@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_eval._version import __version__
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.scaling.findings.behaviour import behaviour, minima_of, remarks_on_budgets, scattered
 from slm_eval.scaling.findings.conclusions import conclusions
@@ -47,7 +48,6 @@ from slm_eval.scaling.law import LossLaw
 from slm_eval.scaling.runs.real import Real, of_column
 from slm_eval.scaling.runs.table import Means, Runs
 
-Floats = npt.NDArray[np.float64]
 Report = dict[str, Any]
 
 SCHEMA = 1  # of fit.json

@@ -10,13 +10,12 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.scaling.fitting.isoflop import LEAST_SIZES, IsoflopMinimum, isoflop_minima
 from slm_eval.scaling.runs.points import widest_budget
 from slm_eval.scaling.runs.table import Runs
 
-Floats = npt.NDArray[np.float64]
 Report = dict[str, Any]
 
 

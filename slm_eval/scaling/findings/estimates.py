@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.scaling.law import FLOPS_PER_TOKEN, LossLaw, MetricLaw
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from slm_eval.scaling.fitting.fit import LossFit
     from slm_eval.scaling.fitting.metric_law import MetricFit
 
-Floats = npt.NDArray[np.float64]
 Law = TypeVar("Law", LossLaw, MetricLaw)
 LEVEL = (0.025, 0.975)
 _LARGEST_LOG = 150.0  # of an optimal size: its square, in a curvature, is still a float

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError, unknown_name
 from slm_eval.scaling.findings.estimates import (
     Drawn,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from slm_eval.scaling.runs.cells import MetricColumn
     from slm_eval.scaling.runs.table import Means, Runs
 
-Floats = npt.NDArray[np.float64]
 Report = dict[str, Any]
 
 # A metric whose ranks agree less than this with those of the loss (Spearman) does not follow it: it saturates, or is

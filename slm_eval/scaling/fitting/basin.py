@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slm_eval.scaling.fitting.levenberg import Floats, Residuals, huber
+from slm_eval.base.arrays import Floats
+from slm_eval.scaling.fitting.levenberg import Residuals, huber
 
 ITERATIONS = 2_000
 FIRST = np.array([0])

@@ -14,10 +14,11 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 from slm_eval.scaling.fitting.clustering import Choice, Clustering, choose_unit, clustering, warn_of_points
 from slm_eval.scaling.fitting.fit import LossFit, fit_loss_law
-from slm_eval.scaling.fitting.levenberg import Floats, Minima, Projection, minimise
+from slm_eval.scaling.fitting.levenberg import Minima, Projection, minimise
 from slm_eval.scaling.fitting.metric_law import MetricFit, fit_metric_law
 from slm_eval.scaling.fitting.metric_surface import MetricSurface
 from slm_eval.scaling.fitting.resampling import AUTO, Resamples, resample

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.scaling.fitting.levenberg import Floats
+from slm_eval.base.arrays import Floats
 
 # Draws of noise that the residuals are compared with.
 DRAWS = 999

@@ -12,8 +12,8 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
-from slm_eval.scaling.fitting.levenberg import Floats
 from slm_eval.scaling.fitting.quality import fit_power_of_compute, mean_relative_error
 from slm_eval.scaling.law import FLOPS_PER_TOKEN
 from slm_eval.scaling.runs.points import SAME_BUDGET, budgets, columns, gather

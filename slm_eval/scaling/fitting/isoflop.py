@@ -14,8 +14,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.scaling.law import FLOPS_PER_TOKEN
-from slm_eval.scaling.runs.points import SAME_BUDGET, Floats, Points, budgets, columns, gather, widest_budget
+from slm_eval.scaling.runs.points import SAME_BUDGET, Points, budgets, columns, gather, widest_budget
 
 # Coefficients of a parabola.
 LEAST_SIZES = 3

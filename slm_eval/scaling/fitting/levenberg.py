@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from slm_eval.base.arrays import Floats
 
 Which = npt.NDArray[np.intp]
 # theta (B, P), which problem each row is (B,) -> residuals (B, n) and their derivatives (B, P, n).

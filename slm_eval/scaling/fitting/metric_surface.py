@@ -20,8 +20,9 @@ import math
 
 import numpy as np
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
-from slm_eval.scaling.fitting.levenberg import Floats, Which
+from slm_eval.scaling.fitting.levenberg import Which
 from slm_eval.scaling.fitting.surface import EXPONENTS, GAMMA, GRID_EXPONENTS, of_problems
 from slm_eval.scaling.law import MetricLaw, expit
 from slm_eval.scaling.runs.points import Points

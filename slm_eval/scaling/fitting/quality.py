@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from slm_eval.scaling.runs.points import Floats, Points
+from slm_eval.base.arrays import Floats
+from slm_eval.scaling.runs.points import Points
 
 
 def mean_relative_error(fitted: Floats, measured: Floats) -> float:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError, unknown_name
 from slm_eval.scaling.fitting.clustering import FEWEST_BUDGETS
-from slm_eval.scaling.runs.points import Floats, Points
+from slm_eval.scaling.runs.points import Points
 
 AUTO = "auto"
 UNITS = ("point", "budget", "seed")

@@ -7,9 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError, unknown_name
 from slm_eval.scaling.fitting.basin import basin_hopping
-from slm_eval.scaling.fitting.levenberg import ROUNDING, Floats, Projection, Which, minimise
+from slm_eval.scaling.fitting.levenberg import ROUNDING, Projection, Which, minimise
 
 METHODS = ("fast", "paper")
 # Starts agree that end within this share of the lowest objective.

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 from slm_eval.scaling.fitting.quality import constant_error, mean_relative_error, power_of_compute_error
 from slm_eval.scaling.fitting.solver import Surface, bounds_hit
 from slm_eval.scaling.law import LossLaw, MetricLaw
-from slm_eval.scaling.runs.points import Floats, Points
+from slm_eval.scaling.runs.points import Points
 
 # A coefficient whose standard error, to first order, is above this share of it is called undetermined.
 UNDETERMINED = 0.5

@@ -15,7 +15,8 @@ import math
 
 import numpy as np
 
-from slm_eval.scaling.fitting.levenberg import Floats, Which
+from slm_eval.base.arrays import Floats
+from slm_eval.scaling.fitting.levenberg import Which
 from slm_eval.scaling.law import LossLaw
 from slm_eval.scaling.runs.points import Points
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from slm_eval.scaling.fitting.levenberg import Floats, Which
+from slm_eval.base.arrays import Floats
+from slm_eval.scaling.fitting.levenberg import Which
 from slm_eval.scaling.fitting.metric_surface import MetricSurface
 from slm_eval.scaling.fitting.surface import LOSS, LossSurface
 from slm_eval.scaling.law import LossLaw, MetricLaw

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.scaling.findings.behaviour import scattered
 from slm_eval.scaling.law import FLOPS_PER_TOKEN, LossLaw, MetricLaw
 from slm_eval.scaling.output import style
@@ -16,7 +17,6 @@ from slm_eval.scaling.output.tables import spread
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = npt.NDArray[np.float64]
 Report = dict[str, Any]
 _DASHED = (0, (3, 2))
 _MARGIN = 1.5  # of a curve beyond the first and last point of its budget, as a factor of D

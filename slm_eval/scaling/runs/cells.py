@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 from slm_eval.metrics.registry import METRICS
-
-Floats = npt.NDArray[np.float64]
 
 # Scales of opinion scores and of Audiobox. pJSD is at most ln 2 nats, which is 1 bit: ``LARGEST_PJSD``.
 _LIMITS = {

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
-
-Floats = npt.NDArray[np.float64]
 
 # Steps and batches are whole numbers, so the C of runs of one planned budget differs by a few per cent, and that of
 # planned budgets by more than this share.

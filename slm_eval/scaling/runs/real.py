@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from slm_eval.base.errors import UsageError
-from slm_eval.scaling.runs.cells import number, read_cells
 from slm_eval.base.strict_json import parse, read_text
+from slm_eval.scaling.runs.cells import number, read_cells
 
 _OF_CLIPS, _OF_FLOOR, _GIVEN = "mean ± sd of clips", "floor ± sd", "as given"
 

@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 from slm_eval.scaling.runs.cells import MetricColumn, metric_column, number, over_seeds, read_cells, why_unused
 from slm_eval.scaling.runs.points import budgets as budgets_of
 from slm_eval.scaling.runs.units import explain_compute, implausible_units
-
-Floats = npt.NDArray[np.float64]
 
 NEEDED = ("N", "D", "loss")
 NAMES = ("seed", "budget")  # columns of any text

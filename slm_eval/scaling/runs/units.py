@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
-
-Floats = npt.NDArray[np.float64]
 
 # Of a model that is trained at all: below it D is more likely in hours, since the paper's optima see 200 to 800 frames
 # per parameter, and one hour has 288,000 frames.
