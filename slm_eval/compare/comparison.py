@@ -14,7 +14,7 @@ from slm_eval.compare.judgement import judge
 from slm_eval.compare.result import Difference, Tested, Together
 from slm_eval.compare.scores import score_differences
 from slm_eval.metrics.recitation import warnings_of_copies
-from slm_eval.run.finished import FinishedRun
+from slm_eval.run.finished import FinishedRun, no_collection
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Comparison:
         return asdict(self)
 
 
+@no_collection()
 def compare(
     a: FinishedRun,
     b: FinishedRun,

@@ -114,7 +114,7 @@ def _scores(n: int, design: Design) -> _Scores | str:
     )
     if not a or not b:
         return f"a system has no clip of {n} phones"
-    models = held_out_models([*a, *b], [clip for clip in design.real if clip["phones"] is not None], n)
+    models = held_out_models([*a, *b], [clip["phones"] for clip in design.real_heard], design.real_clusters, n)
     if isinstance(models, str):
         return models
     both, _ = models.surprisals()

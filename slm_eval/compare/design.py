@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,16 @@ class Design:
     labellings: Labellings
     by: str
     seed: int
+
+    @cached_property
+    def real_heard(self) -> list[Clip]:
+        """Clips of real speech that were recognised."""
+        return [clip for clip in self.real if clip["phones"] is not None]
+
+    @cached_property
+    def real_clusters(self) -> Positions:
+        """Number of the cluster of each of these."""
+        return Clusters.of(self.real_heard).numbered
 
     @classmethod
     def of(cls, a: FinishedRun, b: FinishedRun, paired: bool | None, permutations: int | None, seed: int) -> Design:

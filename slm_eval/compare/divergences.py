@@ -12,27 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from slm_eval.compare.design import HALVES, REAL_HALVES, SIZES, Design
+from slm_eval.compare.design import SIZES, Design
 from slm_eval.compare.permutation import p_value
 from slm_eval.compare.pool import Pool
 from slm_eval.compare.result import Difference, Tested
-from slm_eval.compare.speech import Speech
+from slm_eval.compare.speech import HALF_SAMPLES, Speech
 from slm_eval.divergence.estimators import jensen_shannon
-from slm_eval.divergence.incidence import Draws, Floats, Incidence, divergences_of_halves
+from slm_eval.divergence.incidence import Floats, Incidence, divergences_of_halves
 from slm_eval.divergence.ngrams import window_keys
 from slm_eval.divergence.rarefaction import PhonesNeeded, phones_needed
 from slm_eval.divergence.resampling import (
     Undefined,
     degrees_of_freedom,
     difference_sd,
-    draw_halves,
     effective_clusters,
     few_clusters,
     sizes_of_halves,
     too_few,
 )
-
-_HALF_SAMPLES = 128
 
 
 def divergence_changes(
@@ -71,7 +68,7 @@ def phones_to_tell_apart(orders: Sequence[int], design: Design) -> dict[str, str
 
 def _tested(n: int, speech: Speech, metric: dict[str, Any], design: Design) -> Tested | str:
     """Return the difference at equal sizes, and the test of pairs at equal sizes or of all clips of two samples."""
-    equal = speech.at_equal_sizes(n, design.seed)
+    equal = speech.at_equal_sizes(n)
     incidence = _incidence(n, equal)
     if not all(_sizes(incidence, equal)):
         return f"a side has no {n}-grams"
@@ -79,7 +76,7 @@ def _tested(n: int, speech: Speech, metric: dict[str, Any], design: Design) -> T
         statistics = _statistics(incidence, equal, design.seed)
     else:
         statistics = _statistics(_incidence(n, speech), speech, design.seed)
-    return Tested(_difference(n, incidence, equal, metric, design, p_value(statistics)), statistics)
+    return Tested(_difference(n, incidence, equal, metric, p_value(statistics)), statistics)
 
 
 def _incidence(n: int, speech: Speech) -> Incidence:
@@ -102,14 +99,12 @@ def _statistics(incidence: Incidence, speech: Speech, seed: int) -> Floats:
     return pool.statistics(speech.labels, speech.labellings.size, rng, centred=not speech.paired)
 
 
-def _difference(
-    n: int, incidence: Incidence, speech: Speech, metric: dict[str, Any], design: Design, p: float
-) -> Difference:
+def _difference(n: int, incidence: Incidence, speech: Speech, metric: dict[str, Any], p: float) -> Difference:
     per_nat = 1 / math.log(2) if metric["unit"] == "bits" else 1.0
     counts = [incidence.counts_of(side) for side in speech.ranges]
     of_a, of_b = (jensen_shannon(of_side, counts[2]) for of_side in counts[:2])
     n_shared = min(int(np.minimum(of_side, counts[2]).sum()) for of_side in counts[:2])
-    spread = _spread(incidence, speech, design, (of_a, of_b), n_shared)
+    spread = _spread(incidence, speech, (of_a, of_b), n_shared)
     notes = speech.notes
     interval = p_source = None
     if isinstance(spread, Undefined):
@@ -149,19 +144,17 @@ def _of_source(difference: float, sd: float, freedom: float) -> tuple[tuple[floa
 
 
 def _spread(
-    incidence: Incidence, speech: Speech, design: Design, whole: tuple[float, float], n_shared: int
+    incidence: Incidence, speech: Speech, whole: tuple[float, float], n_shared: int
 ) -> tuple[float, float] | Undefined:
     """Return the sd of the difference over fresh samples, and its degrees of freedom; or why they are not known.
 
-    By complementary halves, as ``statistics.half_sampling`` does for one value: halves of A, of B (the same pairs where
-    they are paired) and of real speech are drawn; what a half of real speech adds to both divergences is no part of
-    their difference.
+    By complementary halves of A, of B and of real speech, as ``statistics.half_sampling`` does for one value; what a
+    half of real speech adds to both divergences is no part of their difference.
     """
     reason = too_few(speech.clusters, n_shared)
     if reason is not None:
         return reason
-    halves = _halves(speech, design)
-    sides = speech.ranges
+    halves, sides = speech.halves, speech.ranges
     of_a, of_b = (
         divergences_of_halves(incidence, (side, sides[2]), (drawn, halves[2]))
         for side, drawn in zip(sides[:2], halves[:2], strict=True)
@@ -171,12 +164,4 @@ def _spread(
     if sd is None:
         return Undefined("halves of the sides share no n-gram")
     effective = min(effective_clusters(each) for each in speech.clusters)
-    return sd * few_clusters(effective), degrees_of_freedom(effective, _HALF_SAMPLES)
-
-
-def _halves(speech: Speech, design: Design) -> list[Draws]:
-    """Return halves of A, B and real speech."""
-    rngs = [np.random.default_rng((design.seed, purpose)) for purpose in (HALVES, REAL_HALVES)]
-    of_a = draw_halves(speech.clusters[0], _HALF_SAMPLES, rngs[0])
-    of_b = of_a if design.paired else draw_halves(speech.clusters[1], _HALF_SAMPLES, rngs[0])
-    return [of_a, of_b, draw_halves(speech.clusters[2], _HALF_SAMPLES, rngs[1])]
+    return sd * few_clusters(effective), degrees_of_freedom(effective, HALF_SAMPLES)

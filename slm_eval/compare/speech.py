@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.compare.design import Clip, Design, Positions
+from slm_eval.compare.design import HALVES, REAL_HALVES, Clip, Design, Positions
 from slm_eval.compare.labellings import Labellings
 from slm_eval.divergence.analysis import MAX_SIZE_DIFFERENCE
 from slm_eval.divergence.cutting import filling
 from slm_eval.divergence.incidence import Draws
 from slm_eval.divergence.ngrams import Encoded, encode
-from slm_eval.speech.clusters import Clusters
+from slm_eval.divergence.resampling import draw_halves
+
+HALF_SAMPLES = 128
 
 Phones = Sequence[str]
 
@@ -39,6 +41,7 @@ class Speech:
         clusters: of the utterances of A, B and real speech, numbered from 0.
         labellings: of the units.
         paired: whether ``a[i]`` and ``b[i]`` are a pair.
+        seed: of the random draws.
         notes: what was done to make sizes equal.
     """
 
@@ -49,6 +52,7 @@ class Speech:
     clusters: tuple[Positions, Positions, Positions]
     labellings: Labellings
     paired: bool
+    seed: int
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -58,18 +62,25 @@ class Speech:
         if design.paired:
             heard = [heard[0] & heard[1]] * 2
         a, b = (_phones(clips, keep) for clips, keep in zip((design.a, design.b), heard, strict=True))
-        of_real = [clip for clip in design.real if clip["phones"] is not None]
-        real = [clip["phones"] for clip in of_real]
+        real = [clip["phones"] for clip in design.real_heard]
         if not (a and b and real):
             return "a side has no phones"
         units = tuple(of_side[keep] for of_side, keep in zip(design.units, heard, strict=True))
-        clusters = (_renumbered(units[0]), _renumbered(units[1]), Clusters.of(of_real).numbered)
-        return cls(a, b, real, (units[0], units[1]), clusters, design.labellings, design.paired)
+        clusters = (_renumbered(units[0]), _renumbered(units[1]), design.real_clusters)
+        return cls(a, b, real, (units[0], units[1]), clusters, design.labellings, design.paired, design.seed)
 
     @cached_property
     def encoded(self) -> Encoded:
         """The phones of all utterances: A's, B's, and those of real speech."""
         return encode([*self.a, *self.b, *self.real])
+
+    @cached_property
+    def halves(self) -> list[Draws]:
+        """Halves of A, B (the same pairs where they are paired) and real speech: shape (utterances, HALF_SAMPLES)."""
+        rngs = [np.random.default_rng((self.seed, purpose)) for purpose in (HALVES, REAL_HALVES)]
+        of_a = draw_halves(self.clusters[0], HALF_SAMPLES, rngs[0])
+        of_b = of_a if self.paired else draw_halves(self.clusters[1], HALF_SAMPLES, rngs[0])
+        return [of_a, of_b, draw_halves(self.clusters[2], HALF_SAMPLES, rngs[1])]
 
     @property
     def ranges(self) -> tuple[slice, slice, slice]:
@@ -83,12 +94,11 @@ class Speech:
         of_b = drawn[self.units[1]]
         return np.concatenate((drawn[self.units[0]], 1 - of_b if self.paired else of_b))
 
-    def at_equal_sizes(self, n: int, seed: int) -> Speech:
+    def at_equal_sizes(self, n: int) -> Speech:
         """Itself where A and B have equally many n-grams, within 1 %; else as much of it as makes them equal.
 
         Args:
             n: phones per n-gram.
-            seed: of the choice of clips, without pairs.
         """
         sizes = self._sizes(n)
         if abs(sizes[0] - sizes[1]) <= MAX_SIZE_DIFFERENCE * max(sizes):
@@ -98,7 +108,7 @@ class Speech:
             cut = replace(self, a=[mine for mine, _ in pairs], b=[other for _, other in pairs])
             what, how = "", "the longer clip of each pair was cut"
         else:
-            cut = self._subsample(n, seed)
+            cut = self._subsample(n)
             what, how = " for the values", "clips of the larger system were left out, and one was cut"
         # Without figures, which stand in the result: equal notes of several n can then be told as one.
         notes = (f"the systems differed in size and were made equal{what}: {how}",)
@@ -109,10 +119,10 @@ class Speech:
         n_windows = self.encoded.n_windows(n)
         return int(n_windows[self.ranges[0]].sum()), int(n_windows[self.ranges[1]].sum())
 
-    def _subsample(self, n: int, seed: int) -> Speech:
+    def _subsample(self, n: int) -> Speech:
         """Random clips of the larger system, the last one in part, with as many n-grams as the smaller one has."""
         total = min(self._sizes(n))
-        (of_a, a), (of_b, b) = (filling(each, n, total, seed) for each in (self.a, self.b))
+        (of_a, a), (of_b, b) = (filling(each, n, total, self.seed) for each in (self.a, self.b))
         units = self.units[0][of_a], self.units[1][of_b]
         clusters = _renumbered(units[0]), _renumbered(units[1]), self.clusters[2]
         return replace(self, a=a, b=b, units=units, clusters=clusters)

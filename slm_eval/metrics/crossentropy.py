@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,6 @@ import numpy.typing as npt
 from slm_eval.divergence.phone_model import PhoneModels, Phones, divide
 from slm_eval.divergence.resampling import MIN_CLIPS, MIN_CLUSTERS, Undefined
 from slm_eval.metrics.means import Estimate, Sample, Withheld, difference, mean
-from slm_eval.speech.clusters import Clusters
 
 # Of the test that generated and real phones are equally predictable.
 LEVEL = 0.05
@@ -115,15 +113,17 @@ def cross_entropy(
     )
 
 
-def held_out_models(generated: Sequence[Phones], real: Sequence[Mapping[str, Any]], n: int) -> PhoneModels | str:
+def held_out_models(
+    generated: Sequence[Phones], real: Sequence[Phones], real_clusters: npt.NDArray[np.intp], n: int
+) -> PhoneModels | str:
     """Models of real speech and the windows of generated clips, as ``cross_entropy`` makes them; or why there are none.
 
     Args:
-        generated: one sequence of phones per clip.
-        real: clips with their "phones", and "speaker" or "prompt" where these are known.
+        generated, real: one sequence of phones per clip.
+        real_clusters: shape (clips,), number of the cluster of each.
         n: phones per window.
     """
-    side = _Side.of([clip["phones"] for clip in real], Clusters.of(real).numbered, n)
+    side = _Side.of(real, real_clusters, n)
     reason = side.why_no_models()
     return PhoneModels.of(generated, side.clips, divide(side.clips, side.clusters), n) if reason is None else reason
 
