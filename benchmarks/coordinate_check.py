@@ -105,7 +105,7 @@ def follow(config: ModelConfig, training: Training, seed: int) -> Course:
     model = MMDiT(config, seed=seed)
     groups = parameter_groups(model, training.learning_rate, training.weight_decay, training.epsilon)
     optimizer = torch.optim.AdamW(groups, betas=BETAS, fused=True)
-    loss = DiffusionLoss.of(DiffusionConfig())
+    loss = DiffusionLoss.from_config(DiffusionConfig())
     watch = Watch(model)
     probe = _batch(loss, training, seed, step=-1)
 

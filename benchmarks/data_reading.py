@@ -74,7 +74,7 @@ def made_shards(folder: Path, hours: float) -> MelShards:
     rng = np.random.default_rng(0)
     mel = (rng.standard_normal((48_000, 80), np.float32) - 2).astype(np.float16)
     n = max(2, round(hours * 6))
-    moments = Moments.of(mel)
+    moments = Moments.from_frames(mel)
     entries = [Entry(f"{at:04d}", "", "train" if at else "validation", "", mel, moments) for at in range(n)]
     write_shard(folder, 0, entries, {}, 80)
     write_index(folder, FeatureSpec(), {}, 1, {})

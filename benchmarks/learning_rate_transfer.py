@@ -75,7 +75,7 @@ def final_loss(task: Task, layers: int, kind: str, rate: float, seed: int) -> fl
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm_up, (task.steps - step) / (task.steps - warm_up))
     )
-    loss = DiffusionLoss.of(DiffusionConfig())
+    loss = DiffusionLoss.from_config(DiffusionConfig())
     for step in range(task.steps):
         optimizer.zero_grad()
         _loss(model, loss, task, task.samples, seed, step).backward()

@@ -77,7 +77,7 @@ def speed(
     if compile:
         model.compile_blocks()
     options = SamplerOptions(steps=steps, guidance=guidance, compile=compile)
-    schedule = Schedule.of(DiffusionConfig())
+    schedule = Schedule.from_config(DiffusionConfig())
     ids = [str(at) for at in range(batch)]
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -90,7 +90,7 @@ def speed(
         times.append((time.perf_counter() - start) / batch)
     took = statistics.median(times[1:])
     conditional, unconditional = evaluations(schedule, options)
-    flops = sampling_flops(config, Tokens.of(config), conditional, unconditional)
+    flops = sampling_flops(config, Tokens.from_config(config), conditional, unconditional)
     used = utilization(flops / took, torch.cuda.get_device_name(device) if cuda else "cpu")
     result = {
         "layers": layers, "d": config.d, "patch": patch, "context_seconds": context, "seconds": seconds,

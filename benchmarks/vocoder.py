@@ -3,9 +3,9 @@
     python benchmarks/vocoder.py [--official ENV/bin/python] [--seconds 5 30] [--rounds 5] [--device cpu]
         [--vocoders float32 bfloat16 griffin-lim] [--output FILE]
 
-The weights are made up (``tests/zoo/hifigan_standin.py``, of full size), and so are the mels: speed and parity do not
-depend on them. ``peers/hifigan_peer.py`` says what the environment of the official package holds; without it only ours
-is timed. In every round each vocoder makes the whole clip once; the ratio is the median of the rounds' ratios. The
+The weights are made up (``tests/zoo/vocoder/hifigan_standin.py``, of full size), and so are the mels: speed and parity
+do not depend on them. ``peers/hifigan_peer.py`` says what the environment of the official package holds; without it
+only ours is timed. In every round each vocoder makes the whole clip once; the ratio is the median of the ratios. The
 first call of each, which loads and warms up, is not timed.
 """
 
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "zoo")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "zoo" / "vocoder")]
 import hifigan_standin  # noqa: E402 - both lie beside the packages
 from machine import stamp  # noqa: E402
 

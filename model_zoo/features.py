@@ -63,23 +63,23 @@ class FeatureSpec:
 
     @property
     def frame_rate(self) -> float:
-        """Frames per second."""
+        """Return the frames per second."""
         return self.sample_rate / self.hop
 
     @property
     def silent_value(self) -> float:
-        """log10 mel of a waveform of zeros, in every bin."""
+        """Return the log10 mel of a waveform of zeros, in every bin."""
         lowest = math.log10(self.magnitude_floor)
         return lowest if self.mel_floor is None else max(lowest, self.mel_floor)
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        """Return 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         canonical = json.dumps({"revision": _REVISION, **self.to_dict()}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, each of the type of its field, so that 80 and 80.0 have one digest."""
+        """Return JSON values, each of the type of its field, so that 80 and 80.0 have one digest."""
         values = asdict(self)
         for name in ("fmin", "fmax", "magnitude_floor", "mel_floor"):
             values[name] = None if values[name] is None else float(values[name])
@@ -92,7 +92,7 @@ class FeatureSpec:
         Raises:
             UsageError: a key that does not exist, or a value that is not possible.
         """
-        known = [each.name for each in fields(cls)]
+        known = [declared.name for declared in fields(cls)]
         for key in values:
             if key not in known:
                 raise unknown_name("key of FeatureSpec", key, known)
@@ -112,17 +112,19 @@ class FeatureSpec:
         """
         if self.digest == other.digest:
             return
-        mine, theirs = self.to_dict(), other.to_dict()
-        differing = ", ".join(f"{key} {theirs[key]} instead of {mine[key]}" for key in mine if mine[key] != theirs[key])
+        wanted, given = self.to_dict(), other.to_dict()
+        differing = ", ".join(
+            f"{key} {given[key]} instead of {wanted[key]}" for key in wanted if wanted[key] != given[key]
+        )
         raise SlmEvalError(f"{what} was made for other features: {differing}; use one made for the same features")
 
     def floored(self, log_mel: torch.Tensor) -> torch.Tensor:
-        """``mel_floor`` applied to raw log10 mels of any shape."""
+        """Apply ``mel_floor`` to raw log10 mels of any shape."""
         return log_mel if self.mel_floor is None else log_mel.clamp(min=self.mel_floor)
 
 
 def log_mel(waveforms: torch.Tensor, spec: FeatureSpec, sample_rate: int | None = None) -> torch.Tensor:
-    """Raw log10 mels of waveforms.
+    """Compute raw log10 mels of waveforms.
 
     Equal to librosa's within 1e-4; a clip has the same bits in any batch on the CPU. The last centred frame, which lies
     on the end of the waveform, is dropped: 10 s are 800 frames.
@@ -149,18 +151,19 @@ def log_mel(waveforms: torch.Tensor, spec: FeatureSpec, sample_rate: int | None 
         raise SlmEvalError("the audio has samples that are NaN or infinite; leave this clip out")
     flat = waveforms.reshape(-1, samples).float()
     with exact_float32():
-        mels = [_log_mel(each, spec) for each in flat]
+        mels = [_log_mel(wave, spec) for wave in flat]
     # Stacked outside: what is made in inference mode could not be trained on.
     return torch.stack(mels).reshape(*waveforms.shape[:-1], samples // spec.hop, spec.n_mels)
 
 
 def silence(frames: int, spec: FeatureSpec) -> torch.Tensor:
-    """The log-mel of a waveform of zeros, (frames, n_mels): raw log10 values, and not a tensor of zeros."""
+    """Return the log-mel of a waveform of zeros, (frames, n_mels): raw log10 values, and not a tensor of zeros."""
     return torch.full((frames, spec.n_mels), spec.silent_value)
 
 
 def mel_filters(spec: FeatureSpec) -> np.ndarray:
-    """Triangles on Slaney's mel scale, each of the same area, (n_mels, n_fft // 2 + 1) float64; equal to librosa's.
+    """Return triangles on Slaney's mel scale, each of the same area, (n_mels, n_fft // 2 + 1) float64; equal to
+    librosa's.
 
     Slaney's scale (Auditory Toolbox): linear to 1000 Hz, 200/3 Hz a mel, then a factor of 6.4 in 27 mels.
     """
@@ -180,7 +183,7 @@ def _slaney_hz(mel: np.ndarray) -> np.ndarray:
 
 
 def _log_mel(waveform: torch.Tensor, spec: FeatureSpec) -> torch.Tensor:
-    """One clip, (samples,) -> (frames, n_mels). Clip by clip: products of another shape may round differently."""
+    """Compute one clip, (samples,) -> (frames, n_mels). By itself: products of another shape may round differently."""
     frames = len(waveform) // spec.hop
     reach = spec.n_fft // 2
     padded = torch.nn.functional.pad(waveform[None], (reach, reach), mode="reflect")[0]
@@ -202,7 +205,9 @@ def _log_mel(waveform: torch.Tensor, spec: FeatureSpec) -> torch.Tensor:
 
 @lru_cache(maxsize=8)
 def _constants(spec: FeatureSpec, device: str) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """The window, the filters (bins, n_mels) without the FFT bins that none of them hears, and the first heard bin."""
+    """Return the window, the filters (bins, n_mels) without the FFT bins that none of them hears, and the first heard
+    bin.
+    """
     window = torch.hann_window(spec.window, periodic=True, dtype=torch.float64).float()
     filters = torch.from_numpy(mel_filters(spec))
     heard = filters.sum(0).nonzero()
@@ -229,7 +234,7 @@ class Normalizer:
 
     @classmethod
     def fit(cls, frames: Iterable[torch.Tensor]) -> Normalizer:
-        """Mean and population standard deviation over all frames, in one pass and in float64.
+        """Compute mean and population standard deviation over all frames, in one pass and in float64.
 
         Args:
             frames: tensors (..., n_mels) of raw log10 mels, of any lengths.
@@ -239,8 +244,8 @@ class Normalizer:
         """
         count = 0
         mean = squares = torch.zeros((), dtype=torch.float64)  # squares: sum of squared distances from the mean
-        for each in frames:
-            block = each.reshape(-1, each.shape[-1]).double()
+        for mels in frames:
+            block = mels.reshape(-1, mels.shape[-1]).double()
             if not len(block):
                 continue
             # Chan, Golub & LeVeque (1979): joining two parts exactly, where sums of squares would cancel.
@@ -258,15 +263,15 @@ class Normalizer:
         return cls(mean.float(), scale.float())
 
     def normalize(self, log_mel: torch.Tensor) -> torch.Tensor:
-        """Raw log10 mels (..., n_mels) to zero mean and unit variance per bin."""
+        """Normalise raw log10 mels (..., n_mels) to zero mean and unit variance per bin."""
         return (log_mel - self.mean.to(log_mel)) / self.scale.to(log_mel)
 
     def denormalize(self, normalized: torch.Tensor) -> torch.Tensor:
-        """Back to raw log10 mels."""
+        """Turn normalised mels back to raw log10 mels."""
         return normalized * self.scale.to(normalized) + self.mean.to(normalized)
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
-        """For a checkpoint: {"mean", "scale"}."""
+        """Return {"mean", "scale"}, for a checkpoint."""
         return {"mean": self.mean, "scale": self.scale}
 
     @classmethod

@@ -22,19 +22,19 @@ Purpose = Literal["sampling", "training", "timesteps", "windows", "validation", 
 
 
 def generator(seed: int, purpose: Purpose, *key: int | str) -> np.random.Generator:
-    """A generator of its own for this key. Other purposes and keys, 1 and "1" too, are independent of it."""
+    """Return a generator of its own for this key. Other purposes and keys, 1 and "1" too, are independent of it."""
     text = json.dumps([seed, purpose, *key])
     digest = hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
 
 def normal(shape: tuple[int, ...], seed: int, purpose: Purpose, *key: int | str) -> Tensor:
-    """Standard normal noise of this key, float32 on the CPU."""
+    """Draw the standard normal noise of this key, float32 on the CPU."""
     return torch.from_numpy(generator(seed, purpose, *key).standard_normal(shape, dtype=np.float32))
 
 
 def sampling_noise(ids: Sequence[str], shape: tuple[int, ...], seed: int, segment: int = 0) -> Tensor:
-    """Where sampling starts, (B, *shape): of each clip by its id alone, and anew in each of its segments."""
+    """Draw where sampling starts, (B, *shape): of each clip by its id alone, and anew in each of its segments."""
     return torch.stack([normal(shape, seed, "sampling", clip_id, segment) for clip_id in ids])
 
 
@@ -54,7 +54,7 @@ def training_noise(out: Tensor, seed: int, step: int, first: int = 0) -> Tensor:
 def stratified_timesteps(
     n_steps: int, global_batch: int, seed: int, step: int, first: int = 0, count: int | None = None
 ) -> Tensor:
-    """One noise level in each of ``global_batch`` equal parts of the schedule, all moved by one random shift.
+    """Draw one noise level in each of ``global_batch`` equal parts of the schedule, all moved by one random shift.
 
     Args:
         n_steps: T.

@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 
 def attention_backends(device: torch.device | str) -> list[SDPBackend]:
-    """Kernels to try, the first that can do it is taken.
+    """Return the kernels to try; the first that can do it is taken.
 
     On CUDA cuDNN's comes first, 1.7 to 2.3 times as fast as torch's flash attention on Hopper (transformers #48163),
     which torch would prefer. The memory-efficient one takes float32, which the two before it refuse.
@@ -25,7 +25,7 @@ def attention_backends(device: torch.device | str) -> list[SDPBackend]:
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Every query reads every key: no mask, scale 1 / sqrt(head_dim).
+    """Attend: every query reads every key, without a mask, at scale 1 / sqrt(head_dim).
 
     Args:
         queries: (batch, queries, heads, head_dim); keys and values: (batch, tokens, heads, head_dim), all of one type.

@@ -67,7 +67,9 @@ def save(
     shapes = _shapes(config, features)
     for averaged, given in ((False, weights), (True, ema)):
         if given is not None:
-            _require_shapes({name: tuple(each.shape) for name, each in given.items()}, shapes, "the state to be saved")
+            _require_shapes(
+                {name: tuple(tensor.shape) for name, tensor in given.items()}, shapes, "the state to be saved"
+            )
             tensors |= {_WEIGHTS[averaged] + name: tensor for name, tensor in given.items()}
     about = {
         "format": FORMAT,
@@ -132,9 +134,9 @@ def _about(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
         about = parse((metadata or {}).get("cdslm", "{}"))
     except ValueError as error:
         raise SlmEvalError(f"{path} does not say what it is ({error}); take another checkpoint") from error
-    found = about.get("format") if isinstance(about, dict) else None
-    if found != FORMAT:
-        raise SlmEvalError(f"{path} has the format {found!r}, expected {FORMAT!r}; give a model that slm-zoo trained")
+    written = about.get("format") if isinstance(about, dict) else None
+    if written != FORMAT:
+        raise SlmEvalError(f"{path} has the format {written!r}, expected {FORMAT!r}; give a model that slm-zoo trained")
     for key in ("model", "diffusion", "features", "facts"):
         if not isinstance(about.get(key), dict):
             raise SlmEvalError(f"{path} does not say its {key}; take another checkpoint")
@@ -153,20 +155,23 @@ def _features(path: Path, about: Mapping[str, Any]) -> FeatureSpec:
 
 def _shapes(config: ModelConfig, features: FeatureSpec) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        return {name: tuple(each.shape) for name, each in MMDiT(config, features.n_mels).state_dict().items()}
+        return {name: tuple(tensor.shape) for name, tensor in MMDiT(config, features.n_mels).state_dict().items()}
 
 
 def _under(prefix: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
 
 
-def _require_shapes(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], where: str) -> None:
-    for what, names in (("lacks", expected.keys() - found.keys()), ("has unexpected", found.keys() - expected.keys())):
+def _require_shapes(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], where: str) -> None:
+    for what, names in (
+        ("lacks", expected.keys() - shapes.keys()),
+        ("has unexpected", shapes.keys() - expected.keys()),
+    ):
         if names:
             raise SlmEvalError(
                 f"{where} {what} {len(names)} tensors, {min(names)} first, by the {len(expected)} of its config; "
                 "give the unwrapped state of the network"
             )
     for name, shape in expected.items():
-        if found[name] != shape:
-            raise SlmEvalError(f"{where}: {name} has shape {found[name]}, expected {shape} by its config")
+        if shapes[name] != shape:
+            raise SlmEvalError(f"{where}: {name} has shape {shapes[name]}, expected {shape} by its config")

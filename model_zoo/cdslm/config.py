@@ -57,32 +57,32 @@ class ModelConfig:
 
     @property
     def d(self) -> int:
-        """Width."""
+        """Return the width."""
         return 128 * self.layers if self.width is None else self.width
 
     @property
     def heads(self) -> int:
-        """d / head_dim"""
+        """Return the number of heads, d / head_dim."""
         return self.d // self.head_dim
 
     @property
     def context_frames(self) -> int:
-        """Frames that are heard: 800."""
+        """Return the frames that are heard: 800 by default."""
         return round(self.context_seconds * FRAME_RATE)
 
     @property
     def target_frames(self) -> int:
-        """Frames that are continued at once: 2400."""
+        """Return the frames that are continued at once: 2400 by default."""
         return round(self.target_seconds * FRAME_RATE)
 
     @property
     def width_multiplier(self) -> float:
-        """m_N: width over that of the base model (CompleteP)."""
+        """Return m_N, the width over that of the base model (CompleteP)."""
         return self.d / self.base_width
 
     @property
     def depth_multiplier(self) -> float:
-        """m_L: depth over that of the base model (CompleteP)."""
+        """Return m_L, the depth over that of the base model (CompleteP)."""
         return self.layers / self.base_layers
 
 
@@ -115,7 +115,7 @@ Config = TypeVar("Config", ModelConfig, DiffusionConfig)
 
 
 def to_dict(config: ModelConfig | DiffusionConfig) -> dict[str, Any]:
-    """JSON values."""
+    """Return JSON values."""
     return asdict(config)
 
 
@@ -125,7 +125,7 @@ def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:
     Raises:
         UsageError: a key that does not exist (with near ones), or a value that is not possible.
     """
-    known = [each.name for each in fields(kind)]
+    known = [declared.name for declared in fields(kind)]
     for key in values:
         if key not in known:
             raise unknown_name(f"key of {kind.__name__}", key, known)

@@ -42,8 +42,9 @@ class Tokens:
     generation: int  # n_g
 
     @classmethod
-    def of(cls, config: ModelConfig, context_frames: int | None = None, frames: int | None = None) -> Tokens:
-        """
+    def from_config(cls, config: ModelConfig, context_frames: int | None = None, frames: int | None = None) -> Tokens:
+        """Return the tokens of one sample of a model.
+
         Args:
             context_frames, frames: by default those of the config.
 
@@ -60,12 +61,14 @@ class Tokens:
 
     @property
     def all(self) -> int:
-        """S"""
+        """Return S, the tokens of both streams."""
         return self.context + self.generation
 
 
 def parameter_count(config: ModelConfig, mels: int = 80) -> int:
-    """N = 36 L d² + 30 L d + 4 L h - 6 d² + (240 k + 256) d + 80 k, h = head_dim, of the default last block."""
+    """Count parameters: N = 36 L d² + 30 L d + 4 L h - 6 d² + (240 k + 256) d + 80 k, h = head_dim, of the default last
+    block.
+    """
     n_layers, d, token = config.layers, config.d, mels * config.patch
     stream = 18 * d**2 + 15 * d + (2 * config.head_dim if config.qk_norm else 0)
     way_back = 9 * d**2 + 6 * d  # out, fc1 and fc2 of one stream
@@ -75,12 +78,12 @@ def parameter_count(config: ModelConfig, mels: int = 80) -> int:
 
 
 def attention_flops(config: ModelConfig, tokens: Tokens) -> int:
-    """Scores and weighted sums of one forward pass of one sample. The last context asks nothing."""
+    """Count scores and weighted sums of one forward pass of one sample. The last context asks nothing."""
     return 4 * tokens.all * config.d * (tokens.all * config.layers - tokens.context)
 
 
 def forward_flops(config: ModelConfig, tokens: Tokens, mels: int = 80) -> int:
-    """One forward pass of one sample.
+    """Count one forward pass of one sample.
 
     24 d² L S - 18 d² n_c + 4 S² d L - 4 n_c S d + 24 d² L + 2 (256 d + 3 d²) + 160 k d (S + n_g).
     """
@@ -90,12 +93,12 @@ def forward_flops(config: ModelConfig, tokens: Tokens, mels: int = 80) -> int:
 
 
 def training_flops(config: ModelConfig, tokens: Tokens, mels: int = 80) -> int:
-    """Forward and backward of one sample: the backward pass has two products for each of the forward."""
+    """Count forward and backward of one sample: the backward pass has two products for each of the forward."""
     return 3 * forward_flops(config, tokens, mels)
 
 
 def flops_6nd(config: ModelConfig, tokens: Tokens, mels: int = 80) -> int:
-    """6 N D of one sample, the paper's compute: D counts the tokens of both streams [choice].
+    """Return 6 N D of one sample, the paper's compute: D counts the tokens of both streams [choice].
 
     It is no count of operations: a token meets the weights of its own stream alone, and attention is left out.
     """
@@ -103,7 +106,8 @@ def flops_6nd(config: ModelConfig, tokens: Tokens, mels: int = 80) -> int:
 
 
 def sampling_flops(config: ModelConfig, tokens: Tokens, conditional: int, unconditional: int, mels: int = 80) -> int:
-    """One clip, with AdaLN at each step and the embedding of each context computed once, as ``MMDiT.prepare`` does.
+    """Count one clip, with AdaLN at each step and the embedding of each context computed once, as ``MMDiT.prepare``
+    does.
 
     Args:
         conditional, unconditional: evaluations, as ``sampler.evaluations`` gives them. The noise levels of one batch
@@ -111,12 +115,12 @@ def sampling_flops(config: ModelConfig, tokens: Tokens, conditional: int, uncond
     """
     context, _ = _ends(config, tokens, mels)
     once = conditional * _conditioning(config) + context * (2 if unconditional else 1)
-    each = forward_flops(config, tokens, mels) - _conditioning(config) - context
-    return once + each * (conditional + unconditional)
+    one_step = forward_flops(config, tokens, mels) - _conditioning(config) - context
+    return once + one_step * (conditional + unconditional)
 
 
 def costs(config: ModelConfig, tokens: Tokens, steps: int = 100) -> dict[str, Any]:
-    """What ``slm-zoo flops`` prints, as JSON values; operations of one sample.
+    """Return what ``slm-zoo flops`` prints, as JSON values; operations of one sample.
 
     Args:
         steps: of sampling, each evaluated with and without the context.
@@ -137,7 +141,7 @@ def costs(config: ModelConfig, tokens: Tokens, steps: int = 100) -> dict[str, An
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Those of several models as a text, operations in TFLOP."""
+    """Lay the costs of several models out as a text, operations in TFLOP."""
     lines = ["  L     d  k      parameters  train TFLOP      6ND   true/6ND  attention  sample TFLOP"]
     for row in rows:
         lines.append(
@@ -149,12 +153,14 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def peak_flops(device_name: str) -> float | None:
-    """Dense bf16 operations a second of a GPU by the name torch gives it; None where no data sheet is known here."""
+    """Return dense bf16 operations a second of a GPU by the name torch gives it; None where no data sheet is known
+    here.
+    """
     return next((peak for name, peak in _PEAKS.items() if re.fullmatch(name, device_name)), None)
 
 
 def utilization(flops_per_second: float, device_name: str, devices: int = 1) -> Utilization:
-    """MFU: true operations of the model a second, over the dense bf16 peak of all devices."""
+    """Return the MFU: true operations of the model a second, over the dense bf16 peak of all devices."""
     peak = peak_flops(device_name)
     if peak is None:
         return Utilization(None, f"the dense bf16 peak of {device_name!r} is not known")
@@ -162,12 +168,12 @@ def utilization(flops_per_second: float, device_name: str, devices: int = 1) -> 
 
 
 def _conditioning(config: ModelConfig) -> int:
-    """What depends on the noise level alone: its embedding, and AdaLN of all layers and of the end."""
+    """Count what depends on the noise level alone: its embedding, and AdaLN of all layers and of the end."""
     saved = 8 * config.d**2 if config.last_context_block == "sd3" else 0
     return 24 * config.d**2 * config.layers - saved + 2 * (256 * config.d + 3 * config.d**2)
 
 
 def _ends(config: ModelConfig, tokens: Tokens, mels: int) -> tuple[int, int]:
-    """Embedding the context; embedding the generation and projecting it back."""
+    """Count embedding the context, and embedding the generation and projecting it back."""
     one = 2 * mels * config.patch * config.d
     return one * tokens.context, 2 * one * tokens.generation

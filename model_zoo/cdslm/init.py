@@ -21,7 +21,7 @@ _GAINS = ("q_norm", "k_norm")
 
 
 def initial_value(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
-    """What a parameter starts as, float32 on the CPU.
+    """Draw the initial value of a parameter, float32 on the CPU.
 
     Args:
         name: of the parameter in the network: "blocks.0.context.qkv.weight".

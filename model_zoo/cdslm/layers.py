@@ -19,7 +19,7 @@ TIME_FREQUENCIES = 128  # pairs of sine and cosine that tell the noise level
 
 
 def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """LN(x) (1 + scale) + shift, computed in float32, returned in the type of x.
+    """Return LN(x) (1 + scale) + shift, computed in float32, in the type of x.
 
     LN has no gain or bias of its own: AdaLN's shift and scale stand for them.
     """
@@ -35,7 +35,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., channels) -> the same shape, float32."""
+        """Normalise (..., channels) to the same shape, float32."""
         wide = x.float()
         return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + _EPSILON) * self.weight.float()
 
@@ -76,7 +76,7 @@ class Stream(nn.Module):
                 parameter.requires_grad_(name.split(".")[0] not in ("q_norm", "out", "fc1", "fc2"))
 
     def project(self, x: Tensor, modulation: Sequence[Tensor], rotation: Rotation | None) -> Projections:
-        """What attention needs of tokens x (batch, tokens, d)."""
+        """Compute what attention needs of tokens x (batch, tokens, d)."""
         qkv = self.qkv(modulated(x, modulation[0], modulation[1]))
         queries, keys, values = qkv.unflatten(-1, (3, self.heads, -1)).unbind(2)
         if self.q_norm is not None and self.k_norm is not None:
@@ -94,14 +94,14 @@ class Stream(nn.Module):
 
 
 def time_waves(tau: Tensor) -> Tensor:
-    """cos and sin of tau * 1e4^(-j / 128), j = 0 ... 127, of tau (batch,): float32 (batch, 256)."""
+    """Return cos and sin of tau * 1e4^(-j / 128), j = 0 ... 127, of tau (batch,): float32 (batch, 256)."""
     index = torch.arange(TIME_FREQUENCIES, dtype=torch.float64, device=tau.device)
     angle = tau.double()[:, None] * 1e4 ** (-index / TIME_FREQUENCIES)
     return torch.cat([angle.cos(), angle.sin()], dim=-1).float()
 
 
 def time_condition(mlp: nn.Sequential, tau: Tensor) -> Tensor:
-    """SiLU(time embedding), which every AdaLN projects: float32 (batch, d), whatever the weights are held in."""
+    """Return SiLU(time embedding), which every AdaLN projects: float32 (batch, d), whatever the weights are held in."""
     first, _, second = mlp
     with _without_autocast(tau.device.type):
         hidden = functional.silu(_float32_linear(first, time_waves(tau)))
@@ -114,13 +114,13 @@ def _float32_linear(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager:
-    """Devices without autocast, such as "meta", refuse even to switch it off."""
+    """Switch autocast off, where there is one: "meta" refuses even that."""
     available = torch.amp.is_autocast_available(device_type)
     return torch.autocast(device_type, enabled=False) if available else nullcontext()
 
 
 def to_patches(frames: Tensor, patch: int) -> Tensor:
-    """(batch, n * patch, mels) -> (batch, n, patch * mels), frame after frame within a token.
+    """Turn (batch, n * patch, mels) into (batch, n, patch * mels), frame after frame within a token.
 
     Raises:
         UsageError: the frames are no multiple of the patch.
@@ -134,12 +134,12 @@ def to_patches(frames: Tensor, patch: int) -> Tensor:
 
 
 def from_patches(tokens: Tensor, patch: int) -> Tensor:
-    """The way back of ``to_patches``."""
+    """Undo ``to_patches``."""
     return tokens.unflatten(2, (patch, -1)).flatten(1, 2)
 
 
 def cropped(context: Tensor, patch: int) -> Tensor:
-    """The latest frames of a context (batch, Fc, mels) that patches divide; what is oldest is left out.
+    """Return the latest frames of a context (batch, Fc, mels) that patches divide; what is oldest is left out.
 
     Raises:
         UsageError: not one token is left.

@@ -1,6 +1,6 @@
 """The training objective: what the network is asked for, at which noise levels, and how errors are weighted.
 
-    loss = DiffusionLoss.of(config.diffusion, device)
+    loss = DiffusionLoss.from_config(config.diffusion, device)
     t = stratified_timesteps(config.diffusion.steps, global_batch, seed, step, first, count).to(device)
     noisy, target = loss.noised(x0, noise, t)
     value, levels = loss(model(contexts, noisy, loss.taus(t)), target, t)
@@ -46,12 +46,13 @@ class DiffusionLoss:
     tau: Tensor
 
     @classmethod
-    def of(cls, config: DiffusionConfig, device: torch.device | str = "cpu") -> DiffusionLoss:
-        """
+    def from_config(cls, config: DiffusionConfig, device: torch.device | str = "cpu") -> DiffusionLoss:
+        """Compute the tables of a configuration.
+
         Raises:
             UsageError: a schedule that cannot be made with so few steps.
         """
-        schedule = Schedule.of(config)
+        schedule = Schedule.from_config(config)
 
         def table(values: Floats) -> Tensor:
             return torch.from_numpy(values.astype(np.float32)).to(device)
@@ -65,7 +66,7 @@ class DiffusionLoss:
         )
 
     def noised(self, x0: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network is given and what it is asked for.
+        """Return what the network is given and what it is asked for.
 
         Args:
             x0: clean, normalised (B, F, 80), any floating type.
@@ -79,27 +80,27 @@ class DiffusionLoss:
         return alpha * x0 + sigma * noise, alpha * noise - sigma * x0
 
     def taus(self, t: Tensor) -> Tensor:
-        """What the network is told of the steps t: float32 (B,), not to be cast down."""
+        """Return what the network is told of the steps t: float32 (B,), not to be cast down."""
         return self.tau[t]
 
     def errors(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """Unweighted mean squared error of v in float32, whatever the network computed in: (B,)."""
+        """Return the unweighted mean squared error of v in float32, whatever the network computed in: (B,)."""
         return (predicted.float() - target).square().mean(dim=(1, 2))
 
     def __call__(self, predicted: Tensor, target: Tensor, t: Tensor) -> LossValue:
-        """The loss of v predicted (B, F, 80) against that of ``noised``, at steps t (B,)."""
+        """Return the loss of v predicted (B, F, 80) against that of ``noised``, at steps t (B,)."""
         errors = self.errors(predicted, target)
         return LossValue((self.weight[t] * errors).mean(), self._levels(errors.detach(), t))
 
     def _levels(self, errors: Tensor, t: Tensor) -> Tensor:
-        """A product with an indicator matrix, as scattering is not deterministic on CUDA; (2, 10)."""
+        """Sum errors by level, (2, 10), with an indicator matrix: scattering is not deterministic on CUDA."""
         bins = torch.arange(len(LEVEL_EDGES) + 1, device=errors.device)
         member = (self.level[t, None] == bins).float()
         return torch.stack([(member * errors[:, None]).sum(0), member.sum(0)])
 
 
 def loss_weights(schedule: Schedule, config: DiffusionConfig) -> Floats:
-    """Weight of the squared error of v at each step, (T,).
+    """Return the weight of the squared error of v at each step, (T,).
 
     ``paper``: min(SNR, psi), equation 3.2 of the paper. ``min_snr_v``: min(SNR, psi) / (SNR + 1), which is the loss on
     x0 weighted by min(SNR, psi) (arXiv 2303.09556). ``none``: 1. At zero terminal SNR the first two are 0 at the last

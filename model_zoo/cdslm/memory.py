@@ -31,14 +31,14 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """Bytes in all."""
+        """Return the bytes in all."""
         return self.parameters + self.activations
 
 
 def memory_estimate(
     config: ModelConfig, tokens: Tokens, batch: int, precision: Precision = "float32", training: bool = False
 ) -> Memory:
-    """Peak of sampling, or of a training step.
+    """Estimate the peak of sampling, or of a training step.
 
     Args:
         tokens: of one sample.
@@ -54,6 +54,6 @@ def memory_estimate(
 def largest_batch(
     config: ModelConfig, tokens: Tokens, available: int, precision: Precision = "float32", training: bool = False
 ) -> int:
-    """Samples that fit in so many bytes; 0 if not even one does."""
+    """Return how many samples fit in so many bytes; 0 if not even one does."""
     one = memory_estimate(config, tokens, 1, precision, training)
     return max(0, (available - one.parameters) // one.activations)

@@ -64,7 +64,7 @@ class JointBlock(nn.Module):
         condition: Tensor | None = None,
         baked: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Both streams, (batch, tokens, d), after this layer.
+        """Return both streams, (batch, tokens, d), after this layer.
 
         Args:
             condition: of the noise level of each sample (batch, d), in training.
@@ -73,7 +73,7 @@ class JointBlock(nn.Module):
         if baked is None:
             assert condition is not None
             baked = self.modulation(condition)
-        of_context, of_generation = (each[:, None].split(context.shape[-1], dim=-1) for each in baked)
+        of_context, of_generation = (weight[:, None].split(context.shape[-1], dim=-1) for weight in baked)
         heard = self.context.project(context, of_context, rotations[0])
         made = self.generation.project(generation, of_generation, rotations[1])
         keys, values = torch.cat([heard.keys, made.keys], 1), torch.cat([heard.values, made.values], 1)
@@ -118,7 +118,7 @@ class MMDiT(nn.Module):
         initialize(self, seed)
 
     def forward(self, context: Tensor, noisy: Tensor, tau: Tensor) -> Tensor:
-        """The velocity that leads from noise to speech.
+        """Return the velocity that leads from noise to speech.
 
         Args:
             context: normalised log-mels (B, Fc, mels), of any number of frames; with patches the oldest few may be
@@ -147,7 +147,8 @@ class MMDiT(nn.Module):
 
     @torch.no_grad()
     def prepare(self, contexts: Tensor, taus: Tensor) -> Callable[[Tensor, int], Tensor]:
-        """Sampling: compute once what no step changes, the context's embedding, or no sample, AdaLN at each step.
+        """Prepare sampling: compute once what no step changes, the context's embedding, or no sample, AdaLN at each
+        step.
 
         What the context becomes in the layers cannot be kept: it reads x from the first layer on. Nor can its first
         queries, keys and values, as AdaLN scales the channels before them by the noise level.
@@ -202,7 +203,9 @@ class MMDiT(nn.Module):
         return self._embedded(self.gen_in, noisy)
 
     def _rotations(self, context: int, generation: int, device: torch.device) -> Rotations:
-        """Computed anew in each pass: a few small kernels, and nothing to keep in step with device and length."""
+        """Compute the rotations, anew in each pass: a few small kernels, and nothing to keep in step with device and
+        length.
+        """
         kind = self.config.positions
         if kind == "none":
             return None, None

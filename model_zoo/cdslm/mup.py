@@ -40,7 +40,7 @@ class Group:
     def options(
         self, config: ModelConfig, learning_rate: float, weight_decay: float, epsilon: float
     ) -> tuple[float, float, float]:
-        """Learning rate, weight decay and epsilon for a model of this size."""
+        """Return learning rate, weight decay and epsilon for a model of this size."""
         wide, deep = config.width_multiplier, config.depth_multiplier
         return (
             learning_rate * wide**self.rate,
@@ -62,7 +62,7 @@ GROUPS = (
 
 
 def group_of(name: str) -> Group:
-    """The row of the table for a parameter of ``MMDiT``.
+    """Return the row of the table for a parameter of ``MMDiT``.
 
     Raises:
         SlmEvalError: none is for it, or the name is that of a wrapped model.
@@ -84,7 +84,8 @@ def group_of(name: str) -> Group:
 def parameter_groups(
     model: nn.Module, learning_rate: float, weight_decay: float, epsilon: float
 ) -> list[dict[str, Any]]:
-    """What ``torch.optim.AdamW`` is given: at most 6 groups, in an order that is the same for every run of one size.
+    """Return what ``torch.optim.AdamW`` is given: at most 6 groups, in an order that is the same for every run of one
+    size.
 
     Rows of the table that come to the same numbers are one group, for the fewest calls of the fused kernel. Frozen
     parameters are in none, but they too have to be known.

@@ -26,7 +26,7 @@ class Rotation(NamedTuple):
 def positions(
     kind: Literal["time_axis", "shared", "per_stream"], context: int, generation: int, patch: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Positions of the tokens of both streams, float64 (context,) and (generation,).
+    """Return the positions of the tokens of both streams, float64 (context,) and (generation,).
 
     Args:
         kind: "time_axis": one axis in frames; "shared": one axis in tokens, the same if a token is one frame;
@@ -41,7 +41,7 @@ def positions(
 
 
 def rotation(where: Tensor, head_dim: int) -> Rotation:
-    """The tables of positions (tokens,): pair j turns by position * base^(-2 j / head_dim).
+    """Return the tables of positions (tokens,): pair j turns by position * base^(-2 j / head_dim).
 
     Angles are float64, since they grow to thousands of radians, where bfloat16 knows no fraction at all.
     """

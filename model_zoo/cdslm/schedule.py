@@ -25,8 +25,8 @@ class Schedule:
     alpha_bar: Floats  # strictly falling, from below 1 to 0 (zero terminal SNR) or above
 
     @classmethod
-    def of(cls, config: DiffusionConfig) -> Schedule:
-        """The schedule that the configuration names.
+    def from_config(cls, config: DiffusionConfig) -> Schedule:
+        """Return the schedule that the configuration names.
 
         Raises:
             UsageError: too few steps for a schedule that is defined by its betas.
@@ -36,7 +36,7 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """T"""
+        """Return T, the number of steps."""
         return len(self.alpha_bar)
 
     @cached_property
@@ -51,17 +51,17 @@ class Schedule:
 
     @cached_property
     def snr(self) -> Floats:
-        """alpha_bar / sigma^2"""
+        """Return alpha_bar / sigma^2."""
         return self.alpha_bar / (1 - self.alpha_bar)
 
     @cached_property
     def log_snr(self) -> Floats:
-        """Natural logarithm of the SNR; -inf at zero terminal SNR."""
+        """Return the natural logarithm of the SNR; -inf at zero terminal SNR."""
         with np.errstate(divide="ignore"):
             return np.log(self.alpha_bar) - np.log1p(-self.alpha_bar)
 
     def taus(self, indices: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """What the network is told: i * 1000 / T, so that one time embedding serves any T.
+        """Return what the network is told: i * 1000 / T, so that one time embedding serves any T.
 
         float32, and to stay so: bfloat16 maps the integers 0 to 999 onto 507 values.
         """
@@ -69,7 +69,9 @@ class Schedule:
 
 
 def _alpha_bar(name: str, steps: int) -> Floats:
-    """Shape (T,). The paper gives names without formulas; docs/zoo/diffusion.md says where these are from."""
+    """Return alpha_bar, (T,). The paper names schedules without formulas; docs/zoo/diffusion.md says where these are
+    from.
+    """
     index = np.arange(steps)
     if name == "linear":
         return _from_beta(np.linspace(1e-4, 0.02, steps), name)
@@ -88,7 +90,7 @@ def _alpha_bar(name: str, steps: int) -> Floats:
 
 
 def _from_beta(beta_of_1000: Floats, name: str) -> Floats:
-    """Betas are given for 1000 steps. Unscaled, 100 steps would leave an SNR of 0.57 at the end."""
+    """Return alpha_bar of betas given for 1000 steps. Unscaled, 100 steps would leave an SNR of 0.57 at the end."""
     steps = len(beta_of_1000)
     beta = beta_of_1000 * (1000 / steps)
     if beta[-1] >= 1:

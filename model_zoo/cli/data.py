@@ -82,7 +82,7 @@ def prepare(
     no_mel_floor: bool,
     workers: int | None,
 ) -> None:
-    """Speech as memory-mapped log-mels to train on.
+    """Turn speech into memory-mapped log-mels to train on.
 
     SOURCES are folders, lists or manifests of speech, as slm-eval run takes them. A command that was stopped goes on
     where it was; recordings that were added go into further shards, and none changes between training and validation.
@@ -122,7 +122,7 @@ def cut(source: Path, output: Path, **options: Any) -> None:
 
 
 def _say_failures(failures: dict[str, str], where: Path, shown: int = 20) -> None:
-    """The first ones on stderr, and where the others are listed."""
+    """Print the first ones on stderr, and where the others are listed."""
     for clip_id in sorted(failures)[:shown]:
         echo(f"{clip_id}: {failures[clip_id]}", err=True)
     if len(failures) > shown:

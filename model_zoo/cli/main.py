@@ -19,7 +19,7 @@ from slm_eval.base.commands import Commands
 )
 @click.version_option(__version__, prog_name="slm-zoo")
 def main() -> None:
-    """The reference model: train, sample and vocode continuous-diffusion spoken language models."""
+    """Train, sample and vocode continuous-diffusion spoken language models: the reference model."""
     from slm_eval.base.threads import spin_briefly
 
     spin_briefly()

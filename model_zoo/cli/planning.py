@@ -21,7 +21,7 @@ from slm_eval.base.terminal import echo
 def flops(
     layers: tuple[int, ...], ladder: bool, patch: int, context_frames: int | None, frames: int | None, as_json: bool
 ) -> None:
-    """What models cost: parameters, true operations and the paper's 6ND side by side, for one sample.
+    """Print what models cost: parameters, true operations and the paper's 6ND side by side, for one sample.
 
     Sampling is 100 steps, with and without the context. D counts the tokens of both streams.
     """
@@ -30,8 +30,8 @@ def flops(
     from model_zoo.cdslm.config import ModelConfig
     from model_zoo.cdslm.flops import LADDER, Tokens, costs, table
 
-    models = [ModelConfig(layers=each, patch=patch) for each in (LADDER if ladder else layers)]
-    rows = [costs(model, Tokens.of(model, context_frames, frames)) for model in models]
+    models = [ModelConfig(layers=count, patch=patch) for count in (LADDER if ladder else layers)]
+    rows = [costs(model, Tokens.from_config(model, context_frames, frames)) for model in models]
     echo(json.dumps(rows, indent=2) if as_json else table(rows))
 
 
@@ -60,7 +60,7 @@ def plan(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """What to train with so much compute, how long it takes, and on how many GPUs it fits.
+    """Print what to train with so much compute, how long it takes, and on how many GPUs it fits.
 
     Sizes and durations are compute-optimal under the published law; times are of true operations. With --layers: a dry
     run of that size without memory, and what each GPU would hold under FSDP2.
@@ -70,7 +70,7 @@ def plan(
     from model_zoo.planning.gpus import Gpu
     from model_zoo.planning.plan import BUDGETS, budget_table, memory_table, plan_budgets, plan_memory
 
-    sold = Gpu.of(gpu, gpu_memory)
+    sold = Gpu.by_name(gpu, gpu_memory)
     names = ("gpus", "micro_batch", "communication") if layers else ("gpus", "mfu", "batch", "sizes", "data_hours")
     chosen = {name: options[name] for name in names}
     rows = plan_memory(layers, sold, **chosen) if layers else plan_budgets(budgets or BUDGETS, sold, **chosen)
@@ -118,7 +118,7 @@ def sweep(
 
     wanted = read_sweep(plan, overrides, speech)
     rows = RunTable(output / wanted.table, wanted.varied).rows
-    throughput = Throughput.of(wanted, rows, Gpu.of(gpu), nproc, flops_per_second)
+    throughput = Throughput.from_runs(wanted, rows, Gpu.by_name(gpu), nproc, flops_per_second)
     if hours is not None:
         wanted = affordable(wanted, throughput, 3600 * hours, rows)
     echo(overview(wanted, output, throughput))

@@ -59,7 +59,7 @@ def sample(checkpoint: Path, contexts: Path, output: Path, compile: bool, **opti
 def vocode(
     source: Path, output: Path, vocoder: str, device: str, bfloat16: bool, limit: int | None, fresh: bool
 ) -> None:
-    """Mels to 24 kHz wavs; or speech to mels and back, which bounds every model that speaks by this vocoder.
+    """Turn mels into 24 kHz wavs; or speech into mels and back, which bounds every model that speaks by this vocoder.
 
     SOURCE is a folder of .npy or .safetensors files (raw log10 mels, frames by 80 bins), or of audio in any form that
     slm-eval run takes. Wavs that are there already are kept.
@@ -82,7 +82,7 @@ def vocode(
 @click.option("--mel-floor", type=float, default=-5.0, show_default=True, help="The floor of the models' features.")
 @click.option("--no-mel-floor", is_flag=True, help="For models whose features have none.")
 def convert_vocoder(source: Path, output: Path, mel_floor: float, no_mel_floor: bool) -> None:
-    """A ParallelWaveGAN HiFi-GAN as one safetensors file.
+    """Convert a ParallelWaveGAN HiFi-GAN into one safetensors file.
 
     SOURCE is the folder of a recipe (checkpoint-*.pkl, config.yml, stats.h5 or stats.npy) or a tar archive of it.
     Nothing in it is run.

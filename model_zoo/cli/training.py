@@ -44,7 +44,7 @@ def train(config: Path, overrides: tuple[str, ...], output: Path, device: str) -
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
 @click.option("--step", type=int, help="Of which checkpoint; by default the latest.")
 def export(run: Path, output: Path, step: int | None) -> None:
-    """The model of a checkpoint, as one file for `slm-zoo sample`.
+    """Write the model of a checkpoint as one file for `slm-zoo sample`.
 
     RUN is the folder of a training, which may be under way, on any number of GPUs.
     """

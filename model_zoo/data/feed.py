@@ -112,7 +112,7 @@ class Feed:
         return self
 
     def __next__(self) -> Batch:
-        """The next step's batch.
+        """Return the next step's batch.
 
         Raises:
             whatever went wrong in a thread; the feed is closed then.
@@ -152,7 +152,7 @@ class Feed:
         self._slots.append(slot)
 
     def _fill(self, slot: _Slot, low: int, high: int) -> None:
-        """Samples ``low`` to ``high - 1`` of the slot, in a thread."""
+        """Fill samples ``low`` to ``high - 1`` of the slot, in a thread."""
         if slot.copied is not None:
             slot.copied.synchronize()  # until the device has taken what was in it
         first = self._first + low
@@ -164,13 +164,13 @@ class Feed:
     def _to_device(self, slot: _Slot) -> tuple[Tensor, Tensor, Tensor]:
         host = slot.mels, slot.noise, slot.t
         if self._stream is None:
-            mels, noise, t = (each.to(self._device) for each in host)
+            mels, noise, t = (tensor.to(self._device) for tensor in host)
             return mels, noise, t
         current = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._stream):
-            mels, noise, t = (each.to(self._device, non_blocking=True) for each in host)
+            mels, noise, t = (tensor.to(self._device, non_blocking=True) for tensor in host)
             slot.copied = self._stream.record_event(torch.cuda.Event(blocking=True))  # waited for without spinning
         current.wait_stream(self._stream)
-        for each in (mels, noise, t):
-            each.record_stream(current)  # their memory is not to be used again before this stream is done with it
+        for tensor in (mels, noise, t):
+            tensor.record_stream(current)  # their memory is not to be used again before this stream is done with it
         return mels, noise, t

@@ -78,19 +78,21 @@ def filter_speech(
     recordings = collect(sources)
     seconds = lengths(recordings)
     dropped = {
-        each.id: why for each in recordings if (why := _unwritable(each) or _wrong_length(seconds[each.id], options))
+        source.id: why
+        for source in recordings
+        if (why := _unwritable(source) or _wrong_length(seconds[source.id], options))
     }
     if tagger is not None:
-        todo = [each for each in recordings if each.id not in dropped]
+        todo = [source for source in recordings if source.id not in dropped]
         dropped |= _wrong_language(todo, output / "tags.jsonl", options, tagger)
-    kept = {each.id: seconds[each.id] for each in recordings if each.id not in dropped}
-    write_jsonl(output / "dropped.jsonl", (_dropped(each, dropped) for each in recordings if each.id in dropped))
-    write_jsonl(output / "kept.jsonl", (_kept(each, kept[each.id]) for each in recordings if each.id in kept))
+    kept = {source.id: seconds[source.id] for source in recordings if source.id not in dropped}
+    write_jsonl(output / "dropped.jsonl", (_dropped(source, dropped) for source in recordings if source.id in dropped))
+    write_jsonl(output / "kept.jsonl", (_kept(source, kept[source.id]) for source in recordings if source.id in kept))
     return Filtered(kept, dropped)
 
 
 def _unwritable(source: Source) -> Dropped | None:
-    """Why its path cannot stand in a manifest."""
+    """Return why a path cannot stand in a manifest, or None."""
     try:
         str(source.path.resolve()).encode()
     except UnicodeEncodeError:
@@ -111,28 +113,28 @@ def _wrong_length(seconds: float, options: FilterOptions) -> Dropped | None:
 def _wrong_language(
     recordings: list[Source], path: Path, options: FilterOptions, tagger: LanguageTagger
 ) -> dict[str, Dropped]:
-    """Recordings that do not pass, by id."""
+    """Return the recordings that do not pass, by id."""
     tags = _read_tags(path, tagger)
     dropped: dict[str, Dropped] = {}
     bar = tqdm(recordings, desc="tagging", unit="recording", disable=not options.progress)
     with _journal(path, tags.values()) as journal, bar:
-        for each in bar:
+        for source in bar:
             try:
-                if each.id not in tags:
-                    tags[each.id] = _line(each, tagger.tag(each), tagger)
-                    _append(journal, path, tags[each.id])
-                why = _not_enough(tags[each.id], options)
+                if source.id not in tags:
+                    tags[source.id] = _line(source, tagger.tag(source), tagger)
+                    _append(journal, path, tags[source.id])
+                why = _not_enough(tags[source.id], options)
             except AudioError as error:
                 why = Dropped("unreadable", error.message)
             except NotTaggedError as error:
                 why = Dropped("untagged", str(error))
             if why is not None:
-                dropped[each.id] = why
+                dropped[source.id] = why
     return dropped
 
 
-def _not_enough(found: dict[str, Any], options: FilterOptions) -> Dropped | None:
-    shares = found["language_shares"]
+def _not_enough(tag: dict[str, Any], options: FilterOptions) -> Dropped | None:
+    shares = tag["language_shares"]
     share = shares.get(options.language, 0.0)
     if share >= options.min_share:
         return None
@@ -154,7 +156,7 @@ def _line(source: Source, tags: Tags, tagger: LanguageTagger) -> dict[str, Any]:
 
 
 def _read_tags(path: Path, tagger: LanguageTagger) -> dict[str, dict[str, Any]]:
-    """Lines of an earlier call; one that was cut off by a kill is left out.
+    """Read the lines of an earlier call; one that was cut off by a kill is left out.
 
     Raises:
         UsageError: they are of another tagger.
@@ -180,7 +182,7 @@ def _read_tags(path: Path, tagger: LanguageTagger) -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def _journal(path: Path, lines: Any) -> Iterator[TextIO]:
-    """The file of tags, without half lines, open for more."""
+    """Open the file of tags for more lines, without half ones."""
     write_jsonl(path, lines)
     with path.open("a", encoding="utf-8") as file:
         yield file
@@ -200,7 +202,7 @@ def _dropped(source: Source, why: dict[str, Dropped]) -> dict[str, Any]:
 
 
 def _kept(source: Source, seconds: float) -> dict[str, Any]:
-    """A line of a manifest. Its speaker is the group, so that what may be joined stays the same."""
+    """Return a line of a manifest. Its speaker is the group, so that what may be joined stays the same."""
     line: dict[str, Any] = {"id": source.id, "path": str(source.path.resolve()), "speaker": source.group}
     line |= {name: value for name in ("start", "end") if (value := getattr(source, name)) is not None}
     return {**line, "seconds": round(seconds, 3)}

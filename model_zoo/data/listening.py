@@ -34,7 +34,7 @@ class Heard:
 
 
 def hear(path: Path, start: float | None, end: float | None, spec: FeatureSpec) -> Heard:
-    """Log-mels of a file, or of its part from ``start`` to ``end`` seconds.
+    """Compute the log-mels of a file, or of its part from ``start`` to ``end`` seconds.
 
     Raises:
         AudioError: with a code of ``speech.audio.REASONS``: it cannot be decoded, is shorter than a frame, or silent.
@@ -58,11 +58,11 @@ class Recording:
 
     @property
     def digest(self) -> str:
-        """Of what was read so far."""
+        """Return the digest of what was read so far."""
         return self._hash.hexdigest()
 
     def at(self, rate: int) -> Iterator[np.ndarray]:
-        """Its mono samples, float32, at ``rate`` Hz, in blocks.
+        """Read its mono samples, float32, at ``rate`` Hz, in blocks.
 
         Raises:
             AudioError: as soon as it is known, which for silence is at the end.
@@ -72,7 +72,7 @@ class Recording:
         self._check()
 
     def _decoded(self, recording: Opened) -> Iterator[np.ndarray]:
-        """Blocks at the file's own rate."""
+        """Decode blocks at the file's own rate."""
         rate = recording.rate
         self._hash.update(str(rate).encode())
         for mono in recording.part(self._start, self._end):
@@ -91,7 +91,7 @@ class Recording:
 
 
 def _resampled(blocks: Iterator[np.ndarray], source: int, target: int) -> Iterator[np.ndarray]:
-    """As ``slm_eval.speech.audio.resample`` does it, block by block."""
+    """Resample as ``slm_eval.speech.audio.resample`` does it, block by block."""
     if source == target:
         yield from blocks
         return
@@ -104,7 +104,8 @@ def _resampled(blocks: Iterator[np.ndarray], source: int, target: int) -> Iterat
 
 
 def log_mels(blocks: Iterator[np.ndarray], spec: FeatureSpec, piece: int = _PIECE) -> Iterator[torch.Tensor]:
-    """``log_mel`` of joined blocks of samples, (frames, n_mels) float32 in pieces; none where it is too short for one.
+    """Compute ``log_mel`` of joined blocks of samples, (frames, n_mels) float32 in pieces; none where it is too short
+    for one.
 
     Args:
         blocks: float32 samples at the rate of ``spec``.

@@ -27,12 +27,12 @@ class Moments:
 
     @classmethod
     def none(cls, bins: int) -> Moments:
-        """Of no frames."""
+        """Return the moments of no frames."""
         return cls(0, np.zeros(bins), np.zeros(bins))
 
     @classmethod
-    def of(cls, frames: np.ndarray) -> Moments:
-        """Of frames (n, bins), of any floating type."""
+    def from_frames(cls, frames: np.ndarray) -> Moments:
+        """Compute the moments of frames (n, bins), of any floating type."""
         total = cls.none(frames.shape[1])
         for start in range(0, len(frames), _BLOCK):
             block = frames[start : start + _BLOCK].astype(np.float64)
@@ -52,7 +52,7 @@ class Moments:
         )
 
     def normalizer(self) -> Normalizer:
-        """Mean and population standard deviation, float32.
+        """Return mean and population standard deviation, float32.
 
         Raises:
             SlmEvalError: there are no frames, or a bin never changes.
@@ -64,7 +64,7 @@ class Moments:
         return Normalizer(torch.from_numpy(self.mean).float(), torch.from_numpy(scale).float())
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, to the last bit."""
+        """Return JSON values, to the last bit."""
         return {"count": self.count, "mean": self.mean.tolist(), "squares": self.squares.tolist()}
 
     @classmethod

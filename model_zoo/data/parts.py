@@ -19,19 +19,20 @@ from slm_eval.base.errors import SlmEvalError
 
 
 def part_path(folder: Path, recording_id: str) -> Path:
-    """Where the part of a recording lies: ids may be long, and hold slashes."""
+    """Return where the part of a recording lies: ids may be long, and hold slashes."""
     return folder / "parts" / f"{hashlib.blake2b(recording_id.encode(), digest_size=16).hexdigest()}.part"
 
 
 def write_part(path: Path, heard: Heard) -> None:
-    """
+    """Write a part, whole.
+
     Raises:
         SlmEvalError: it cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    moments = Moments.of(heard.mel)
+    moments = Moments.from_frames(heard.mel)
     facts = {"digest": heard.digest, "crc32": str(zlib.crc32(heard.mel.data)), "frames": str(moments.count)}
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -44,7 +45,7 @@ def write_part(path: Path, heard: Heard) -> None:
 
 
 def read_part(path: Path) -> tuple[np.ndarray, Moments, str] | None:
-    """Mels, moments and digest; None where the part is missing or damaged."""
+    """Return mels, moments and digest; None where the part is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:

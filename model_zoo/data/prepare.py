@@ -79,8 +79,8 @@ class Prepared:
     failed: dict[str, Any]  # id -> {"reason", "error"}
 
     def line(self) -> str:
-        """What is there now, for the terminal."""
-        parts = (f"{len(self.shards.of(each))} for {each}, {self.shards.hours(each):.2f} h" for each in SPLITS)
+        """Return what is there now, for the terminal."""
+        parts = (f"{len(self.shards.of(split))} for {split}, {self.shards.hours(split):.2f} h" for split in SPLITS)
         return (
             f"{self.shards.path}: {'; '.join(parts)}; {self.added} added, {len(self.failed)} failed; "
             f"features {self.shards.spec.digest}"
@@ -99,7 +99,7 @@ def prepare(sources: Sequence[str | Path], output: Path, options: PrepareOptions
         SlmEvalError: nothing can be read, or the folder cannot be written.
     """
     wanted = collect(sources)
-    splits = {each.id: split_of(each.id, options) for each in wanted}
+    splits = {source.id: split_of(source.id, options) for source in wanted}
     _require_both(splits, options)
     with _alone(output):
         claim(output, options)
@@ -113,9 +113,9 @@ def prepare(sources: Sequence[str | Path], output: Path, options: PrepareOptions
                 write_shard(output, len(tables), _entries(entries, splits, output), failures, options.features.n_mels)
                 tables.append(read_table(output, len(tables)))
                 added += len(entries)
-            for each in entries:
-                part_path(output, each.id).unlink()
-        held = {each["id"] for table in tables for each in table["recordings"]}
+            for source in entries:
+                part_path(output, source.id).unlink()
+        held = {recording["id"] for table in tables for recording in table["recordings"]}
         failed = {clip_id: why for clip_id, why in sorted(failed.items()) if clip_id not in held}
         split = {"split": {"seed": options.seed, "validation": options.validation}}
         write_index(output, options.features, split, len(tables), failed)
@@ -124,12 +124,12 @@ def prepare(sources: Sequence[str | Path], output: Path, options: PrepareOptions
 
 
 def split_of(recording_id: str, options: PrepareOptions) -> Split:
-    """Where a recording belongs: a function of its id and the seed, so that others never move it."""
+    """Return where a recording belongs: a function of its id and the seed, so that others never move it."""
     return "validation" if _lot(recording_id, options.seed) < options.validation else "train"
 
 
 def _lot(recording_id: str, seed: int) -> float:
-    """Uniform in [0, 1)."""
+    """Draw a number in [0, 1), uniformly."""
     text = json.dumps(["split", seed, recording_id])
     return int.from_bytes(hashlib.blake2b(text.encode("ascii"), digest_size=8).digest(), "big") / 2**64
 
@@ -138,7 +138,7 @@ def _require_both(splits: dict[str, Split], options: PrepareOptions) -> None:
     """Refuse before any work what would leave one side empty."""
     if set(splits.values()) == set(SPLITS):
         return
-    lots = sorted(_lot(each, options.seed) for each in splits)
+    lots = sorted(_lot(recording_id, options.seed) for recording_id in splits)
     if len(lots) < 2:
         raise UsageError("one recording cannot be both trained on and validated with; give at least two")
     # Four digits, above the smallest lot and below the largest.
@@ -178,7 +178,7 @@ def claim(output: Path, options: PrepareOptions) -> None:
     Raises:
         UsageError: it holds shards that are made otherwise.
     """
-    mine = {
+    claimed = {
         "version": VERSION,
         "features": {"digest": options.features.digest, **options.features.to_dict()},
         "resampler": RESAMPLER,
@@ -189,14 +189,14 @@ def claim(output: Path, options: PrepareOptions) -> None:
     path = output / _CLAIM
     if path.exists():
         there = read_object(path, "choose another folder")
-        if there != mine:
+        if there != claimed:
             differing = ", ".join(
                 f"{key} {_short(there.get(key))} instead of {_short(value)}"
-                for key, value in mine.items()
+                for key, value in claimed.items()
                 if there.get(key) != value
             )
             raise UsageError(f"{output} holds shards made otherwise ({differing}); choose another folder")
-    write_whole(path, [dump(mine, indent=1), "\n"])
+    write_whole(path, [dump(claimed, indent=1), "\n"])
 
 
 def _short(value: Any) -> Any:
@@ -204,7 +204,7 @@ def _short(value: Any) -> Any:
 
 
 def _finished(output: Path) -> list[dict[str, Any]]:
-    """Tables of the shards that are whole."""
+    """Read the tables of the shards that are whole."""
     tables: list[dict[str, Any]] = []
     while shard_path(output, len(tables)).with_suffix(".json").exists():
         tables.append(read_table(output, len(tables)))
@@ -212,13 +212,14 @@ def _finished(output: Path) -> list[dict[str, Any]]:
 
 
 def _todo(wanted: list[Source], tables: list[dict[str, Any]], output: Path) -> list[Source]:
-    """Recordings that are in no shard. What failed in a finished folder is tried again: it may have been mended.
+    """List recordings that are in no shard. What failed in a finished folder is tried again: its file may have been
+    fixed.
 
     Raises:
         UsageError: shards hold recordings that nobody asked for.
     """
-    ids = {each.id for each in wanted}
-    held = {each["id"] for table in tables for each in table["recordings"]}
+    ids = {source.id for source in wanted}
+    held = {recording["id"] for table in tables for recording in table["recordings"]}
     strangers = sorted(held - ids)
     if strangers:
         raise UsageError(
@@ -228,7 +229,7 @@ def _todo(wanted: list[Source], tables: list[dict[str, Any]], output: Path) -> l
     again = len(read_index(output)["shards"]) if (output / INDEX).exists() else 0
     # Those of shards that are in no index yet are left: a plan that is half carried out must stay the same.
     given_up = {clip_id for table in tables[again:] for clip_id in table["failed"]}
-    return [each for each in wanted if each.id not in held and each.id not in given_up]
+    return [source for source in wanted if source.id not in held and source.id not in given_up]
 
 
 def _shards(
@@ -237,26 +238,26 @@ def _shards(
     """Hear what is to be done; shard by shard, in order, the recordings whose parts are there and those that failed."""
     seconds = lengths(todo)
     plan = _plan(todo, seconds, options.shard_hours * 3600)
-    for part in (part_path(output, each.id) for each in todo):
+    for part in (part_path(output, source.id) for source in todo):
         if part.exists() and read_part(part) is None:
             part.unlink()
-    jobs = [_job(each, output) for each in todo if not part_path(output, each.id).exists()]
+    jobs = [_job(source, output) for source in todo if not part_path(output, source.id).exists()]
     waiting = {job.id for job in jobs}
     failures: dict[str, Any] = {}
     answers = work(jobs, options.features.to_dict(), _workers(options, len(jobs)))
     with _bar(sum(seconds.values()), options.progress and bool(jobs)) as bar:
-        bar.update(sum(seconds[each.id] for each in todo if each.id not in waiting) / 3600)
+        bar.update(sum(seconds[source.id] for source in todo if source.id not in waiting) / 3600)
         try:
             for shard in plan:
-                missing = waiting.intersection(each.id for each in shard)
+                missing = waiting.intersection(source.id for source in shard)
                 while missing:
                     answer = next(answers)
                     waiting.discard(answer.id)
                     missing.discard(answer.id)
                     bar.update(min(seconds[answer.id] / 3600, bar.total - bar.n))  # never past its end
                     _account(answer, failures, bar)
-                good = [each for each in shard if each.id not in failures]
-                yield good, {each.id: failures[each.id] for each in shard if each.id in failures}
+                good = [source for source in shard if source.id not in failures]
+                yield good, {source.id: failures[source.id] for source in shard if source.id in failures}
         finally:
             answers.close()  # type: ignore[attr-defined]
 
@@ -268,15 +269,17 @@ def _account(answer: Answer, failures: dict[str, Any], bar: tqdm) -> None:
 
 
 def _plan(todo: list[Source], seconds: dict[str, float], most: float) -> list[list[Source]]:
-    """Recordings by shard: filled one after the other, so that what is left of a plan is planned the same way again."""
+    """Group recordings by shard: filled one after the other, so that what is left of a plan is planned the same way
+    again.
+    """
     plan: list[list[Source]] = []
     filled = math.inf
-    for each in todo:
-        if filled + seconds[each.id] > most:
+    for source in todo:
+        if filled + seconds[source.id] > most:
             plan.append([])
             filled = 0.0
-        plan[-1].append(each)
-        filled += seconds[each.id]
+        plan[-1].append(source)
+        filled += seconds[source.id]
     return plan
 
 
@@ -289,14 +292,14 @@ def _workers(options: PrepareOptions, jobs: int) -> int:
 
 
 def _entries(sources: list[Source], splits: dict[str, Split], output: Path) -> Iterator[Entry]:
-    """Parts, read one at a time."""
-    for each in sources:
-        path = part_path(output, each.id)
+    """Read the parts, one at a time."""
+    for source in sources:
+        path = part_path(output, source.id)
         part = read_part(path)
         if part is None:
             raise SlmEvalError(f"{path}, which was written a moment ago, is damaged; check the disk and run again")
         mel, moments, digest = part
-        yield Entry(each.id, each.group, splits[each.id], digest, mel, moments)
+        yield Entry(source.id, source.group, splits[source.id], digest, mel, moments)
 
 
 def _bar(seconds: float, progress: bool) -> tqdm:

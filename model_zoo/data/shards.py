@@ -61,7 +61,7 @@ class Entry:
 
 
 def shard_path(folder: Path, number: int) -> Path:
-    """The mels; beside them, with the suffix .json, what lies where."""
+    """Return the path of the mels; beside them, with the suffix .json, is what lies where."""
     return folder / "shards" / f"{number:05d}.mel"
 
 
@@ -85,13 +85,13 @@ def write_shard(folder: Path, number: int, entries: Iterable[Entry], failures: M
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            for each in entries:
-                file.write(np.ascontiguousarray(each.mel, DTYPE).data)
-                place = {"frames": len(each.mel), "offset": frames, "split": each.split, "digest": each.digest}
-                recordings.append({"id": each.id, "group": each.group, **place})
-                frames += len(each.mel)
-                if each.split == "train":
-                    moments += each.moments
+            for entry in entries:
+                file.write(np.ascontiguousarray(entry.mel, DTYPE).data)
+                place = {"frames": len(entry.mel), "offset": frames, "split": entry.split, "digest": entry.digest}
+                recordings.append({"id": entry.id, "group": entry.group, **place})
+                frames += len(entry.mel)
+                if entry.split == "train":
+                    moments += entry.moments
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -105,7 +105,7 @@ def write_shard(folder: Path, number: int, entries: Iterable[Entry], failures: M
 
 
 def read_table(folder: Path, number: int) -> dict[str, Any]:
-    """What ``write_shard`` wrote beside the mels.
+    """Read what ``write_shard`` wrote beside the mels.
 
     Raises:
         SlmEvalError: it is missing or damaged.
@@ -144,8 +144,8 @@ def write_index(
         table = read_table(folder, number)
         moments += Moments.from_dict(table["moments"])
         sizes.append({"file": shard_path(Path(), number).as_posix(), "frames": table["frames"]})
-        for each in table["recordings"]:
-            frames[each["split"]] += each["frames"]
+        for recording in table["recordings"]:
+            frames[recording["split"]] += recording["frames"]
     for split, count in frames.items():
         if not count:
             raise SlmEvalError(
@@ -209,37 +209,38 @@ class MelShards:
             if shard != {"file": shard_path(Path(), number).as_posix(), "frames": table["frames"]}:
                 raise SlmEvalError(f"{folder}: the table of shard {number} is not that of the index; {_AGAIN}")
             mels.append(_map(shard_path(folder, number), table["frames"], spec.n_mels))
-            recordings += [_recording(folder, number, table["frames"], each) for each in table["recordings"]]
+            recordings += [_recording(folder, number, table["frames"], recording) for recording in table["recordings"]]
         normalizer = Normalizer.from_tensors(_tensors(index["normalizer"]))
-        ordered = tuple(sorted(recordings, key=lambda each: each.id))
+        ordered = tuple(sorted(recordings, key=lambda recording: recording.id))
         return cls(folder, spec, normalizer, ordered, tuple(mels), index["failed"])
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits of what is in it: features, and id, audio and split of every recording.
+        """Return 16 hexadecimal digits of what is in it: features, and id, audio and split of every recording.
 
         How recordings are spread over shards does not change it.
         """
         state = hashlib.sha256(self.spec.digest.encode())
-        for each in self.recordings:
-            state.update(json.dumps([each.id, each.group, each.digest, each.frames, each.split]).encode())
+        for recording in self.recordings:
+            facts = [recording.id, recording.group, recording.digest, recording.frames, recording.split]
+            state.update(json.dumps(facts).encode())
         return state.hexdigest()[:16]
 
     def of(self, split: Split) -> tuple[Recording, ...]:
-        """Recordings of a split, by id."""
-        return tuple(each for each in self.recordings if each.split == split)
+        """Return the recordings of a split, by id."""
+        return tuple(recording for recording in self.recordings if recording.split == split)
 
     def hours(self, split: Split) -> float:
-        """Of speech in a split."""
-        return sum(each.frames for each in self.of(split)) / self.spec.frame_rate / 3600
+        """Return the hours of speech in a split."""
+        return sum(recording.frames for recording in self.of(split)) / self.spec.frame_rate / 3600
 
     def mel(self, recording: Recording) -> np.ndarray:
-        """Raw log10 mels of a recording, (frames, bins) float16, a view that cannot be written."""
+        """Return the raw log10 mels of a recording, (frames, bins) float16, a view that cannot be written."""
         return self.mels[recording.shard][recording.offset : recording.offset + recording.frames]
 
 
 def _recording(folder: Path, shard: int, frames: int, values: Any) -> Recording:
-    """A recording of a shard's table, which lies within the shard.
+    """Return a recording of a shard's table, which lies within the shard.
 
     Raises:
         SlmEvalError: it does not, or says something else.
@@ -283,19 +284,19 @@ def read_index(folder: Path) -> dict[str, Any]:
     raise SlmEvalError(f"{path} lacks features, shards, normalizer or failures: it is damaged; {_AGAIN}")
 
 
-def _require(folder: Path, found: FeatureSpec, expected: FeatureSpec) -> None:
-    if found.digest == expected.digest:
+def _require(folder: Path, spec: FeatureSpec, expected: FeatureSpec) -> None:
+    if spec.digest == expected.digest:
         return
-    there, wanted = found.to_dict(), expected.to_dict()
+    there, wanted = spec.to_dict(), expected.to_dict()
     differing = ", ".join(f"{key} {there[key]} instead of {wanted[key]}" for key in there if there[key] != wanted[key])
     raise SlmEvalError(
-        f"{folder} holds log-mels of features {found.digest}, expected are {expected.digest} ({differing}); prepare "
+        f"{folder} holds log-mels of features {spec.digest}, expected are {expected.digest} ({differing}); prepare "
         "the speech again for these, or train a model of those (data.mel_floor)"
     )
 
 
 def _map(path: Path, frames: int, bins: int) -> np.ndarray:
-    """A shard, after a look at its size."""
+    """Map a shard into memory, after a look at its size."""
     wanted = frames * bins * DTYPE.itemsize
     try:
         held = path.stat().st_size

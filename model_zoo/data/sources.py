@@ -27,12 +27,12 @@ class Source:
 
 
 def collect(sources: Sequence[str | Path]) -> list[Source]:
-    """Recordings of all sources in the order of their ids.
+    """List the recordings of all sources in the order of their ids.
 
     Raises:
         UsageError: a source cannot be read, is no audio, or two sources share an id.
     """
-    found: dict[str, tuple[Source, str]] = {}
+    by_id: dict[str, tuple[Source, str]] = {}
     for source in sources:
         corpus = load_corpus(source)
         if not corpus.has_audio:
@@ -41,25 +41,25 @@ def collect(sources: Sequence[str | Path]) -> list[Source]:
         root = path if path.is_dir() else path.parent
         for clip in corpus.clips:
             assert clip.path is not None
-            if clip.id in found:
+            if clip.id in by_id:
                 raise UsageError(
-                    f"{clip.id!r} is in {found[clip.id][1]} and in {source}; prepare the folder that holds both, or "
+                    f"{clip.id!r} is in {by_id[clip.id][1]} and in {source}; prepare the folder that holds both, or "
                     "give one manifest with ids of your own"
                 )
             group = clip.speaker or _folder(clip.path, root)
-            found[clip.id] = (Source(clip.id, group, clip.path, clip.start, clip.end), str(source))
-    return [found[clip_id][0] for clip_id in sorted(found)]
+            by_id[clip.id] = (Source(clip.id, group, clip.path, clip.start, clip.end), str(source))
+    return [by_id[clip_id][0] for clip_id in sorted(by_id)]
 
 
 def _folder(path: Path, root: Path) -> str:
-    """The folder of a file below its root, the root's own name before it: the same on every machine."""
+    """Return the folder of a file below its root, the root's own name before it: the same on every machine."""
     below = Path(os.path.relpath(path.parent, root)).as_posix()
     name = (root.resolve().name + ("" if below == "." else f"/{below}")) or "."
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def lengths(sources: list[Source]) -> dict[str, float]:
-    """Seconds that the files' headers promise, by id."""
+    """Return the seconds that the files' headers promise, by id."""
     with ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
-        lengths = pool.map(lambda each: duration(each.path, each.start, each.end), sources)
-        return dict(zip((each.id for each in sources), lengths, strict=True))
+        lengths = pool.map(lambda source: duration(source.path, source.start, source.end), sources)
+        return dict(zip((source.id for source in sources), lengths, strict=True))

@@ -30,10 +30,11 @@ class LanguageTagger(Protocol):
 
     @property
     def name(self) -> str:
-        """All that decides its tags: tags of another name are never mixed with these."""
+        """Return all that decides its tags: tags of another name are never mixed with these."""
 
     def tag(self, source: Source) -> Tags:
-        """
+        """Tag a recording.
+
         Raises:
             NotTaggedError: nothing is known of this one.
             AudioError: it cannot be decoded.
@@ -76,14 +77,15 @@ class ManifestTagger:
         return key
 
     def tag(self, source: Source) -> Tags:
-        """
+        """Look a recording up.
+
         Raises:
             NotTaggedError: the file does not name this recording.
         """
-        found = self._tags.get(source.id) or self._tags.get(str(source.path.resolve()))
-        if found is None:
+        tags = self._tags.get(source.id) or self._tags.get(str(source.path.resolve()))
+        if tags is None:
             raise NotTaggedError(f"not in {self._path.name}")
-        return found
+        return tags
 
 
 def _tags(entry: dict[str, Any]) -> Tags:

@@ -59,7 +59,8 @@ class WhisperTagger:
         self.name = f"whisper {name}"
 
     def tag(self, source: Source) -> Tags:
-        """
+        """Listen to a recording.
+
         Raises:
             AudioError: it cannot be decoded.
         """
@@ -75,7 +76,7 @@ class WhisperTagger:
 
 
 def _windows(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Windows side by side, the last one as long as it is."""
+    """Yield windows side by side, the last one as long as it is."""
     held = np.zeros(0, np.float32)
     for block in blocks:
         held = np.concatenate([held, block])
@@ -87,7 +88,8 @@ def _windows(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def load_detector(model: str = DEFAULT, device: str = "auto") -> Detector:
-    """A Whisper model in the format of Hugging Face: a folder, or a repository id that is fetched where it is allowed.
+    """Load a Whisper model in the format of Hugging Face: a folder, or a repository id that is fetched where it is
+    allowed.
 
     Raises:
         SlmEvalError: transformers is missing, or the model is not to be had.
@@ -112,7 +114,7 @@ def load_detector(model: str = DEFAULT, device: str = "auto") -> Detector:
 
 
 def detector(network: WhisperForConditionalGeneration, extractor: WhisperFeatureExtractor) -> Detector:
-    """Of a network on its device; half precision on CUDA.
+    """Make a detector of a network on its device; half precision on CUDA.
 
     Raises:
         UsageError: the network hears one language only.
@@ -140,6 +142,6 @@ def detector(network: WhisperForConditionalGeneration, extractor: WhisperFeature
             logits = network(input_features=inputs, decoder_input_ids=begin, use_cache=False).logits[:, -1].float()
         likely = logits[:, ids].argmax(dim=-1).tolist()
         no_speech = logits.softmax(dim=-1)[:, quiet].tolist()
-        return [Detected(languages[at], silent) for at, silent in zip(likely, no_speech, strict=True)]
+        return [Detected(languages[index], silent) for index, silent in zip(likely, no_speech, strict=True)]
 
     return detect

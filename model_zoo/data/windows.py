@@ -80,24 +80,25 @@ class Windows:
         tracks = list(_tracks(recordings, self.frames, short))
         if not tracks:
             raise UsageError(_why_none(recordings, split, short, self.frames, shards.spec.frame_rate))
-        self.recordings = tuple(each for track, _ in tracks for each in track)  # in the order of that axis
-        used = {each.id for each in self.recordings}
-        self.left_out = tuple(each.id for each in recordings if each.id not in used)  # too short, under this treatment
-        self._begins = _before([each.frames for each in self.recordings])
-        self._track_begins = _before([sum(each.frames for each in track) for track, _ in tracks])
+        self.recordings = tuple(recording for track, _ in tracks for recording in track)  # in the order of that axis
+        used = {recording.id for recording in self.recordings}
+        # Too short, under this treatment.
+        self.left_out = tuple(recording.id for recording in recordings if recording.id not in used)
+        self._begins = _before([recording.frames for recording in self.recordings])
+        self._track_begins = _before([sum(recording.frames for recording in track) for track, _ in tracks])
         self._numbers = _before([count for _, count in tracks])
 
     @property
     def frames(self) -> int:
-        """Of a window."""
+        """Return the frames of a window."""
         return self.context_frames + self.target_frames
 
     def __len__(self) -> int:
-        """How many places there are to begin a window."""
+        """Count the places to begin a window."""
         return int(self._numbers[-1])
 
     def fill(self, out: np.ndarray, step: int, first: int = 0) -> None:
-        """Samples ``first`` and following of the global batch of ``step``.
+        """Fill samples ``first`` and following of the global batch of ``step``.
 
         Args:
             out: (b, context + target, bins) float16, overwritten with raw log10 mels.
@@ -106,11 +107,11 @@ class Windows:
             self._copy(row, self._place(self._draw(step, index)))
 
     def names(self, step: int, first: int, n: int) -> list[str]:
-        """What ``fill`` gives n samples of, "recording@frame": before frame 0 there is silence."""
+        """Name what ``fill`` gives n samples of, "recording@frame": before frame 0 there is silence."""
         return [self._name(self._place(self._draw(step, index))) for index in range(first, first + n)]
 
     def validation(self, n: int) -> list[ValidationClip]:
-        """At most ``n`` windows at equal distances over the split, normalised: the same for every seed of a run.
+        """Return at most ``n`` windows at equal distances over the split, normalised: the same for every seed of a run.
 
         There are fewer where the split has fewer windows.
         """
@@ -122,26 +123,26 @@ class Windows:
         return int(generator(self.seed, "windows", step, index).integers(len(self)))
 
     def _place(self, number: int) -> Place:
-        """Of the window with this number."""
+        """Return the place of the window with this number."""
         track = int(np.searchsorted(self._numbers, number, side="right")) - 1
-        begin, end = (int(each) for each in self._track_begins[track : track + 2])
+        begin, end = (int(edge) for edge in self._track_begins[track : track + 2])
         if end - begin < self.frames:
             return Place(begin, self.frames - (end - begin))
         return Place(begin + number - int(self._numbers[track]), 0)
 
     def _copy(self, row: np.ndarray, place: Place) -> None:
         row[: place.silent] = self.shards.spec.silent_value
-        at = place.silent
+        filled = place.silent
         number = self._first(place)
         skipped = place.begin - int(self._begins[number])
-        while at < self.frames:
-            piece = self.shards.mel(self.recordings[number])[skipped : skipped + self.frames - at]
-            row[at : at + len(piece)] = piece
-            at += len(piece)
+        while filled < self.frames:
+            piece = self.shards.mel(self.recordings[number])[skipped : skipped + self.frames - filled]
+            row[filled : filled + len(piece)] = piece
+            filled += len(piece)
             number, skipped = number + 1, 0
 
     def _first(self, place: Place) -> int:
-        """Which recording a window begins in."""
+        """Return the number of the recording that a window begins in."""
         return int(np.searchsorted(self._begins, place.begin, side="right")) - 1
 
     def _name(self, place: Place) -> str:
@@ -156,28 +157,30 @@ class Windows:
 
 
 def _tracks(recordings: Iterable[Recording], window: int, short: Short) -> Iterator[tuple[list[Recording], int]]:
-    """Recordings read as one, and for how many windows they count: long ones by id, then what becomes of short ones."""
+    """Yield recordings read as one, and for how many windows they count: long ones by id, then what becomes of short
+    ones.
+    """
     by_group: dict[str, list[Recording]] = defaultdict(list)
-    for each in recordings:
-        if each.frames >= window:
-            yield [each], each.frames - window + 1
+    for recording in recordings:
+        if recording.frames >= window:
+            yield [recording], recording.frames - window + 1
         else:
-            by_group[each.group].append(each)
+            by_group[recording.group].append(recording)
     for _, members in sorted(by_group.items()):
-        frames = sum(each.frames for each in members)
+        frames = sum(recording.frames for recording in members)
         if short == "pad":
-            yield from (([each], each.frames) for each in members)
+            yield from (([recording], recording.frames) for recording in members)
         elif short == "join" and frames >= window:
             yield members, frames - window + 1
 
 
 def _before(sizes: Sequence[int]) -> np.ndarray:
-    """Sums of the sizes before each, and of all: int64, one more than there are sizes."""
+    """Sum the sizes before each, and all: int64, one more than there are sizes."""
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
 
 def _why_none(recordings: tuple[Recording, ...], split: Split, short: Short, window: int, rate: float) -> str:
-    longest = max(each.frames for each in recordings) / rate
+    longest = max(recording.frames for recording in recordings) / rate
     advice = {"skip": "short=join or short=pad", "join": "short=pad"}[short]
     joined = ", joined by group or not" if short == "join" else ""
     return (

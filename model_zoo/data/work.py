@@ -66,7 +66,7 @@ def work(jobs: Iterable[Job], features: dict[str, Any], workers: int) -> Iterato
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As in the worker processes: products that threads share may round differently."""
+    """Compute on one thread, as in the worker processes: products that threads share may round differently."""
     import torch
 
     before = torch.get_num_threads()
@@ -211,7 +211,7 @@ def _call(process: subprocess.Popen[str], message: Any) -> Any:
 
 
 def main() -> None:
-    """What a worker process runs: read the features, then jobs, until the input ends."""
+    """Run a worker process: read the features, then jobs, until the input ends."""
     # What libraries print must not get between the answers.
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

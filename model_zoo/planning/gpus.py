@@ -57,8 +57,9 @@ class Gpu:
     memory: float
 
     @classmethod
-    def of(cls, name: str, memory: float | None = None) -> Gpu:
-        """
+    def by_name(cls, name: str, memory: float | None = None) -> Gpu:
+        """Return a GPU by its name.
+
         Args:
             memory: in GB, where it is another than that of the data sheet.
 
@@ -76,7 +77,7 @@ class Gpu:
 
     @property
     def usable(self) -> float:
-        """Bytes that a trainer can fill."""
+        """Return the bytes that a trainer can fill."""
         return self.memory * (1 - RESERVED)
 
 
@@ -101,11 +102,11 @@ class Footprint:
 
     @property
     def total(self) -> int:
-        """Bytes in all."""
+        """Return the bytes in all."""
         return self.states + self.in_flight + self.copies + self.activations
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {**vars(self), "total": self.total}
 
 
@@ -116,7 +117,7 @@ def footprint(
     checkpointing: bool,
     communication: Communication = "float32",
 ) -> Footprint:
-    """Memory of one GPU that trains in bfloat16 with float32 weights.
+    """Estimate the memory of one GPU that trains in bfloat16 with float32 weights.
 
     Args:
         micro_batch: samples at once on it.
@@ -144,8 +145,8 @@ def footprint(
 
 
 def activations(config: ModelConfig, checkpointing: bool) -> int:
-    """Bytes of one sample under autocast to bfloat16, at the lengths of the configuration."""
-    tokens = Tokens.of(config)
+    """Return the bytes of one sample under autocast to bfloat16, at the lengths of the configuration."""
+    tokens = Tokens.from_config(config)
     if not checkpointing:
         return memory_estimate(config, tokens, 1, "bfloat16", training=True).activations
     return tokens.all * config.d * _BYTES["bfloat16"] * (_CHECKPOINTED * config.layers + _RECOMPUTED)
@@ -154,7 +155,7 @@ def activations(config: ModelConfig, checkpointing: bool) -> int:
 def largest_micro_batch(
     config: ModelConfig, gpu: Gpu, gpus: int, checkpointing: bool, communication: Communication = "float32"
 ) -> int:
-    """Samples at once that fit on each GPU; 0 if not even one does."""
+    """Return how many samples at once fit on each GPU; 0 if not even one does."""
     one = footprint(config, gpus, 1, checkpointing, communication)
     return max(0, int((gpu.usable - (one.total - one.activations)) // one.activations))
 
@@ -167,7 +168,7 @@ def fewest_gpus(
     communication: Communication = "float32",
     most: int = 1024,
 ) -> int | None:
-    """The smallest number of GPUs, up to ``most``, on which so many samples at once fit; None if there is none."""
+    """Return the fewest GPUs, up to ``most``, on which so many samples at once fit; None if there is none."""
     for gpus in range(1, most + 1):
         if footprint(config, gpus, micro_batch, checkpointing, communication).total <= gpu.usable:
             return gpus
@@ -186,7 +187,7 @@ class DryRun:
 
     @property
     def per_parameter(self) -> float:
-        """Bytes."""
+        """Return the bytes per parameter."""
         return (self.weights + self.gradients + self.moments + self.averages) / self.parameters
 
 
@@ -202,22 +203,22 @@ def dry_run(config: ModelConfig) -> DryRun:
 
     with torch.device("meta"):
         model = MMDiT(config)
-        averages = [torch.empty_like(each, dtype=torch.float32) for each in model.parameters()]
-    trained = [each for each in model.parameters() if each.requires_grad]
-    for each in trained:
-        each.grad = torch.empty_like(each)
+        averages = [torch.empty_like(tensor, dtype=torch.float32) for tensor in model.parameters()]
+    trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
+    for tensor in trained:
+        tensor.grad = torch.empty_like(tensor)
     optimizer = torch.optim.AdamW(parameter_groups(model, 1e-3, 0.03, 1e-12))
     optimizer.step()
     moments = [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
     return DryRun(
-        sum(each.numel() for each in model.parameters()),
-        *(sum(each.numel() * each.element_size() for each in kept) for kept in (model.parameters(), trained)),
-        *(sum(each.numel() * each.element_size() for each in kept) for kept in (moments, averages)),
+        sum(tensor.numel() for tensor in model.parameters()),
+        *(sum(tensor.numel() * tensor.element_size() for tensor in kept) for kept in (model.parameters(), trained)),
+        *(sum(tensor.numel() * tensor.element_size() for tensor in kept) for kept in (moments, averages)),
     )
 
 
 def _block_parameters(config: ModelConfig) -> int:
-    """Weights of one block of two whole streams: what one more layer of this width adds."""
+    """Count the weights of one block of two whole streams: what one more layer of this width adds."""
     from dataclasses import replace
 
     deeper = replace(config, layers=config.layers + 1, width=config.d)

@@ -33,7 +33,7 @@ class Duration(NamedTuple):
 
 
 def best_frames(parameters: float) -> float:
-    """D for which so many parameters are compute-optimal under the published law."""
+    """Return the D for which so many parameters are compute-optimal under the published law."""
     from slm_eval.scaling.law import FLOPS_PER_TOKEN, PUBLISHED
 
     compute = FLOPS_PER_TOKEN * (parameters / PUBLISHED.G) ** (1 / PUBLISHED.exponents.N)
@@ -41,23 +41,23 @@ def best_frames(parameters: float) -> float:
 
 
 def duration(model: ModelConfig, tokens: float, batch: int) -> Duration:
-    """The nearest whole number of steps to D = ``tokens``, at least one.
+    """Return the nearest whole number of steps to D = ``tokens``, at least one.
 
     Args:
         batch: samples a step.
     """
-    a_step = batch * Tokens.of(model).all
+    a_step = batch * Tokens.from_config(model).all
     steps = max(1, round(tokens / a_step))
     return Duration(steps * a_step, steps, steps * batch * (model.context_seconds + model.target_seconds) / 3600)
 
 
 def warmup(steps: int, usual: int) -> int:
-    """Steps of the linear rise: as usual, but not more than a tenth of the run."""
+    """Return the steps of the linear rise: as usual, but not more than a tenth of the run."""
     return min(usual, steps // 10)
 
 
 def rung(layers: int) -> dict[str, Any]:
-    """What the configuration of so many layers says beyond the defaults; ``training.config.from_dict`` reads it."""
+    """Return what the configuration of a size says beyond the defaults; ``training.config.from_dict`` reads it."""
     usual = TrainConfig()
     model = ModelConfig(layers=layers)
     steps = duration(model, best_frames(parameter_count(model)), usual.batch).steps
@@ -76,12 +76,12 @@ def rung(layers: int) -> dict[str, Any]:
 
 
 def text(layers: int) -> str:
-    """The file of a rung."""
+    """Return the file of a rung."""
     import yaml
 
     model, values = ModelConfig(layers=layers), rung(layers)
     count = parameter_count(model)
-    long = duration(model, values["steps"] * TrainConfig().batch * Tokens.of(model).all, TrainConfig().batch)
+    long = duration(model, values["steps"] * TrainConfig().batch * Tokens.from_config(model).all, TrainConfig().batch)
     return (
         f"# {count:,} parameters at width {model.d}. Trained for {long.tokens:.3g} frames ({long.hours:,.0f} h),\n"
         f"# which the published law finds best for this size: C = 6ND = {6 * count * long.tokens:.3g} FLOPs.\n"
@@ -91,5 +91,5 @@ def text(layers: int) -> str:
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for each in LAYERS:
-        (FOLDER / f"L{each}.yaml").write_text(text(each), encoding="utf-8")
+    for layers in LAYERS:
+        (FOLDER / f"L{layers}.yaml").write_text(text(layers), encoding="utf-8")

@@ -1,7 +1,7 @@
 """What to train with so much compute, how long it takes, and on what it fits: ``slm-zoo plan``.
 
-    for row in plan_budgets([1e18, 1e21], Gpu.of("H200")): ...     # sizes around each compute-optimal one
-    for row in plan_memory([27, 30], Gpu.of("H200"), gpus=4): ...  # a dry run, and memory per GPU
+    for row in plan_budgets([1e18, 1e21], Gpu.by_name("H200")): ...     # sizes around each compute-optimal one
+    for row in plan_memory([27, 30], Gpu.by_name("H200"), gpus=4): ...  # a dry run, and memory per GPU
 
 Compute-optimal sizes are those of the published law (arXiv 2604.24416, section 4.2), which counts D in tokens of both
 streams and C as 6ND. Times are of true operations, which are others: see ``cdslm.flops``.
@@ -41,7 +41,7 @@ def plan_budgets(
     sizes: int = 5,
     data_hours: float | None = None,
 ) -> list[dict[str, Any]]:
-    """The compute-optimal run of each budget, and an isoFLOP of ladder sizes around it.
+    """Plan the compute-optimal run of each budget, and an isoFLOP of ladder sizes around it.
 
     Args:
         budgets: FLOPs, as 6ND.
@@ -62,8 +62,8 @@ def plan_budgets(
     for budget in budgets:
         optimum = _optimum(budget)
         layers = iso_flop_layers(budget, sizes)
-        nearest = min(layers, key=lambda each: _distance(each, optimum["parameters"]))
-        rows = [_run(budget, each, gpu, gpus, mfu, batch) for each in layers]
+        nearest = min(layers, key=lambda count: _distance(count, optimum["parameters"]))
+        rows = [_run(budget, count, gpu, gpus, mfu, batch) for count in layers]
         for row in rows:
             row["over_optimum"] = row["parameters"] / optimum["parameters"]
             row["nearest"] = row["layers"] == nearest
@@ -73,7 +73,7 @@ def plan_budgets(
 
 
 def iso_flop_layers(budget: float, sizes: int, spread: float = SPREAD) -> list[int]:
-    """Rungs evenly spread, in the logarithm of N, around the compute-optimal size of a budget.
+    """Return rungs evenly spread, in the logarithm of N, around the compute-optimal size of a budget.
 
     The ladder is coarse below 4 layers: where two places fall on one rung, the nearest free one is taken too.
     """
@@ -82,9 +82,9 @@ def iso_flop_layers(budget: float, sizes: int, spread: float = SPREAD) -> list[i
     for place in range(sizes):
         offset = spread * (2 * place / (sizes - 1) - 1) if sizes > 1 else 0.0
         wanted = best * 10**offset
-        free = [each for each in LAYERS if each not in chosen]
-        nearest = min(LAYERS, key=lambda each: _distance(each, wanted))
-        chosen.add(nearest if nearest in free else min(free, key=lambda each: _distance(each, best)))
+        free = [count for count in LAYERS if count not in chosen]
+        nearest = min(LAYERS, key=lambda count: _distance(count, wanted))
+        chosen.add(nearest if nearest in free else min(free, key=lambda count: _distance(count, best)))
     return sorted(chosen)
 
 
@@ -95,7 +95,7 @@ def plan_memory(
     micro_batch: int = 1,
     communication: Communication = "float32",
 ) -> list[dict[str, Any]]:
-    """A dry run of each size on the meta device, and what of it each GPU holds, with and without checkpointing.
+    """Run each size dry on the meta device, and say what of it each GPU holds, with and without checkpointing.
 
     Returns:
         for each size its ``dry_run`` in bytes; under ``plain`` and ``checkpointing`` the footprint of one GPU, whether
@@ -105,9 +105,9 @@ def plan_memory(
         UsageError: a number out of range.
     """
     rows = []
-    for each in layers:
-        config = ModelConfig(layers=each)
-        row: dict[str, Any] = {"layers": each, "width": config.d, "dry_run": vars(dry_run(config))}
+    for count in layers:
+        config = ModelConfig(layers=count)
+        row: dict[str, Any] = {"layers": count, "width": config.d, "dry_run": vars(dry_run(config))}
         for name, checkpointing in (("plain", False), ("checkpointing", True)):
             held = footprint(config, gpus, micro_batch, checkpointing, communication)
             row[name] = {
@@ -121,7 +121,7 @@ def plan_memory(
 
 
 def budget_table(plans: Sequence[dict[str, Any]], gpu: Gpu, gpus: int = 1) -> str:
-    """``plan_budgets`` as a text."""
+    """Lay ``plan_budgets`` out as a text."""
     lines = []
     for plan in plans:
         best = plan["optimum"]
@@ -144,7 +144,7 @@ def budget_table(plans: Sequence[dict[str, Any]], gpu: Gpu, gpus: int = 1) -> st
 
 
 def memory_table(rows: Sequence[dict[str, Any]], gpu: Gpu) -> str:
-    """``plan_memory`` as a text, in GB (1e9 bytes)."""
+    """Lay ``plan_memory`` out as a text, in GB (1e9 bytes)."""
     lines = []
     for row in rows:
         dry = row["dry_run"]
@@ -155,13 +155,13 @@ def memory_table(rows: Sequence[dict[str, Any]], gpu: Gpu) -> str:
             "  GPUs needed",
         ]
         for name in ("plain", "checkpointing"):
-            at = row[name]
-            parts = [at[part] / GB for part in ("states", "in_flight", "copies", "activations", "total")]
+            held = row[name]
+            parts = [held[part] / GB for part in ("states", "in_flight", "copies", "activations", "total")]
             lines.append(
-                f"  {'kept' if name == 'plain' else 'checkpointed':12s} {at['gpus']:5d} {at['micro_batch']:6d} "
+                f"  {'kept' if name == 'plain' else 'checkpointed':12s} {held['gpus']:5d} {held['micro_batch']:6d} "
                 f"{parts[0]:7.1f} {parts[1]:10.1f} {parts[2]:7.1f} {parts[3]:12.1f} {parts[4]:6.1f} "
-                f"{gpu.usable / GB:6.1f} {'yes' if at['fits'] else 'no':>6} {at['largest_micro_batch']:5d}  "
-                f"{at['fewest_gpus'] or 'none':>11}"
+                f"{gpu.usable / GB:6.1f} {'yes' if held['fits'] else 'no':>6} {held['largest_micro_batch']:5d}  "
+                f"{held['fewest_gpus'] or 'none':>11}"
             )
     lines.append(
         "GB on each GPU at the peak of a step, estimated. batch: samples at once on each; most: that would fit; "
@@ -184,9 +184,9 @@ def _optimum(budget: float) -> dict[str, float]:
 
 
 def _run(budget: float, layers: int, gpu: Gpu, gpus: int, mfu: float | None, batch: int) -> dict[str, Any]:
-    """A rung of the ladder trained with a budget."""
+    """Plan a rung of the ladder trained with a budget."""
     model = ModelConfig(layers=layers)
-    tokens, count = Tokens.of(model), parameter_count(model)
+    tokens, count = Tokens.from_config(model), parameter_count(model)
     long = duration(model, budget / (6 * count), batch)
     samples, share = long.tokens // tokens.all, mfu or expected_mfu(layers)
     true = samples * training_flops(model, tokens)

@@ -116,7 +116,7 @@ def generate(checkpoint: Path, contexts: str | Path | Corpus, output: Path, opti
 
 
 def _contexts(clips: Sequence[Clip], model: Loaded, outcome: Outcome, bar: tqdm) -> Iterator[tuple[str, Tensor]]:
-    """Id and raw log-mel (Fc, mels) of the end of every clip that can be read; the others are accounted for."""
+    """Yield id and raw log-mel (Fc, mels) of the end of every clip that can be read; the others are accounted for."""
     spec = model.features
     wanted = round(model.model_config.context_seconds * spec.sample_rate)
     for clip in clips:
@@ -135,9 +135,11 @@ def _contexts(clips: Sequence[Clip], model: Loaded, outcome: Outcome, bar: tqdm)
 
 
 def _continuation(model: Loaded, device: str, options: GenerateOptions) -> Callable[[Tensor, Sequence[str]], Tensor]:
-    """A function from raw log-mels of contexts (B, Fc, mels) and their ids to those of continuations (B, F, mels)."""
+    """Return a function from raw log-mels of contexts (B, Fc, mels) and their ids to those of continuations (B, F,
+    mels).
+    """
     spec, config = model.features, model.model_config
-    schedule = Schedule.of(model.diffusion_config)
+    schedule = Schedule.from_config(model.diffusion_config)
     frames = round((options.seconds or config.target_seconds) * spec.frame_rate)
     at_once = round(config.target_seconds * spec.frame_rate)
     quiet = model.normalizer.normalize(silence(round(config.context_seconds * spec.frame_rate), spec).to(device))
@@ -163,7 +165,7 @@ def _precision(device: str, options: GenerateOptions) -> str:
 def _provenance(
     model: Loaded, vocoder: Vocoder, corpus: Corpus, device: str, options: GenerateOptions
 ) -> dict[str, Any]:
-    """All that decides what is made, for the summary of slm-eval."""
+    """Return all that decides what is made, for the summary of slm-eval."""
     sampler = asdict(options.sampler)
     del sampler["compile"]  # changes how, not what
     return {
@@ -190,7 +192,7 @@ def _memory(batch: int) -> Iterator[None]:
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        free, total = (round(each / 2**30, 1) for each in torch.cuda.mem_get_info())
+        free, total = (round(size / 2**30, 1) for size in torch.cuda.mem_get_info())
         less = f"--batch-size {batch // 2}" if batch > 1 else "a smaller model, or --device cpu"
         raise SlmEvalError(
             f"the GPU's memory ({free} of {total} GiB free) does not hold {batch} clips at once; try {less}"

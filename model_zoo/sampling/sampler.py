@@ -169,19 +169,19 @@ def denoise(
 
 
 def evaluations(schedule: Schedule, options: SamplerOptions) -> Evaluations:
-    """What one segment of one clip costs. Both branches run in one batch, but are two evaluations."""
+    """Count what one segment of one clip costs. Both branches run in one batch, but are two evaluations."""
     indices = trailing_indices(schedule.steps, options.steps)
     return Evaluations(len(indices), sum(_guided(schedule, indices, options)))
 
 
 def _guided(schedule: Schedule, indices: Sequence[int], options: SamplerOptions) -> list[bool]:
-    """Which of the steps need the unconditional branch."""
+    """Tell which of the steps need the unconditional branch."""
     low, high = options.guidance_interval
     return [options.guidance != 1 and low < (index + 1) / schedule.steps <= high for index in indices]
 
 
 def _update(x: Tensor, clean: Tensor, v: Tensor, row: Tensor, guidance: float, rescale: float) -> tuple[Tensor, Tensor]:
-    """One step: the next x and the present estimate of x0, (B, Fg, 80) each.
+    """Take one step: the next x and the present estimate of x0, (B, Fg, 80) each.
 
     Args:
         clean: estimate of x0 of the step before.
@@ -198,7 +198,7 @@ def _update(x: Tensor, clean: Tensor, v: Tensor, row: Tensor, guidance: float, r
 
 
 def _guide(conditional: Tensor, null: Tensor, guidance: float, rescale: float) -> Tensor:
-    """Classifier-free guidance; optionally with the spread of the conditional velocity (arXiv 2305.08891, 3.4)."""
+    """Guide without a classifier; optionally with the spread of the conditional velocity (arXiv 2305.08891, 3.4)."""
     v = null + guidance * (conditional - null)
     if rescale:
         spread = conditional.std(dim=(1, 2), keepdim=True) / v.std(dim=(1, 2), keepdim=True)

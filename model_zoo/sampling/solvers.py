@@ -13,7 +13,8 @@ SOLVERS = ("ddim", "dpmpp_2m")
 
 
 def trailing_indices(n_schedule: int, n: int) -> list[int]:
-    """The n of T = n_schedule indices to evaluate at, falling: round(T (n - j) / n) - 1. The first is always T - 1.
+    """Return the n of T = n_schedule indices to evaluate at, falling: round(T (n - j) / n) - 1. The first is always T -
+    1.
 
     The step after an index is the next in the list, never T // n away from it, so n need not divide T.
 
@@ -26,7 +27,7 @@ def trailing_indices(n_schedule: int, n: int) -> list[int]:
 
 
 def coefficients(schedule: Schedule, indices: Sequence[int], solver: str) -> Floats:
-    """One row (alpha, sigma, cos, sin, second) for each step; float64 (n, 5).
+    """Return one row (alpha, sigma, cos, sin, second) for each step; float64 (n, 5).
 
     With x0' = alpha x - sigma v and the angle phi = atan2(sigma, alpha), a step by delta = phi - phi_next is
 

@@ -86,7 +86,7 @@ def cut(source: str | Path | Corpus, output: Path, options: CutOptions) -> Outco
     shards = MelShards.open(options.held_out) if options.held_out else None
     rate = (shards.spec if shards else FeatureSpec()).sample_rate
     places = windows(corpus if shards is None else _held_out(corpus, shards), options)
-    files = {side: wav_files([each.name for each in places], output / side) for side in (CONTEXTS, REAL)}
+    files = {side: wav_files([place.name for place in places], output / side) for side in (CONTEXTS, REAL)}
     made = {
         "made_by": f"slm-zoo cut {__version__}",
         "source": corpus.path,
@@ -97,49 +97,49 @@ def cut(source: str | Path | Corpus, output: Path, options: CutOptions) -> Outco
     for side, paths in files.items():
         claim(output / side, {**made, "part": side}, paths.values())
     outcome = Outcome([], [], {})
-    for each in tqdm(places, desc="cutting", unit="clip", disable=not options.progress):
-        if all(paths[each.name].exists() for paths in files.values()):
-            outcome.kept.append(each.name)
+    for place in tqdm(places, desc="cutting", unit="clip", disable=not options.progress):
+        if all(paths[place.name].exists() for paths in files.values()):
+            outcome.kept.append(place.name)
             continue
         try:
-            heard, said = _parts(each, options, rate)
+            heard, said = _parts(place, options, rate)
         except AudioError as error:
-            outcome.failed[each.name] = f"{error.code}, {error}"
+            outcome.failed[place.name] = f"{error.code}, {error}"
             continue
-        write_audio(files[CONTEXTS][each.name], heard, rate)
-        write_audio(files[REAL][each.name], said, rate)
-        outcome.written.append(each.name)
-    write_jsonl(output / CLIPS, (_line(each) for each in places if each.name not in outcome.failed))
+        write_audio(files[CONTEXTS][place.name], heard, rate)
+        write_audio(files[REAL][place.name], said, rate)
+        outcome.written.append(place.name)
+    write_jsonl(output / CLIPS, (_line(place) for place in places if place.name not in outcome.failed))
     return outcome
 
 
 def windows(corpus: Corpus, options: CutOptions) -> list[Window]:
-    """Where to cut: one after the other in each recording; few clips are of as many recordings as there are.
+    """List where to cut: one after the other in each recording; few clips are of as many recordings as there are.
 
     Raises:
         UsageError: no recording is long enough.
     """
     long = options.context_seconds + options.seconds
-    found: list[tuple[int, Window]] = []
+    places: list[tuple[int, Window]] = []
     longest = 0.0
     for clip in corpus.clips:
         assert clip.path is not None
         seconds = duration(clip.path, clip.start, clip.end)
         longest = max(longest, seconds)
         stem = clip.id.removesuffix(suffix) if (suffix := Path(clip.id).suffix).lower() in EXTENSIONS else clip.id
-        for at in range(int(seconds / long + 1e-9)):
-            found.append((at, Window(clip, (clip.start or 0.0) + at * long, f"{stem}-{at:04d}.wav")))
-    if not found:
+        for number in range(int(seconds / long + 1e-9)):
+            places.append((number, Window(clip, (clip.start or 0.0) + number * long, f"{stem}-{number:04d}.wav")))
+    if not places:
         raise UsageError(
             f"no recording of {corpus.path} holds {long:g} s; the longest that can be read has {longest:.1f} s: "
             "lower --context-seconds and --seconds"
         )
-    found.sort(key=lambda each: each[0])  # stable: all first places, then all second ones
-    return [window for _, window in found[: options.clips]]
+    places.sort(key=lambda place: place[0])  # stable: all first places, then all second ones
+    return [window for _, window in places[: options.clips]]
 
 
 def _held_out(corpus: Corpus, shards: MelShards) -> Corpus:
-    split = {each.id: each.split for each in shards.recordings}
+    split = {recording.id: recording.split for recording in shards.recordings}
     if not any(clip.id in split for clip in corpus.clips):
         raise UsageError(
             f"no recording of {corpus.path} is in {shards.path}, whose first is {min(split)!r}; "
@@ -152,7 +152,7 @@ def _held_out(corpus: Corpus, shards: MelShards) -> Corpus:
 
 
 def _parts(place: Window, options: CutOptions, rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of the context and of what follows.
+    """Return the samples of the context and of what follows.
 
     Raises:
         AudioError: they cannot be read, or one of them is silent.

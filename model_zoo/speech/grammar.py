@@ -29,7 +29,7 @@ class _Grammar:
 
 
 def conversation(seed: int, number: int, speakers: int = 2) -> Iterator[Turn]:
-    """Turns without end: greetings, then questions, answers and remarks by topic, now and then a goodbye.
+    """Yield turns without end: greetings, then questions, answers and remarks by topic, now and then a goodbye.
 
     Args:
         seed, number: which conversation; equal ones are equal.
@@ -38,7 +38,7 @@ def conversation(seed: int, number: int, speakers: int = 2) -> Iterator[Turn]:
     # Seeded by a text: the same on every machine and Python, whatever the hash seed.
     rng = random.Random(f"{seed}|{number}")
     grammar = _grammar()
-    at = 0
+    turns = 0
     while True:
         topic = rng.choice(grammar.topics)
         plan = ["opening", "reply"]
@@ -47,8 +47,8 @@ def conversation(seed: int, number: int, speakers: int = 2) -> Iterator[Turn]:
         for kind in [*plan, "closing"]:
             if kind == "question" and rng.random() > _STAYS:
                 topic = rng.choice(grammar.topics)
-            yield Turn(at % speakers, _expand(f"<{kind}>", topic, rng, grammar))
-            at += 1
+            yield Turn(turns % speakers, _expand(f"<{kind}>", topic, rng, grammar))
+            turns += 1
 
 
 def _expand(phrase: str, topic: str, rng: random.Random, grammar: _Grammar) -> str:
@@ -70,5 +70,5 @@ def _grammar() -> _Grammar:
 
 
 def _weighted(phrases: list[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    pairs = [(match[2], int(match[1])) if (match := _WEIGHTED.fullmatch(each)) else (each, 1) for each in phrases]
+    pairs = [(match[2], int(match[1])) if (match := _WEIGHTED.fullmatch(phrase)) else (phrase, 1) for phrase in phrases]
     return tuple(text for text, _ in pairs), tuple(weight for _, weight in pairs)

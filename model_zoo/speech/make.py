@@ -71,24 +71,24 @@ def make_speech(
 
 
 def _in_turn(pool: ThreadPoolExecutor, output: Path, seed: int, minutes: float, ahead: int) -> Iterator[dict[str, Any]]:
-    """Recordings in the order of their numbers, a few made ahead; those not wanted any more are given up."""
+    """Yield recordings in the order of their numbers, a few made ahead; those not wanted any more are given up."""
     waiting = [pool.submit(_make, output, seed, number, minutes) for number in range(ahead)]
     try:
         for number in itertools.count(ahead):
             yield waiting.pop(0).result()
             waiting.append(pool.submit(_make, output, seed, number, minutes))
     finally:
-        for each in waiting:
-            each.cancel()
+        for task in waiting:
+            task.cancel()
 
 
 def _make(output: Path, seed: int, number: int, minutes: float) -> dict[str, Any]:
-    """One recording, unless it is there; its line of the manifest."""
+    """Make one recording, unless it is there; return its line of the manifest."""
     import soundfile
 
     rng = np.random.default_rng((seed, number))
     speakers = [int(speaker) for speaker in rng.choice(_POOL, size=int(rng.integers(1, 4)), replace=False)]
-    voices = [Voice.of(seed, speaker) for speaker in speakers]
+    voices = [Voice.from_seed(seed, speaker) for speaker in speakers]
     turns = _turns(seed, number, len(speakers), minutes)
     name = f"{number:06d}.flac"
     path = output / name
@@ -106,7 +106,7 @@ def _make(output: Path, seed: int, number: int, minutes: float) -> dict[str, Any
 
 
 def _turns(seed: int, number: int, speakers: int, minutes: float) -> list[Turn]:
-    """As many as fill the minutes, at the 2.5 words a second of these voices, pauses included."""
+    """Return as many turns as fill the minutes, at the 2.5 words a second of these voices, pauses included."""
     turns, words = [], 0
     for turn in conversation(seed, number, speakers):
         turns.append(turn)

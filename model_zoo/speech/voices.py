@@ -30,8 +30,8 @@ class Voice:
     pitch: int
 
     @classmethod
-    def of(cls, seed: int, speaker: int) -> Voice:
-        """One of practically unlimited speakers; equal ones are equal."""
+    def from_seed(cls, seed: int, speaker: int) -> Voice:
+        """Return one of practically unlimited speakers; equal ones are equal."""
         rng = random.Random(f"{seed}|voice|{speaker}")
         return cls(rng.choice(_ACCENTS), rng.choice(_VARIANTS), rng.randint(140, 190), rng.randint(30, 70))
 
@@ -47,7 +47,7 @@ def require_espeak() -> None:
 
 
 def say(text: str, voice: Voice, sample_rate: int) -> np.ndarray:
-    """Speech, float32, shape (n,).
+    """Speak a text: float32, shape (n,).
 
     Raises:
         SlmEvalError: espeak-ng failed; with what it said.
@@ -71,7 +71,7 @@ def say(text: str, voice: Voice, sample_rate: int) -> np.ndarray:
 
 
 def recording(turns: Iterable[tuple[str, Voice]], rng: np.random.Generator, sample_rate: int) -> np.ndarray:
-    """Turns one after the other, with the pauses, levels and room of a recording, float32, shape (n,).
+    """Join turns one after the other, with the pauses, levels and room of a recording, float32, shape (n,).
 
     Pauses are 0.15 to 0.7 s; every speaker has a level within 3 dB; noise lies 50 to 60 dB below full scale, since
     recorded speech is never digitally silent.

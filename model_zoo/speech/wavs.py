@@ -21,7 +21,7 @@ _MAX_NAME = 240
 
 
 def wav_files(ids: Iterable[str], folder: Path) -> dict[str, Path]:
-    """Where the speech of each clip goes: its id with the suffix .wav, below ``folder``.
+    """Return where the speech of each clip goes: its id with the suffix .wav, below ``folder``.
 
     Raises:
         UsageError: two clips would go to one file, or an id leads out of the folder.

@@ -11,7 +11,7 @@ from model_zoo.sweeping.times import Throughput
 
 
 def overview(plan: Sweep, output: Path, throughput: Throughput) -> str:
-    """What a sweep will do, as a text."""
+    """Return what a sweep will do, as a text."""
     rows = RunTable(output / plan.table, plan.varied).rows
     width = max(len(run.name) for run in plan.runs)
     lines = [f"{'run':{width}s}           N          D        C       steps        hours      time  state"]

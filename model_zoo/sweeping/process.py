@@ -22,7 +22,7 @@ _PATIENCE = 300.0  # seconds in which a training that is asked to stop has saved
 
 
 def train_command(config: Path, output: Path, processes: int = 1, device: str = "auto") -> list[str]:
-    """The command line of a training.
+    """Return the command line of a training.
 
     Args:
         processes: GPUs of this machine that share it, by torchrun where there are several.
@@ -68,7 +68,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM is as Ctrl-C inside, so that what runs below is stopped in order too."""
+    """Make SIGTERM as Ctrl-C is inside, so that what runs below is stopped in order too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -94,7 +94,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_line(log: Path, begin: int) -> str | None:
-    """Of what was said since ``begin``; a progress bar's last state counts as a line."""
+    """Return the last line of what was said since ``begin``; a progress bar's last state counts as a line."""
     with log.open("rb") as said:
         said.seek(begin)
         lines = [line.strip() for line in said.read().decode("utf-8", "replace").splitlines() if line.strip()]

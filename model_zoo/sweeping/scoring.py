@@ -39,21 +39,21 @@ class Scorer:
             )
 
     def __call__(self, checkpoint: Path, folder: Path) -> dict[str, float]:
-        """Values by ``key@guidance``; what could not be computed is left out. What is there already is kept.
+        """Return values by ``key@guidance``; what could not be computed is left out. What is there already is kept.
 
         Raises:
             SlmEvalError: a context cannot be read, nothing can be scored, or the folder cannot be written.
         """
-        found: dict[str, float] = {}
+        values: dict[str, float] = {}
         for guidance in self.scoring.guidance:
             below = folder / f"guidance-{guidance:g}"
             if not is_run(below / "run"):
                 self._speak(checkpoint, below / "speech", guidance)
                 self._evaluate(below)
             metrics = read_run(below / "run").metrics
-            found |= {f"{key}@{guidance:g}": float(each["value"]) for key, each in metrics.items()}
+            values |= {f"{key}@{guidance:g}": float(metric["value"]) for key, metric in metrics.items()}
         _release()
-        return found
+        return values
 
     def _speak(self, checkpoint: Path, output: Path, guidance: float) -> None:
         from model_zoo.sampling.generate import GenerateOptions, generate

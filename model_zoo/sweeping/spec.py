@@ -72,7 +72,7 @@ class Scoring:
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """JSON values: all that decides the scores."""
+        """Return all that decides the scores, as JSON values."""
         told = {name: value for name, value in vars(self).items() if name not in _HOW}
         return told | {"speech": str(self.speech), "guidance": list(self.guidance)}
 
@@ -95,8 +95,8 @@ class PlannedRun:
 
     @property
     def tokens(self) -> int:
-        """D: of both streams."""
-        return self.config.steps * self.config.batch * Tokens.of(self.config.model).all
+        """Return D, the tokens of both streams."""
+        return self.config.steps * self.config.batch * Tokens.from_config(self.config.model).all
 
 
 @dataclass(frozen=True)
@@ -113,16 +113,16 @@ class Sweep:
 
     @property
     def table(self) -> str:
-        """Name of the file with a row for each finished run."""
+        """Return the name of the file with a row for each finished run."""
         return "RUNS.csv" if self.varied is None else f"{self.varied}.csv"
 
     @property
     def budgets(self) -> list[float]:
-        """FLOPs, ascending; none in an ablation."""
+        """Return the FLOPs of its budgets, ascending; none in an ablation."""
         return sorted({run.budget for run in self.runs if run.budget is not None})
 
     def within(self, budgets: Sequence[float]) -> Sweep:
-        """Only the runs of some budgets."""
+        """Keep the runs of some budgets only."""
         return replace(self, runs=tuple(run for run in self.runs if run.budget in budgets))
 
 
@@ -210,7 +210,7 @@ def _settings(told: dict[str, Any], source: _Source) -> Iterator[PlannedRun]:
 
 
 def _short(flops: float) -> str:
-    """1e18"""
+    """Write 1e+18 as 1e18."""
     return f"{flops:.4g}".replace("e+", "e")
 
 

@@ -61,8 +61,8 @@ def sweep(plan: Sweep, output: Path, train: Train, device: str = "auto") -> Outc
         claim(plan, output)
         outcome = Outcome([], [run.name for run in plan.runs if run.name in table.rows], {})
         todo = [run for run in plan.runs if run.name not in table.rows]
-        for at, run in enumerate(todo, start=1):
-            notice(f"{run.name} ({at} of {len(todo)})")
+        for number, run in enumerate(todo, start=1):
+            notice(f"{run.name} ({number} of {len(todo)})")
             try:
                 table.append(make(run, output / "runs" / run.name, train, scorer, plan.varied))
             except (SlmEvalError, OSError, RuntimeError) as error:
@@ -128,7 +128,7 @@ def claim(plan: Sweep, output: Path) -> None:
 
 
 def by_command(processes: int = 1, device: str = "auto") -> Train:
-    """Training by ``slm-zoo train`` in a process of its own.
+    """Train by ``slm-zoo train`` in a process of its own.
 
     Args:
         processes: GPUs that share it, by torchrun.
@@ -148,7 +148,7 @@ def _alone(output: Path) -> AbstractContextManager[None]:
 
 
 def _commit() -> str:
-    """Of the software, where it lies in its own repository; else its version."""
+    """Return the commit of the software, where it lies in its own repository; else its version."""
     here = Path(__file__)
     git = ["git", "-C", str(here.parent)]
     try:

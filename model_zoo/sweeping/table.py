@@ -48,7 +48,7 @@ class RunTable:
         """
         rows = self.rows | {row[RUN]: {key: _text(value) for key, value in row.items()}}
         named = [*self._first, *_AFTER]
-        metrics = dict.fromkeys(key for each in rows.values() for key in each if key not in named)
+        metrics = dict.fromkeys(key for row in rows.values() for key in row if key not in named)
         text = io.StringIO()
         writer = csv.DictWriter(text, [*self._first, *metrics, *_AFTER], restval="", lineterminator="\n")
         writer.writeheader()
@@ -72,5 +72,5 @@ class RunTable:
 
 
 def _text(value: Any) -> str:
-    """As few digits as give a float back exactly."""
+    """Write as few digits as give a float back exactly."""
     return repr(value) if isinstance(value, float) else str(value)

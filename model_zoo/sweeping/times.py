@@ -30,10 +30,11 @@ class Throughput:
     scoring: float = 0.0
 
     @classmethod
-    def of(
+    def from_runs(
         cls, sweep: Sweep, rows: Mapping[str, Mapping[str, str]], gpu: Gpu, gpus: int = 1, declared: float | None = None
     ) -> Throughput:
-        """
+        """Return the speed that runs of the table had, or that is declared or expected.
+
         Args:
             rows: of the sweep's table, by run.
 
@@ -56,23 +57,23 @@ class Throughput:
         return cls(gpu, gpus, declared, measured, sum(scored) / len(scored) if scored else 0.0)
 
     def seconds(self, run: PlannedRun) -> float:
-        """Of training and scoring. A size that was not measured is as fast as the nearest one that was."""
+        """Return the time of training and scoring. A size that was not measured is as fast as the nearest that was."""
         size = parameter_count(run.config.model)
         if self.measured:
-            rate = self.measured[min(self.measured, key=lambda each: abs(math.log(each / size)))]
+            rate = self.measured[min(self.measured, key=lambda parameters: abs(math.log(parameters / size)))]
         else:
             rate = self.declared or self.gpu.peak * self.gpus * expected_mfu(run.config.model.d / 128)
         return true_flops(run) / rate + self.scoring
 
 
 def true_flops(run: PlannedRun) -> float:
-    """Operations of its training."""
+    """Count the operations of its training."""
     model = run.config.model
-    return float(run.config.steps * run.config.batch * training_flops(model, Tokens.of(model)))
+    return float(run.config.steps * run.config.batch * training_flops(model, Tokens.from_config(model)))
 
 
 def affordable(sweep: Sweep, throughput: Throughput, seconds: float, done: Mapping[str, object]) -> Sweep:
-    """The cheapest budgets that fit one after the other into the time that is left, whole budgets only.
+    """Keep the cheapest budgets that fit one after the other into the time that is left, whole budgets only.
 
     Args:
         done: names of runs that take no more time.

@@ -176,19 +176,19 @@ def checked(path: Path) -> Path:
 def damage(path: Path) -> str | None:
     """Return why a checkpoint cannot be trusted, or None: every file has the digest that was written down."""
     try:
-        told = read_object(path / _DIGESTS, "it is written last")
-        found = _digests(path, told)
+        written = read_object(path / _DIGESTS, "it is written last")
+        present = _digests(path, written)
     except (OSError, SlmEvalError) as error:
         return str(error)
-    for name in sorted(told.keys() | found.keys()):
-        if name not in found:
+    for name in sorted(written.keys() | present.keys()):
+        if name not in present:
             return f"{name} is missing"
-        if told.get(name) != found[name]:
+        if written.get(name) != present[name]:
             return f"{name} is not as it was written"
     return None
 
 
-def _digests(folder: Path, told: dict[str, Any]) -> dict[str, str]:
+def _digests(folder: Path, written: dict[str, Any]) -> dict[str, str]:
     """Return size and digest of every file, but only the size where that is not the one that was told.
 
     A file of holes can state any size: it would be read for hours.
@@ -196,23 +196,24 @@ def _digests(folder: Path, told: dict[str, Any]) -> dict[str, str]:
     Raises:
         SlmEvalError: something there is no file that could be one of a checkpoint, such as a pipe, which never ends.
     """
-    found = {}
+    digests = {}
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not path.is_file():
             raise SlmEvalError(f"{path.name} is not a regular file")
         if path.name != _DIGESTS:
-            found[path.name] = _identity(path, str(told.get(path.name)))
-    return found
+            digests[path.name] = _identity(path, str(written.get(path.name)))
+    return digests
 
 
-def _identity(path: Path, told: str | None = None) -> str:
+def _identity(path: Path, written: str | None = None) -> str:
     size = path.stat().st_size
-    return f"{size}:" if told is not None and told.partition(":")[0] != str(size) else f"{size}:{file_digest(path)}"
+    differs = written is not None and written.partition(":")[0] != str(size)
+    return f"{size}:" if differs else f"{size}:{file_digest(path)}"
 
 
 def optimizer_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
     """Return AdamW's moments by the names of the parameters; made, as zeros, where there was no step yet."""
-    known = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     state = {}
     for name, parameter in model.named_parameters():
         if id(parameter) not in known:

@@ -131,7 +131,7 @@ class TrainConfig:
             )
 
     def identity(self, shards: str) -> dict[str, Any]:
-        """What decides the weights that come out, but for rounding: a run may only continue one of the same.
+        """Return what decides the weights that come out, but for rounding: a run may only continue one of the same.
 
         Args:
             shards: digest of the prepared data, which may have moved.
@@ -141,13 +141,13 @@ class TrainConfig:
         return {name: values[name] for name in chosen} | {"data": {"shards": shards, "short": self.data.short}}
 
     def digest(self, shards: str) -> str:
-        """Of ``identity``, 16 hexadecimal digits."""
+        """Return 16 hexadecimal digits of ``identity``."""
         text = json.dumps(self.identity(shards), sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
-    """Values of JSON and YAML."""
+    """Return values of JSON and YAML."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return values
 
@@ -176,7 +176,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
 
 def from_dict(values: Mapping[str, Any]) -> TrainConfig:
-    """What ``to_dict`` wrote, or any part of it; the rest is as by default.
+    """Return the configuration of what ``to_dict`` wrote, or of any part of it; the rest is as by default.
 
     Raises:
         UsageError: an unknown key, or a value of another kind or out of range.

@@ -30,24 +30,25 @@ class Average:
         self.decay = decay
         self.weights: dict[str, Tensor] = {}
         if decay:
-            self.weights = {name: each.detach().float().clone() for name, each in model.named_parameters()}
+            self.weights = {name: parameter.detach().float().clone() for name, parameter in model.named_parameters()}
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """
+        """Follow the weights of a step.
+
         Args:
             step: steps done before this one.
         """
         if not self.weights:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
-        now = [_local(each) for each in model.parameters()]
-        torch._foreach_lerp_([_local(each) for each in self.weights.values()], now, 1 - decay)
+        now = [_local(parameter) for parameter in model.parameters()]
+        torch._foreach_lerp_([_local(parameter) for parameter in self.weights.values()], now, 1 - decay)
 
     @contextmanager
     @torch.no_grad()
     def applied(self, model: nn.Module) -> Iterator[None]:
-        """The model with averaged weights; afterwards with its own, to the bit."""
+        """Put averaged weights into the model; afterwards its own again, to the bit."""
         self._swap(model)
         try:
             yield
@@ -58,10 +59,10 @@ class Average:
     def _swap(self, model: nn.Module) -> None:
         # Values change places rather than tensors: FSDP and compiled graphs hold on to the tensors.
         for name, parameter in model.named_parameters():
-            mine, other = _local(parameter), _local(self.weights[name])
-            kept = mine.clone()
-            mine.copy_(other)
-            other.copy_(kept)
+            weight, averaged = _local(parameter), _local(self.weights[name])
+            kept = weight.clone()
+            weight.copy_(averaged)
+            averaged.copy_(kept)
 
 
 def _local(tensor: Tensor) -> Tensor:

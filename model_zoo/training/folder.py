@@ -30,21 +30,21 @@ def claim(folder: Path, config: TrainConfig, shards: str) -> None:
     """
     identity = config.identity(shards)
     if (folder / "run.json").is_file():
-        found = read_json(folder / "run.json").get("identity")
-        if not isinstance(found, dict):
+        there = read_json(folder / "run.json").get("identity")
+        if not isinstance(there, dict):
             raise SlmEvalError(f"{folder / 'run.json'} does not say what is trained there; take another folder")
-        different = _difference(found, identity)
+        different = _difference(there, identity)
         if different is not None:
-            key, theirs, mine = different
+            key, held, asked = different
             raise UsageError(
-                f"{folder} holds a run with {key} = {theirs!r}, not {mine!r}; take another folder, or the same values"
+                f"{folder} holds a run with {key} = {held!r}, not {asked!r}; take another folder, or the same values"
             )
     write_json(folder / "run.json", {"digest": config.digest(shards), "identity": identity})
     write_whole(folder / "config.yaml", [_yaml(to_dict(config))])
 
 
 def config_of(folder: Path) -> TrainConfig:
-    """The configuration of the run in a folder.
+    """Return the configuration of the run in a folder.
 
     Raises:
         SlmEvalError: there is none.
@@ -56,7 +56,8 @@ def config_of(folder: Path) -> TrainConfig:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """
+    """Read a JSON object of the folder.
+
     Raises:
         SlmEvalError: it is missing or damaged.
     """
@@ -64,7 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Whole, or not at all."""
+    """Write JSON, whole or not at all."""
     write_whole(path, [dump(values, indent=1), "\n"])
 
 
@@ -75,18 +76,18 @@ def _yaml(values: dict[str, Any]) -> str:
     return text
 
 
-def _difference(found: Mapping[str, Any], mine: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first key with other values: its name with dots, and both."""
-    theirs, own = dict(_flat(found)), dict(_flat(mine))
-    for key in own.keys() | theirs.keys():
-        if theirs.get(key) != own.get(key):
-            return key, theirs.get(key), own.get(key)
+def _difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return the first key with other values: its name with dots, and both."""
+    flat_held, flat_asked = dict(_flat(held)), dict(_flat(asked))
+    for key in flat_asked.keys() | flat_held.keys():
+        if flat_held.get(key) != flat_asked.get(key):
+            return key, flat_held.get(key), flat_asked.get(key)
     return None
 
 
-def _flat(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{where}{key}.")
+            yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield where + key, value
+            yield prefix + key, value

@@ -25,10 +25,10 @@ class Sink(Protocol):
     """Where records go."""
 
     def write(self, record: Record) -> None:
-        """One record."""
+        """Write one record."""
 
     def close(self) -> None:
-        """No more will come."""
+        """End: no more will come."""
 
 
 class Log:
@@ -68,7 +68,7 @@ class Terminal:
         self._say("  ".join(parts))
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 class JsonLines:
@@ -136,14 +136,15 @@ class WandB:
 
 
 def _scalars(record: Record) -> dict[str, float]:
-    """Numbers under ``kind/key``; lists by index."""
-    kind, found = record["kind"], {}
+    """Return numbers under ``kind/key``; lists by index."""
+    kind, scalars = record["kind"], {}
     for key, value in record.items():
-        values = {key: value} if not isinstance(value, list) else {f"{key}/{at}": each for at, each in enumerate(value)}
-        for name, each in values.items():
-            if isinstance(each, (int, float)) and not isinstance(each, bool) and name != "step":
-                found[f"{kind}/{name}"] = float(each)
-    return found
+        listed = isinstance(value, list)
+        values = {f"{key}/{index}": number for index, number in enumerate(value)} if listed else {key: value}
+        for name, number in values.items():
+            if isinstance(number, (int, float)) and not isinstance(number, bool) and name != "step":
+                scalars[f"{kind}/{name}"] = float(number)
+    return scalars
 
 
 _SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -159,7 +160,7 @@ _SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 
 def open_log(output: Path, config: TrainConfig, start: int, first: bool) -> Log:
-    """The sinks that a configuration asks for.
+    """Open the sinks that a configuration asks for.
 
     Args:
         start: steps that are done already.

@@ -27,7 +27,7 @@ class Meter:
         self._first_bad = torch.full((), _NONE, dtype=torch.int64, device=ranks.device)
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint holds, so that the log of a run that goes on is that of one that never stopped."""
+        """Return what a checkpoint holds, so that the log of a run that goes on is that of one that never stopped."""
         return {"sums": self._ranks.sum(self._sums) / self._shares()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -35,18 +35,18 @@ class Meter:
         self._sums.copy_(state["sums"] * self._shares() * float(self._ranks.first))
 
     def add(self, step: int, loss: Tensor, norm: Tensor, levels: Tensor) -> None:
-        """One step: this rank's loss, the norm of all gradients, errors of this rank by noise level."""
+        """Add one step: this rank's loss, the norm of all gradients, errors of this rank by noise level."""
         self._sums += torch.cat([torch.stack([torch.ones_like(loss), loss, norm]), levels.flatten()])
         bad = ~(loss.isfinite() & norm.isfinite()) & (self._first_bad == _NONE)
         self._first_bad.masked_fill_(bad, step)
 
     def bad_step(self) -> int | None:
-        """The first step, on any rank, whose loss or gradient was NaN or infinite. Waits for the device."""
-        found = [step for step in self._ranks.gather(int(self._first_bad.item())) if step != _NONE]
-        return min(found, default=None)
+        """Return the first step, on any rank, whose loss or gradient was NaN or infinite. Waits for the device."""
+        steps = [step for step in self._ranks.gather(int(self._first_bad.item())) if step != _NONE]
+        return min(steps, default=None)
 
     def read(self) -> dict[str, Any]:
-        """Means over the steps since the last reading. Waits for the device."""
+        """Return means over the steps since the last reading. Waits for the device."""
         steps, loss, norm, *levels = (self._ranks.sum(self._sums) / self._shares()).tolist()
         self._sums.zero_()
         errors, counts = levels[:_LEVELS], levels[_LEVELS:]
@@ -58,7 +58,7 @@ class Meter:
         }
 
     def _shares(self) -> Tensor:
-        """What the sum over ranks counts several times: steps, with their losses and norms, but no sample."""
+        """Return what the sum over ranks counts several times: steps, with their losses and norms, but no sample."""
         shares = torch.ones_like(self._sums)
         shares[:3] = self._ranks.world
         return shares
@@ -82,14 +82,14 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """What is done inside is not training."""
+        """Stop the clock: what is done inside is not training."""
         self._count()
         yield
         self._wait()
         self._since = time.perf_counter()
 
     def lap(self, step: int) -> tuple[int, float]:
-        """Steps and seconds of training since the last lap. Waits for the device.
+        """Return steps and seconds of training since the last lap. Waits for the device.
 
         Args:
             step: how many are done.

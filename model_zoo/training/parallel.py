@@ -20,7 +20,7 @@ from model_zoo.training.ranks import Ranks
 
 
 def build(config: TrainConfig, mels: int, ranks: Ranks) -> MMDiT:
-    """The network with its initial weights, in training mode; those do not depend on the number of ranks.
+    """Build the network with its initial weights, in training mode; those do not depend on the number of ranks.
 
     In this order: checkpointing, compilation, sharding. Under FSDP weights travel in float32 unless
     ``communication=bfloat16``, which halves the traffic, but then validation is not float32 either.
@@ -45,11 +45,11 @@ def build(config: TrainConfig, mels: int, ranks: Ranks) -> MMDiT:
 
 
 def whole(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
-    """All of every tensor, on the CPU of the first rank; the others take part and get nothing."""
-    found = {}
+    """Gather all of every tensor on the CPU of the first rank; the others take part and get nothing."""
+    gathered = {}
     for name, tensor in tensors.items():
         full = tensor.detach()
         full = full.full_tensor() if isinstance(full, DTensor) else full
         if ranks.first:
-            found[name] = full.to("cpu", torch.float32, copy=True)
-    return found
+            gathered[name] = full.to("cpu", torch.float32, copy=True)
+    return gathered

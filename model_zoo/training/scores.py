@@ -61,7 +61,7 @@ class Scores:
             self._thread.start()
 
     def _score(self, step: int, folder: Path) -> None:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for guidance in self._config.guidance:
             below = folder / f"guidance-{guidance:g}"
             for command in (self._sample(folder, below, guidance), self._evaluate(below)):
@@ -70,14 +70,14 @@ class Scores:
                     self._log.write("score", step, {"failed": problem})
                     return
             metrics = read_object(below / "run" / "summary.json", "score it again")["metrics"]
-            found |= {f"{key}@{guidance:g}": float(metric["value"]) for key, metric in metrics.items()}
+            values |= {f"{key}@{guidance:g}": float(metric["value"]) for key, metric in metrics.items()}
         (folder / "model.safetensors").unlink()
-        self._log.write("score", step, found)
+        self._log.write("score", step, values)
 
     def _sample(self, folder: Path, below: Path, guidance: float) -> list[str]:
         config = self._config
-        told = {"guidance": guidance, "steps": config.steps, "vocoder": config.vocoder, "limit": config.clips}
-        options = [part for name, value in told.items() for part in (f"--{name}", str(value))]
+        chosen = {"guidance": guidance, "steps": config.steps, "vocoder": config.vocoder, "limit": config.clips}
+        options = [part for name, value in chosen.items() for part in (f"--{name}", str(value))]
         command = ["model_zoo.cli.main", "sample", str(folder / "model.safetensors"), config.contexts, *options]
         return [*command, "--device", config.device, "-o", str(below / "continuations")]
 

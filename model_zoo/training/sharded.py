@@ -96,10 +96,10 @@ def read_like(folder: Path, state: State) -> dict[str, Any]:
     saved = _Saved(folder)
     for name, tensor in _flat(state):
         saved.require(name, tensor)
-    found = _empty_like(state)
-    for name, tensor in _flat(found):
+    read = _empty_like(state)
+    for name, tensor in _flat(read):
         saved.copy(name, tensor, 0)
-    return found
+    return read
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class Stop:
         return self.signal is not None
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
-        """A signal's handler. The second Ctrl-C stops at once."""
+        """Handle a signal. The second Ctrl-C stops at once."""
         if self.asked and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = self.signal or signum
@@ -32,9 +32,9 @@ def stopping(stop: Stop) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {each: signal.signal(each, stop.ask) for each in (signal.SIGTERM, signal.SIGINT)}
+    before = {signum: signal.signal(signum, stop.ask) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

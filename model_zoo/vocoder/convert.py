@@ -83,7 +83,7 @@ def convert(source: Path, output: Path, mel_floor: float | None = FeatureSpec.me
 
 @contextmanager
 def _folder(source: Path) -> Iterator[Path]:
-    """The source as a folder; an archive is unpacked for as long as it is needed."""
+    """Open the source as a folder; an archive is unpacked for as long as it is needed."""
     if source.is_dir():
         yield source
         return
@@ -96,18 +96,18 @@ def _folder(source: Path) -> Iterator[Path]:
 
 
 def find_parts(folder: Path, source: Path) -> Parts:
-    """The one checkpoint, config and statistics below a folder.
+    """Find the one checkpoint, config and statistics below a folder.
 
     Raises:
         SlmEvalError: there is none of one of them, or several.
     """
 
     def one(what: str, *patterns: str) -> Path:
-        found = sorted(path for pattern in patterns for path in folder.rglob(pattern) if path.is_file())
-        if len(found) != 1:
-            there = f"{len(found)} ({', '.join(path.name for path in found[:3])})" if found else "none"
+        paths = sorted(path for pattern in patterns for path in folder.rglob(pattern) if path.is_file())
+        if len(paths) != 1:
+            there = f"{len(paths)} ({', '.join(path.name for path in paths[:3])})" if paths else "none"
             raise SlmEvalError(f"{source} should hold one {what} ({' or '.join(patterns)}), there is {there}")
-        return found[0]
+        return paths[0]
 
     return Parts(
         one("checkpoint", "checkpoint-*.pkl"),
@@ -117,7 +117,7 @@ def find_parts(folder: Path, source: Path) -> Parts:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The YAML of a recipe, as plain values.
+    """Read the YAML of a recipe, as plain values.
 
     Raises:
         SlmEvalError: it cannot be read, or holds more than plain values.
@@ -132,7 +132,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def features_of(recipe: Mapping[str, Any], path: Path) -> FeatureSpec:
-    """The features of a recipe; ours are all that is fixed in them.
+    """Return the features of a recipe; ours are all that is fixed in them.
 
     Raises:
         SlmEvalError: a key is missing, or it has another window or logarithm than any FeatureSpec.
@@ -147,7 +147,7 @@ def features_of(recipe: Mapping[str, Any], path: Path) -> FeatureSpec:
         raise SlmEvalError(
             f"{path.name} lacks {', '.join(absent)}; expected the config.yml of a ParallelWaveGAN recipe"
         )
-    values = {ours: recipe[theirs] for theirs, ours in names.items()}
+    values = {field: recipe[key] for key, field in names.items()}
     # The recipe's own words for: as long as the transform, from 0, and up to half the sample rate.
     defaults = {"window": values["n_fft"], "fmin": 0, "fmax": values["sample_rate"] / 2}
     values |= {key: default for key, default in defaults.items() if values[key] is None}
@@ -155,7 +155,7 @@ def features_of(recipe: Mapping[str, Any], path: Path) -> FeatureSpec:
 
 
 def generator_config(recipe: Mapping[str, Any], path: Path) -> GeneratorConfig:
-    """The generator of a recipe.
+    """Return the generator of a recipe.
 
     Raises:
         SlmEvalError: it is not HiFi-GAN's, or of a kind that is not built here.
@@ -175,7 +175,7 @@ def generator_config(recipe: Mapping[str, Any], path: Path) -> GeneratorConfig:
 
 
 def read_generator(path: Path, config: GeneratorConfig) -> Generator:
-    """The generator of a checkpoint, weight norm folded.
+    """Read the generator of a checkpoint, weight norm folded.
 
     Raises:
         SlmEvalError: it is damaged, holds code, or does not hold exactly the tensors of such a generator.
@@ -190,36 +190,36 @@ def read_generator(path: Path, config: GeneratorConfig) -> Generator:
     names = official_names(config)
     require_tensors(tensors, _official_shapes(generator, names), path.name)
     folded: dict[str, Tensor] = {}
-    for ours, theirs in names.items():
-        folded[f"{ours}.weight"] = _fold(tensors[f"{theirs}.weight_g"], tensors[f"{theirs}.weight_v"]).unsqueeze(-2)
-        folded[f"{ours}.bias"] = tensors[f"{theirs}.bias"].float()
-    require_tensors(folded, {name: tuple(each.shape) for name, each in generator.state_dict().items()}, path.name)
+    for ours, official in names.items():
+        folded[f"{ours}.weight"] = _fold(tensors[f"{official}.weight_g"], tensors[f"{official}.weight_v"]).unsqueeze(-2)
+        folded[f"{ours}.bias"] = tensors[f"{official}.bias"].float()
+    require_tensors(folded, {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}, path.name)
     generator.load_state_dict(folded, assign=True)
     return generator
 
 
 def official_names(config: GeneratorConfig) -> dict[str, str]:
-    """Our module -> ParallelWaveGAN's, for every convolution."""
+    """Map our module to ParallelWaveGAN's, for every convolution."""
     names = {"input_conv": "input_conv", "output_conv": "output_conv.1"}
     n_blocks = len(config.resblock_kernel_sizes)
     for i in range(len(config.upsample_scales)):
         names[f"stages.{i}.upsample"] = f"upsamples.{i}.1"
         for j, dilations in enumerate(config.resblock_dilations):
             for m in range(len(dilations)):
-                for which, theirs in (("dilated", "convs1"), ("plain", "convs2")):
-                    names[f"stages.{i}.blocks.{j}.{which}.{m}"] = f"blocks.{n_blocks * i + j}.{theirs}.{m}.1"
+                for which, official in (("dilated", "convs1"), ("plain", "convs2")):
+                    names[f"stages.{i}.blocks.{j}.{which}.{m}"] = f"blocks.{n_blocks * i + j}.{official}.{m}.1"
     return names
 
 
 def _official_shapes(generator: Generator, names: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     state = generator.state_dict()
-    for ours, theirs in names.items():
+    for ours, official in names.items():
         first, second, _, kernel = state[f"{ours}.weight"].shape
-        shapes[f"{theirs}.weight_v"] = (first, second, kernel)
+        shapes[f"{official}.weight_v"] = (first, second, kernel)
         # torch's weight_norm has one norm per slice of dimension 0, which in transposed convolutions are the inputs.
-        shapes[f"{theirs}.weight_g"] = (first, 1, 1)
-        shapes[f"{theirs}.bias"] = tuple(state[f"{ours}.bias"].shape)
+        shapes[f"{official}.weight_g"] = (first, 1, 1)
+        shapes[f"{official}.bias"] = tuple(state[f"{ours}.bias"].shape)
     return shapes
 
 
@@ -229,7 +229,7 @@ def _fold(norm: Tensor, direction: Tensor) -> Tensor:
 
 
 def read_statistics(path: Path) -> Normalizer:
-    """Mean and scale of the mels that a recipe trained on: ``stats.h5`` (datasets) or ``stats.npy`` (two rows).
+    """Read mean and scale of the mels that a recipe trained on: ``stats.h5`` (datasets) or ``stats.npy`` (two rows).
 
     Raises:
         SlmEvalError: it is damaged, or holds something else.
@@ -250,7 +250,7 @@ def _h5_rows(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _h5_row(file: Any, name: str) -> np.ndarray:
-    """A small dataset of numbers that lies in this file itself: HDF5 can also lead into any other file.
+    """Read a small dataset of numbers that lies in this file itself: HDF5 can also lead into any other file.
 
     Raises:
         ValueError: it is something else.

@@ -64,7 +64,7 @@ def load_hifigan(path: Path, device: str = "cpu", bfloat16: bool = False) -> HiF
     statistics = Normalizer.from_tensors({name: tensors.pop(name) for name in ("mean", "scale") if name in tensors})
     with torch.device("meta"):
         generator = Generator(config)
-    require_tensors(tensors, {name: tuple(each.shape) for name, each in generator.state_dict().items()}, str(path))
+    require_tensors(tensors, {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}, str(path))
     generator.load_state_dict(tensors, assign=True)
     return HiFiGAN(generator, statistics, spec, file_digest(path)[:16], device, bfloat16)
 
@@ -84,8 +84,8 @@ def require_tensors(tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, 
     for name, shape in shapes.items():
         tensor = tensors[name]
         if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shape:
-            found = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise SlmEvalError(f"{where}: {name} is {found}, expected shape {shape}; {hint}")
+            shape_read = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise SlmEvalError(f"{where}: {name} is {shape_read}, expected shape {shape}; {hint}")
         if not bool(torch.isfinite(tensor).all()):
             raise SlmEvalError(f"{where}: {name} has values that are NaN or infinite; use another checkpoint")
 

@@ -50,7 +50,7 @@ class GriffinLim(Vocoder):
         self._window = torch.hann_window(spec.window, periodic=True, dtype=torch.float64).float().to(self.device)
 
     def synthesize(self, log_mel: Tensor) -> Tensor:
-        """One clip, (T, n_mels) -> (T * hop,)."""
+        """Make the audio of one clip, (T, n_mels) -> (T * hop,)."""
         frames = len(log_mel)
         with exact_float32():
             # The feature drops the frame that lies on the end of the audio: without it the end would fade. And edges
@@ -61,7 +61,7 @@ class GriffinLim(Vocoder):
         return audio[: frames * self.spec.hop].clamp(-1.0, 1.0)
 
     def magnitudes_of(self, log_mel: Tensor) -> Tensor:
-        """Raw log10 mels (T, n_mels) to STFT magnitudes (n_fft // 2 + 1, T)."""
+        """Turn raw log10 mels (T, n_mels) into STFT magnitudes (n_fft // 2 + 1, T)."""
         mels = torch.pow(10.0, log_mel).T
         tiny = torch.finfo(mels.dtype).tiny
         # An update only multiplies: what starts at 0 stays there. 1e-3 of the mel lets it grow back.
@@ -72,7 +72,7 @@ class GriffinLim(Vocoder):
         return magnitudes
 
     def audio_of(self, magnitudes: Tensor, samples: int) -> Tensor:
-        """STFT magnitudes (n_fft // 2 + 1, T) to audio (samples,) whose own magnitudes come close to them."""
+        """Turn STFT magnitudes (n_fft // 2 + 1, T) into audio (samples,) whose own magnitudes come close to them."""
         phases = self._first_phases(*magnitudes.shape)
         before = torch.zeros_like(phases)
         for _ in range(self.iterations):
@@ -83,7 +83,9 @@ class GriffinLim(Vocoder):
         return self._istft(magnitudes * phases, samples)
 
     def _first_phases(self, bins: int, frames: int) -> Tensor:
-        """Those of steady tones at the bins' own frequencies: deterministic, and coherent from frame to frame."""
+        """Return the phases of steady tones at the bins' own frequencies: deterministic, and coherent from frame to
+        frame.
+        """
         bin_numbers = torch.arange(bins, dtype=torch.float64)[:, None]
         turns = bin_numbers * torch.arange(frames, dtype=torch.float64) * (self.spec.hop / self.spec.n_fft)
         angles = (2 * math.pi * (turns % 1)).float().to(self.device)

@@ -49,7 +49,14 @@ class GeneratorConfig:
             raise SlmEvalError(f"no HiFi-GAN generator is as large: {str(self)[:200]}; use a HiFi-GAN recipe's")
         doubled = tuple(2 * scale for scale in self.upsample_scales)
         if (
-            min([self.in_channels, *self.upsample_scales, *odd, *(d for each in self.resblock_dilations for d in each)])
+            min(
+                [
+                    self.in_channels,
+                    *self.upsample_scales,
+                    *odd,
+                    *(d for dilations in self.resblock_dilations for d in dilations),
+                ]
+            )
             < 1
             or any(size % 2 == 0 for size in odd)
             or doubled != tuple(self.upsample_kernel_sizes)
@@ -61,12 +68,12 @@ class GeneratorConfig:
 
     @property
     def hop(self) -> int:
-        """Samples that one frame becomes."""
+        """Return the samples that one frame becomes."""
         return prod(self.upsample_scales)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GeneratorConfig:
-        """From JSON or YAML values, whose lists become tuples.
+        """Return the configuration of JSON or YAML values, whose lists become tuples.
 
         Raises:
             SlmEvalError: values that no generator can be built from.
@@ -89,7 +96,9 @@ class ResidualBlock(nn.Module):
         self.reach = sum((dilation + 1) * (kernel // 2) for dilation in dilations)
 
     def forward(self, x: Tensor, active: Tensor) -> Tensor:
-        """``active``: LeakyReLU of ``x``, which the blocks of a stage share. A new tensor; neither is changed."""
+        """Return a new tensor; neither ``x`` nor ``active``, its LeakyReLU that the blocks of a stage share, is
+        changed.
+        """
         for index, (dilated, plain) in enumerate(zip(self.dilated, self.plain, strict=True)):
             inner = dilated(active if index == 0 else F.leaky_relu(x, self.slope))
             x = plain(F.leaky_relu_(inner, self.slope)).add_(x)
@@ -119,7 +128,7 @@ class Stage(nn.Module):
         self.reach = max(block.reach for block in blocks)
 
     def forward(self, x: Tensor, crop: slice = slice(None)) -> Tensor:
-        """``crop``: which of the upsampled positions the residual blocks are needed on."""
+        """Upsample and mix; ``crop`` says which of the upsampled positions the residual blocks are needed on."""
         upsampled = self.upsample(F.leaky_relu(x, self.slope))[..., crop]
         active = F.leaky_relu(upsampled, self.slope)
         first, *others = self.blocks
@@ -129,13 +138,13 @@ class Stage(nn.Module):
         return total.div_(len(self.blocks))
 
     def needs(self, begin: int, end: int, length: int) -> tuple[int, int]:
-        """The input positions that outputs ``begin`` to ``end`` depend on, of an input of ``length`` positions."""
+        """Return the input positions that outputs ``begin`` to ``end`` of an input of ``length`` positions need."""
         begin, end = max(0, begin - self.reach), min(length * self.scale, end + self.reach)
         first, last = (begin + self.padding) // self.scale - 1, (end - 1 + self.padding) // self.scale + 1
         return max(0, first), min(length, last)
 
     def part(self, x: Tensor, origin: int, begin: int, end: int, length: int, tile: int) -> Tensor:
-        """Outputs ``begin`` to ``end`` of an input of ``length`` positions, computed in tiles that fit a cache.
+        """Compute outputs ``begin`` to ``end`` of an input of ``length`` positions, in tiles that fit a cache.
 
         Args:
             x: the input from position ``origin`` on, at least as far as ``needs`` says.
@@ -164,11 +173,11 @@ class Generator(nn.Module):
         self.output_conv = _conv(config.channels >> len(config.upsample_scales), 1, config.kernel_size, 1)
 
     def forward(self, mels: Tensor) -> Tensor:
-        """All at once."""
+        """Compute all at once."""
         return self.piece(mels, 0, mels.shape[-1])
 
     def piece(self, mels: Tensor, start: int, stop: int, tile_values: int | None = None) -> Tensor:
-        """What ``forward`` gives for the frames from ``start`` to ``stop``, without computing the rest.
+        """Compute what ``forward`` gives for the frames from ``start`` to ``stop``, without the rest.
 
         Every stage computes the positions that the next one hears: at an inner edge of a piece the first stage has 16
         frames more to do, the last one not one. Nothing but rounding tells pieces and tiles from the whole.
@@ -230,21 +239,24 @@ class HiFiGAN(Vocoder):
         self.statistics = statistics
 
     def synthesize(self, log_mel: Tensor) -> Tensor:
-        """One clip, (T, n_mels) -> (T * hop,), in pieces: memory beside mels and audio does not grow with T."""
+        """Make the audio of one clip, (T, n_mels) -> (T * hop,), in pieces: memory beside mels and audio does not grow
+        with T.
+        """
         size, frames = _PIECE_FRAMES, len(log_mel)
         tile_values = _TILE_VALUES if self.device.type == "cpu" else None
         with exact_float32():
             mels = self.statistics.normalize(log_mel.to(self.device)).to(self.dtype)
             mels = mels.T[None, :, None].contiguous(memory_format=self.format)
             pieces = [
-                self.generator.piece(mels, at, min(at + size, frames), tile_values) for at in range(0, frames, size)
+                self.generator.piece(mels, begin, min(begin + size, frames), tile_values)
+                for begin in range(0, frames, size)
             ]
             audio = torch.cat([piece.flatten() for piece in pieces]).float()
         return audio.clone()  # outside: what is made in inference mode stays apart from all gradients
 
 
 def _conv(inputs: int, outputs: int, kernel: int, dilation: int) -> nn.Conv2d:
-    """A convolution over the last dimension that keeps its length."""
+    """Make a convolution over the last dimension that keeps its length."""
     return nn.Conv2d(inputs, outputs, (1, kernel), padding=(0, dilation * (kernel // 2)), dilation=(1, dilation))
 
 

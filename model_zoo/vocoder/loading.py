@@ -17,7 +17,7 @@ GRIFFIN_LIM = "griffin-lim"
 def load_vocoder(
     name_or_path: str | Path, device: str = "auto", bfloat16: bool = False, features: FeatureSpec | None = None
 ) -> Vocoder:
-    """A vocoder, ready on a device.
+    """Load a vocoder, ready on a device.
 
     Args:
         name_or_path: "griffin-lim", or a file that ``slm-zoo convert-vocoder`` wrote.

@@ -74,10 +74,10 @@ def vocode(source: Path, output: Path, options: VocodeOptions) -> Outcome:
         "torch": torch.__version__,
     }
     claim(output, made, files.values(), options.fresh)
-    kept = [each for each in items if files[each].exists()]
+    kept = [clip_id for clip_id in items if files[clip_id].exists()]
     outcome = Outcome([], kept, {})
     done = set(kept)
-    todo = [each for each in items if each not in done]
+    todo = [clip_id for clip_id in items if clip_id not in done]
     for clip_id in tqdm(todo, desc="vocoding", unit="clip", disable=not options.progress):
         try:
             audio = vocoder(items[clip_id]()[None])[0]
@@ -90,7 +90,7 @@ def vocode(source: Path, output: Path, options: VocodeOptions) -> Outcome:
 
 
 def _items(source: Path, spec: FeatureSpec) -> tuple[str, dict[str, Callable[[], Tensor]]]:
-    """ "mels" or "speech", and for every id what reads its mels."""
+    """Return "mels" or "speech", and for every id what reads its mels."""
     mels = dict(_mel_files(source))
     if not mels:
         corpus = load_corpus(source)
@@ -122,7 +122,7 @@ def _holds_audio(folder: Path) -> bool:
 
 
 def read_mels(path: Path) -> Tensor:
-    """The mels of a file, (T, n_mels) float32: an array of numpy, or the one tensor of a safetensors file.
+    """Read the mels of a file, (T, n_mels) float32: an array of numpy, or the one tensor of a safetensors file.
 
     Raises:
         SlmEvalError: it is damaged, or holds something else.

@@ -21,7 +21,7 @@ class Vocoder(ABC):
     digest: str  # what identifies it: weights or options, 16 hexadecimal digits
 
     def __call__(self, log_mel: Tensor) -> Tensor:
-        """Audio of mels, on the vocoder's device.
+        """Return the audio of mels, on the vocoder's device.
 
         Args:
             log_mel: (B, T, n_mels) raw log10 mels on any device; what is below ``spec.mel_floor`` is raised to it.
@@ -42,4 +42,6 @@ class Vocoder(ABC):
 
     @abstractmethod
     def synthesize(self, log_mel: Tensor) -> Tensor:
-        """One clip, checked and floored: (T, n_mels) float32 on any device -> (T * hop,) float32 in [-1, 1]."""
+        """Make the audio of one clip, checked and floored: (T, n_mels) float32 on any device -> (T * hop,) float32 in
+        [-1, 1].
+        """

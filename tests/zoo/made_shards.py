@@ -20,7 +20,7 @@ def made(folder: Path, lengths: Lengths, spec: FeatureSpec | None = None, per_sh
     for (name, group, split), frames in sorted(lengths.items()):
         rng = np.random.default_rng(sum(name.encode()))
         mel = rng.normal(-2, 1, (frames, spec.n_mels)).clip(-5).astype(np.float16)
-        entries.append(Entry(name, group, split, digest=f"of {name}", mel=mel, moments=Moments.of(mel)))
+        entries.append(Entry(name, group, split, digest=f"of {name}", mel=mel, moments=Moments.from_frames(mel)))
     shards = [entries[at : at + per_shard] for at in range(0, len(entries), per_shard)]
     for number, shard in enumerate(shards):
         write_shard(folder, number, shard, {}, spec.n_mels)

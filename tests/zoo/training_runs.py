@@ -44,7 +44,7 @@ def waves(folder: Path, recordings: int = 6, seconds: float = 6.0) -> MelShards:
         mel = (-2 + np.sin(phase) + 0.1 * rng.normal(size=phase.shape)).astype(np.float16)
         split = "validation" if number == 0 else "train"
         name = f"wave-{number}"
-        entries.append(Entry(name, name, split, digest=f"of {name}", mel=mel, moments=Moments.of(mel)))
+        entries.append(Entry(name, name, split, digest=f"of {name}", mel=mel, moments=Moments.from_frames(mel)))
     write_shard(folder, 0, entries, {}, spec.n_mels)
     write_index(folder, spec, {"split": {"seed": 0, "validation": 0.2}}, 1, {})
     return MelShards.open(folder)

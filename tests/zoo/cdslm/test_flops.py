@@ -56,7 +56,7 @@ FORMS = [
 @pytest.mark.parametrize("layers", LADDER)
 def test_the_ladder_is_that_of_the_reference(layers: int) -> None:
     config = ModelConfig(layers=layers)
-    tokens = Tokens.of(config)
+    tokens = Tokens.from_config(config)
     count, teraflops, ratio, attention = TABLE[layers]
     assert tokens == Tokens(800, 2400)
     assert parameter_count(config) == count
@@ -99,11 +99,11 @@ def test_training_is_three_forward_passes_but_for_the_first_layers_inputs() -> N
 
 
 def test_frames_that_no_token_takes() -> None:
-    assert Tokens.of(ModelConfig(patch=3)) == Tokens(266, 800)
+    assert Tokens.from_config(ModelConfig(patch=3)) == Tokens(266, 800)
     with pytest.raises(UsageError, match="patches of 6 frames do not divide 100 frames"):
-        Tokens.of(ModelConfig(patch=6), frames=100)
+        Tokens.from_config(ModelConfig(patch=6), frames=100)
     with pytest.raises(UsageError, match="at least one token, got 2 and 2400 frames"):
-        Tokens.of(ModelConfig(patch=3), context_frames=2)
+        Tokens.from_config(ModelConfig(patch=3), context_frames=2)
 
 
 def test_utilization_needs_a_known_device() -> None:

@@ -27,8 +27,8 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def test_loss_is_a_weighted_error_of_x0_and_of_eps(schedule: str, weighting: str) -> None:
     """Off by one in the SNR is the classical mistake of min-SNR with v: it would not survive this."""
     chosen = config(schedule=schedule, weighting=weighting, zero_terminal_snr=False)
-    alpha_bar = Schedule.of(chosen).alpha_bar
-    loss, n = DiffusionLoss.of(chosen), 40
+    alpha_bar = Schedule.from_config(chosen).alpha_bar
+    loss, n = DiffusionLoss.from_config(chosen), 40
     t = torch.arange(n) * 25
     x0, noise, predicted = random(n, 6, 5), random(n, 6, 5, seed=1), random(n, 6, 5, seed=2)
     noisy, target = loss.noised(x0, noise, t)
@@ -53,7 +53,7 @@ def test_share_of_weight_on_clean_steps() -> None:
     shares = {}
     for weighting in WEIGHTINGS:
         chosen = config(weighting=weighting, zero_terminal_snr=False)
-        schedule = Schedule.of(chosen)
+        schedule = Schedule.from_config(chosen)
         weight = loss_weights(schedule, chosen)
         shares[weighting] = round(100 * weight[schedule.snr > 5].sum() / weight.sum())
     assert shares == {"paper": 62, "min_snr_v": 20, "none": 13}
@@ -61,7 +61,7 @@ def test_share_of_weight_on_clean_steps() -> None:
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_step_without_signal_is_trained_unless_taken_literally(weighting: str) -> None:
-    schedule = Schedule.of(config())
+    schedule = Schedule.from_config(config())
     mean = loss_weights(schedule, config(weighting=weighting))
     literal = loss_weights(schedule, config(weighting=weighting, terminal_weight="literal"))
     assert mean[-1] == pytest.approx(mean.mean(), rel=1e-12)
@@ -71,7 +71,7 @@ def test_step_without_signal_is_trained_unless_taken_literally(weighting: str) -
 
 @pytest.mark.parametrize("psi", [1.0, 5.0, 20.0])
 def test_psi_cuts_the_weight(psi: float) -> None:
-    weight = loss_weights(Schedule.of(config()), config(psi=psi, terminal_weight="literal"))
+    weight = loss_weights(Schedule.from_config(config()), config(psi=psi, terminal_weight="literal"))
     assert weight.max() == psi
 
 
@@ -80,11 +80,11 @@ def test_psi_cuts_the_weight(psi: float) -> None:
 def test_ideal_denoiser_of_white_data(schedule: str, terminal: bool) -> None:
     """For x0 ~ N(0, 1) the best v is 0, at every level, and its error 1: so the loss is the mean weight."""
     chosen = config(schedule=schedule, zero_terminal_snr=terminal)
-    loss = DiffusionLoss.of(chosen)
+    loss = DiffusionLoss.from_config(chosen)
     t = torch.arange(1000)
     _, target = loss.noised(random(1000, 30, 80), random(1000, 30, 80, seed=1), t)
     value, levels = loss(torch.zeros_like(target), target, t)
-    assert float(value) == pytest.approx(loss_weights(Schedule.of(chosen), chosen).mean(), rel=0.005)
+    assert float(value) == pytest.approx(loss_weights(Schedule.from_config(chosen), chosen).mean(), rel=0.005)
     sums, counts = levels.numpy()
     # 4.5 standard deviations of a mean of 2400 squared normals per step
     assert (abs(sums - counts) <= 4.5 * np.sqrt(2 / 2400 * counts)).all()
@@ -92,7 +92,7 @@ def test_ideal_denoiser_of_white_data(schedule: str, terminal: bool) -> None:
 
 def test_ideal_denoiser_of_a_gaussian() -> None:
     """For x0 ~ N(0, s^2) the least error of v is s^2 / (alpha^2 s^2 + sigma^2)."""
-    loss, s, t = DiffusionLoss.of(config()), 2.0, torch.arange(0, 1000, 9)
+    loss, s, t = DiffusionLoss.from_config(config()), 2.0, torch.arange(0, 1000, 9)
     x0 = s * random(len(t), 300, 80)
     noisy, target = loss.noised(x0, random(len(t), 300, 80, seed=1), t)
     alpha, sigma = loss.alpha[t, None, None], loss.sigma[t, None, None]
@@ -103,7 +103,7 @@ def test_ideal_denoiser_of_a_gaussian() -> None:
 
 
 def test_no_nan_without_signal() -> None:
-    loss = DiffusionLoss.of(config())
+    loss = DiffusionLoss.from_config(config())
     t = torch.tensor([0, 998, 999])
     x0 = random(3, 4, 80)
     noisy, target = loss.noised(x0, random(3, 4, 80, seed=1), t)
@@ -120,7 +120,7 @@ def test_no_nan_without_signal() -> None:
 
 @pytest.mark.parametrize("stored", [torch.float16, torch.float64])
 def test_float32_whatever_the_network_computes_in(stored: torch.dtype) -> None:
-    loss, t = DiffusionLoss.of(config()), torch.tensor([3, 500])
+    loss, t = DiffusionLoss.from_config(config()), torch.tensor([3, 500])
     x0 = random(2, 8, 80).to(stored)
     noisy, target = loss.noised(x0, random(2, 8, 80, seed=1), t)
     predicted = random(2, 8, 80, seed=2).bfloat16()
@@ -133,13 +133,13 @@ def test_float32_whatever_the_network_computes_in(stored: torch.dtype) -> None:
 
 
 def test_levels_of_ranks_can_be_added() -> None:
-    loss, t = DiffusionLoss.of(config()), torch.arange(0, 1000, 7)
+    loss, t = DiffusionLoss.from_config(config()), torch.arange(0, 1000, 7)
     errors = random(len(t), 4, 80)
     whole = loss(errors, torch.zeros_like(errors), t).levels
     parts = sum(loss(errors[half], torch.zeros_like(errors[half]), t[half]).levels for half in (t < 400, t >= 400))
     torch.testing.assert_close(whole, parts)
     for bin_, (low, high) in enumerate(zip((-math.inf, *LEVEL_EDGES), (*LEVEL_EDGES, math.inf), strict=True)):
-        log_snr = Schedule.of(config()).log_snr[t.numpy()]
+        log_snr = Schedule.from_config(config()).log_snr[t.numpy()]
         inside = (low <= log_snr) & (log_snr < high)
         assert whole[1, bin_] == inside.sum()
         assert float(whole[0, bin_]) == pytest.approx(float(errors[inside].square().mean((1, 2)).sum()), rel=1e-5)

@@ -47,16 +47,16 @@ def test_bytes_of_parameters() -> None:
     """Section 9 of the reference: 5.5 GiB at 8 layers, 87 at 20 and 215 at 27 in training, at 20 bytes a parameter."""
     for layers, gibibytes in ((8, 5.5), (20, 87), (27, 215)):
         config = ModelConfig(layers=layers)
-        trained = memory_estimate(config, Tokens.of(config), 1, training=True).parameters
+        trained = memory_estimate(config, Tokens.from_config(config), 1, training=True).parameters
         assert trained / 2**30 == pytest.approx(gibibytes, rel=0.01)
         for precision, size in (("float32", 4), ("bfloat16", 2)):
-            memory = memory_estimate(config, Tokens.of(config), 1, precision)  # type: ignore[arg-type]
+            memory = memory_estimate(config, Tokens.from_config(config), 1, precision)  # type: ignore[arg-type]
             assert memory.parameters == size * parameter_count(config)
 
 
 def test_the_largest_batch_fits_and_the_next_does_not() -> None:
     config = ModelConfig(layers=8)
-    tokens, available = Tokens.of(config), 10 * 2**30
+    tokens, available = Tokens.from_config(config), 10 * 2**30
     batch = largest_batch(config, tokens, available, "bfloat16")
     assert memory_estimate(config, tokens, batch, "bfloat16").total <= available
     assert memory_estimate(config, tokens, batch + 1, "bfloat16").total > available

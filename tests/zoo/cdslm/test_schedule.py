@@ -13,7 +13,7 @@ from slm_eval.base.errors import UsageError
 
 
 def make(name: str, terminal: bool = False, steps: int = 1000) -> Schedule:
-    return Schedule.of(DiffusionConfig(schedule=name, zero_terminal_snr=terminal, steps=steps))  # type: ignore[arg-type]
+    return Schedule.from_config(DiffusionConfig(schedule=name, zero_terminal_snr=terminal, steps=steps))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

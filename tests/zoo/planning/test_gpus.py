@@ -20,7 +20,7 @@ from model_zoo.planning.gpus import (
     largest_micro_batch,
 )
 
-H200 = Gpu.of("H200")
+H200 = Gpu.by_name("H200")
 
 
 @pytest.mark.parametrize(("layers", "count"), [(27, 11_542_362_704), (30, 15_842_142_800)])
@@ -48,7 +48,7 @@ def test_activations_with_checkpointing_are_those_that_torch_tracks(layers: int)
         v.square().mean().backward()
     peak = {str(kind): held for kind, held in tracker.get_tracker_snapshot("peak")[torch.device("cpu")].items()}
     tracked = peak["_MemRefType.ACT"] + peak["_MemRefType.TEMP"]
-    assert Tokens.of(config) == Tokens(60, 140)
+    assert Tokens.from_config(config) == Tokens(60, 140)
     assert samples * activations(config, True) == pytest.approx(tracked, rel=0.05)
 
 
@@ -72,7 +72,7 @@ def test_memory_of_one_gpu_of_several() -> None:
     # "L=27 needs two, better four" H200, "up to L=20 on one": section 9 of the reference.
     assert fewest_gpus(config, H200, 1, checkpointing=True) == 2
     assert fewest_gpus(ModelConfig(layers=20), H200, 1, checkpointing=True) == 1
-    assert fewest_gpus(config, Gpu.of("L40S"), 100, checkpointing=True) is None
+    assert fewest_gpus(config, Gpu.by_name("L40S"), 100, checkpointing=True) is None
 
 
 # MB at the peak of a step of one of 4 ranks, without averages, for 6 layers of width 512 and 160 tokens of one sample:

@@ -34,7 +34,7 @@ def test_a_rung_of_the_ladder(layers: int) -> None:
     assert config.model == ModelConfig(layers=layers)
     # As long as the law finds best for this size, within half a step.
     count = parameter_count(config.model)
-    a_step = config.batch * Tokens.of(config.model).all
+    a_step = config.batch * Tokens.from_config(config.model).all
     best = PUBLISHED.optimal(6 * count * config.steps * a_step)
     assert float(best.N) == pytest.approx(count, rel=0.5 / config.steps + 1e-9)
     # Nothing is said that is so by default, the size apart.
@@ -45,10 +45,10 @@ def test_a_rung_of_the_ladder(layers: int) -> None:
     assert config.batch % (config.micro_batch or config.batch) == 0
     # The micro batch fits; to 20 layers on one H200, as section 9 of the reference says, to 12 on a GPU of 80 GB.
     at_once = config.micro_batch or config.batch
-    needed = fewest_gpus(config.model, Gpu.of("H200"), at_once, config.activation_checkpointing)
+    needed = fewest_gpus(config.model, Gpu.by_name("H200"), at_once, config.activation_checkpointing)
     assert needed == 1 if layers <= 20 else needed is not None and needed <= 4
     if layers <= 12:
-        assert fewest_gpus(config.model, Gpu.of("H100"), at_once, config.activation_checkpointing) == 1
+        assert fewest_gpus(config.model, Gpu.by_name("H100"), at_once, config.activation_checkpointing) == 1
 
 
 def test_the_small_one_is_its_own_base() -> None:

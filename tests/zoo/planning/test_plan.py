@@ -18,7 +18,7 @@ from model_zoo.planning.ladder import LAYERS, best_frames, duration
 from model_zoo.planning.plan import BUDGETS, iso_flop_layers, plan_budgets, plan_memory
 from slm_eval.scaling.law import PUBLISHED
 
-H200 = Gpu.of("H200")
+H200 = Gpu.by_name("H200")
 
 
 # Budget -> N*, layers, D* in frames, hours, D*/N*, true FLOPs, share of the peak, hours on one H200: the table of
@@ -70,7 +70,7 @@ def test_the_isoflop_of_a_budget() -> None:
 
 def test_times_follow_from_peak_share_and_number_of_gpus() -> None:
     (one,) = plan_budgets([1e19], H200, mfu=0.4, sizes=1)
-    (four,) = plan_budgets([1e19], Gpu.of("A100"), gpus=4, mfu=0.2, sizes=1)
+    (four,) = plan_budgets([1e19], Gpu.by_name("A100"), gpus=4, mfu=0.2, sizes=1)
     assert one["sizes"][0]["seconds"] == pytest.approx(one["sizes"][0]["flops_hw"] / 989e12 / 0.4)
     assert four["sizes"][0]["seconds"] == pytest.approx(four["sizes"][0]["flops_hw"] / 312e12 / 0.2 / 4)
     # The targets of section 9 of the reference.
@@ -99,7 +99,7 @@ def test_the_command(tmp_path: object) -> None:
     assert "C = 1e+21: best 824.3 M (11.2 layers), 2.02e+11 frames, 702,027 h, D/N 245" in table
     assert "747,364!" in table
     (row,) = json.loads(run("--layers", "27", "--gpus", "4", "--gpu-memory", "100", "--json"))
-    assert row == plan_memory([27], Gpu.of("H200", 100), 4)[0]
+    assert row == plan_memory([27], Gpu.by_name("H200", 100), 4)[0]
     assert "27 layers, width 3456: 11,542,362,704 parameters" in run("--layers", "27", "--gpus", "4")
 
 

@@ -14,7 +14,7 @@ Function = Callable[[Tensor, float, float], Tensor]  # (x, alpha, sigma) -> v
 
 
 def schedule_of(steps: int = 1000, terminal: bool = True, name: str = "linear") -> Schedule:
-    return Schedule.of(DiffusionConfig(schedule=name, steps=steps, zero_terminal_snr=terminal))  # type: ignore[arg-type]
+    return Schedule.from_config(DiffusionConfig(schedule=name, steps=steps, zero_terminal_snr=terminal))  # type: ignore[arg-type]
 
 
 class Formula:

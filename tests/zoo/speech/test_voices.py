@@ -12,8 +12,8 @@ from slm_eval.base.errors import SlmEvalError
 
 
 def test_voices_differ_and_come_back() -> None:
-    assert Voice.of(0, 3) == Voice.of(0, 3)
-    assert len({Voice.of(0, speaker) for speaker in range(50)}) > 45
+    assert Voice.from_seed(0, 3) == Voice.from_seed(0, 3)
+    assert len({Voice.from_seed(0, speaker) for speaker in range(50)}) > 45
 
 
 def test_without_espeak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

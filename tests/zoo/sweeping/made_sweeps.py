@@ -36,7 +36,7 @@ SCORE = {"guidance": [2, 4.5], "steps": 2, "metrics": "dnsmos", "workers": 0}
 def pretend(config: Path, output: Path, log: Path) -> None:
     """What a training leaves, without any."""
     told = load_config(config)
-    tokens, samples = Tokens.of(told.model), told.steps * told.batch
+    tokens, samples = Tokens.from_config(told.model), told.steps * told.batch
     generator = torch.Generator().manual_seed(told.seed)
     state = MMDiT(told.model).state_dict()
     weights = {name: 0.1 * torch.randn(each.shape, generator=generator) for name, each in state.items()}

@@ -38,7 +38,7 @@ def run(n: int = 3, velocity: Callable[..., Tensor] | None = None, **options: in
     def network(contexts: Tensor, x: Tensor, taus: Tensor) -> Tensor:
         return layer(x) * torch.cos(taus / 300)[:, None, None] + contexts.mean(1, keepdim=True)
 
-    return validate(velocity or network, clips(n), DiffusionLoss.of(config()), **options)
+    return validate(velocity or network, clips(n), DiffusionLoss.from_config(config()), **options)
 
 
 def test_validation_timesteps_are_middles() -> None:
@@ -67,10 +67,10 @@ def test_validation_by_hand() -> None:
     """One clip at one level, from the definitions; and the means."""
     value = run(velocity=lambda contexts, x, taus: torch.zeros_like(x))
     noise = normal((8, 9, 80), 0, "validation", "clip-1")[3]
-    alpha_bar = float(Schedule.of(config()).alpha_bar[437])
+    alpha_bar = float(Schedule.from_config(config()).alpha_bar[437])
     target = math.sqrt(alpha_bar) * noise - math.sqrt(1 - alpha_bar) * clips(2)[1].target
     assert value.errors[1, 3] == pytest.approx(float(target.square().mean()), rel=1e-5)
-    weights = loss_weights(Schedule.of(config()), config())[validation_timesteps(1000)]
+    weights = loss_weights(Schedule.from_config(config()), config())[validation_timesteps(1000)]
     assert value.loss == pytest.approx(np.mean([row @ weights / 8 for row in value.errors]), rel=1e-6)
     assert value.v_mse == pytest.approx(value.by_level.mean(), rel=1e-12)
 

@@ -4,7 +4,7 @@ The names and shapes are written down here from ParallelWaveGAN's modules, apart
 seed: ``numpy.random.default_rng(seed)`` in the order below. Run as a script it writes a folder and mels, for
 ``benchmarks/peers/hifigan_peer.py`` to vocode with the official package:
 
-    python tests/zoo/hifigan_standin.py FOLDER [--channels 512] [--frames 12]
+    python tests/zoo/vocoder/hifigan_standin.py FOLDER [--channels 512] [--frames 12]
 """
 
 from __future__ import annotations
