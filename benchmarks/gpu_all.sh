@@ -58,14 +58,14 @@ case $part in
     try machine 20 nvidia-smi
     try tests 60 "$PYTHON" -m pytest -q tests/zoo/data/test_feed.py
     # Training speed. 8 layers first, whose target is the main one, and what a step is made of; then 4.
-    try training-8 210 "$PYTHON" benchmarks/training.py speed --device "$DEVICE" --layers 8 --part trained --part ladder \
-        --rounds 3 --minutes 3 --output "$results/training-8.json"
+    try training-8 210 "$PYTHON" benchmarks/training.py speed --device "$DEVICE" --layers 8 --way attention=flash \
+        --way compile=false --rounds 3 --minutes 3 --output "$results/training-8.json"
     try profile 60 "$PYTHON" benchmarks/training.py profile --device "$DEVICE" --layers 8 \
         --output "$results/training-profile.txt"
     # Speech, by the processor: made and prepared now, so that part 2 is training from its first second on.
     reference_run 100
-    try training-4 150 "$PYTHON" benchmarks/training.py speed --device "$DEVICE" --layers 4 --part trained --part ladder \
-        --rounds 3 --minutes 2.2 --output "$results/training-4.json"
+    try training-4 150 "$PYTHON" benchmarks/training.py speed --device "$DEVICE" --layers 4 --way attention=flash \
+        --way compile=false --rounds 3 --minutes 2.2 --output "$results/training-4.json"
     ;;
 2)
     # Training: all the time that there is. It saves at the end and part 3 goes on.
@@ -75,7 +75,7 @@ case $part in
     # The rest of the training, sampling, vocoding, scores and the table.
     reference_run 400
     # At so few operations a second of speech, four threads could not read as fast as the GPU works.
-    try training-1-2 60 "$PYTHON" benchmarks/training.py speed --device "$DEVICE" --layers 2 --layers 1 --part trained \
+    try training-1-2 60 "$PYTHON" benchmarks/training.py speed --device "$DEVICE" --layers 2 --layers 1 \
         --rounds 3 --minutes 0.8 --output "$results/training-1-2.json" data.threads=14
     try sampling 60 "$PYTHON" benchmarks/sampling.py speed --device "$DEVICE" --layers 8 --compile --rounds 2 \
         --output "$results/sampling-8.json"
@@ -87,7 +87,8 @@ case $part in
 more)
     # Where there is more time: what attention kernels and memory bring, alone.
     total=${TOTAL:-3600}
-    try training-more 3500 "$PYTHON" benchmarks/training.py speed --device "$DEVICE" --part attention --part memory \
+    try training-more 3500 "$PYTHON" benchmarks/training.py speed --device "$DEVICE" --way attention=flash \
+        --way attention=efficient --way activation_checkpointing=true --way micro_batch=1 --way micro_batch=8 \
         --minutes 55 --output "$results/training-more.json"
     ;;
 *)

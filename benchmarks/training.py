@@ -1,21 +1,15 @@
-"""How fast training is, step by step with what each decision brings, and what bounds it.
+"""How fast training is, beside other ways to carry a step out, and what bounds it.
 
-    python benchmarks/training.py speed --device cuda:0 --layers 8 --layers 4 --output $OUT/training.json
+    python benchmarks/training.py speed --device cuda:0 --layers 8 --way compile=false --way attention=flash
     python benchmarks/training.py profile --device cuda:0 --layers 8 --output $OUT/training-profile.txt
 
-``speed``: the configurations of the ladder, 10 s of context and 30 s of target, on random log-mels or on --shards.
-
-    ladder     eager float32, then one after the other bfloat16, compiled blocks, cuDNN attention, fused AdamW, no
-               garbage collection, feed ahead, which is the trainer as it is; a batch is half a micro batch, as float32
-               takes twice the memory
-    attention  each kernel alone; the profiler says which one ran
-    memory     activation checkpointing, and several micro batches
-    trained    the trainer as it is, at the batch of its configuration
-
-Those of a part are all alive, and take turns in every round in another order; a ratio is the median of the rounds'
-ratios. Warm-up and compiling are not in the times; the device is waited for before and after each turn. MFU counts true
-operations (3 F of the reference, recomputation not) over the dense bf16 peak. Targets on one H200: 40 % at 8 layers,
-28 % at 4, 12 % at 2. What --minutes leaves no time for is listed; the file is written after every part.
+``speed``: the configurations of the ladder, 10 s of context and 30 s of target, on random log-mels or on --shards. A
+step is one micro-batch. Each --way is the trainer with other values of its configuration, several by commas, and
+``attention=KERNEL`` for the one kernel it may take; the profiler says which one ran. All are alive, and take turns in
+every round in another order; a ratio is the median of the rounds' ratios, in samples. Warm-up and compiling are not in
+the times; the device is waited for before and after each turn. MFU counts true operations (3 F of the reference,
+recomputation not) over the dense bf16 peak. Targets on one H200: 40 % at 8 layers, 28 % at 4, 12 % at 2. What --minutes
+leaves no time for is listed; the file is written after every size.
 
 ``profile``: the kernels of one step, how long the host and the device wait for each other and for the feed, and which
 calls make the host wait. Any key=value of the configuration may follow.
@@ -30,9 +24,8 @@ import statistics
 import tempfile
 import time
 import warnings
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import torch
@@ -40,22 +33,22 @@ from data_reading import made_shards
 from machine import stamp
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
-from training_variants import Times, Trial, Variant, attention_kernels, ladder, memory_savers
+from training_trial import KERNELS, Times, Trial, Way
 
-from model_zoo.cdslm.flops import training_flops, utilization
+from model_zoo.cdslm.flops import Tokens, training_flops, utilization
 from model_zoo.planning.gpus import MFU_TARGETS
-from model_zoo.training.config import TrainConfig, load_config
+from model_zoo.training.config import load_config
 
 CONFIGS = Path(__file__).parent.parent / "model_zoo" / "configs" / "ladder"
-PARTS = ("trained", "ladder", "attention", "memory")
+AS_TRAINED = "as trained"
 RECOMPILATIONS = 64  # of one block: every way is a graph of its own
 _FOREVER = "steps=1000000"  # so that the learning rate is never 0
 
 _COMMON = [
     click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
     click.option("--layers", multiple=True, type=int, default=(8, 4, 2, 1), show_default=True),
-    click.option("--shards", type=click.Path(path_type=Path), help="Of slm-zoo prepare; random log-mels if not given."),
-    click.option("--hours", default=2.0, show_default=True, help="Of random log-mels."),
+    click.option("--shards", type=click.Path(path_type=Path), help="Prepared speech; else random log-mels."),
+    click.option("--hours", default=2.0, show_default=True, help="Hours of random log-mels."),
     click.option("--device", default="cpu", show_default=True),
     click.option("--output", type=click.Path(path_type=Path)),
 ]
@@ -69,16 +62,16 @@ def _common(command: Any) -> Any:
 
 @click.group()
 def main() -> None:
-    """See the module."""
+    """Measure the trainer, see the module."""
     torch._dynamo.config.recompile_limit = RECOMPILATIONS
 
 
 @main.command()
 @_common
-@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=PARTS, show_default=True)
+@click.option("--way", "ways", multiple=True, metavar="KEY=VALUE[,KEY=VALUE]...", help="Measure this beside it, too.")
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--seconds", default=1.0, show_default=True, help="Of each turn, at least; and 2 steps.")
-@click.option("--minutes", default=9.0, show_default=True, help="In all; what is left then is left out.")
+@click.option("--seconds", default=1.0, show_default=True, help="Length of each turn, at least; and 2 steps.")
+@click.option("--minutes", default=9.0, show_default=True, help="Time in all; what is left then is left out.")
 def speed(
     overrides: tuple[str, ...],
     layers: tuple[int, ...],
@@ -86,116 +79,93 @@ def speed(
     hours: float,
     device: str,
     output: Path | None,
-    parts: tuple[str, ...],
+    ways: tuple[str, ...],
     rounds: int,
     seconds: float,
     minutes: float,
 ) -> None:
-    """Samples a second and MFU by way of training."""
-    deadline = time.monotonic() + 60 * minutes
+    """Measure samples a second and MFU."""
+    clock = Clock(rounds, seconds, time.monotonic() + 60 * minutes)
     result = {"data": str(shards.name) if shards else f"{hours} h of random log-mels", **stamp(device), "rows": []}
     with tempfile.TemporaryDirectory() as folder:
         data = shards or made_shards(Path(folder, "shards"), hours).path
-        for part in parts:
-            for count in layers:
-                config = configured(count, data, overrides)
-                for turn in _turns(part, config):
-                    clock = Clock(rounds, seconds, deadline)
-                    rows = measure(turn, config, torch.device(device), Path(folder, f"{part}-{count}"), clock)
-                    for row in rows:
-                        result["rows"].append({"layers": count, "part": part, **row})
-                        click.echo(told(result["rows"][-1]))
-                    _write(json.dumps(result, indent=1), output)
+        for count in layers:
+            named = {name: configured(count, data, overrides, name) for name in (AS_TRAINED, *ways)}
+            for row in measure(named, torch.device(device), Path(folder, str(count)), clock):
+                result["rows"].append({"layers": count, **row})
+                click.echo(line(result["rows"][-1]))
+            _write(json.dumps(result, indent=1), output)
 
 
-def configured(layers: int, shards: Path, overrides: tuple[str, ...] = ()) -> TrainConfig:
-    """The ladder's configuration of a size, on these shards."""
-    return load_config(CONFIGS / f"L{layers}.yaml", [f"data.shards={shards}", _FOREVER, *overrides])
+def configured(layers: int, shards: Path, overrides: tuple[str, ...] = (), way: str = AS_TRAINED) -> Way:
+    """Return the ladder's configuration of a size with the values of a way; its batch is one micro-batch."""
+    values = [] if way == AS_TRAINED else way.split(",")
+    kernel = next((value.partition("=")[2] for value in values if value.startswith("attention=")), None)
+    if kernel not in (None, *KERNELS):
+        raise click.UsageError(f"attention must be one of {', '.join(KERNELS)}, got {kernel!r}")
+    values = [value for value in values if not value.startswith("attention=")]
+    settings = [f"data.shards={shards}", _FOREVER, *overrides, *values]
+    config = load_config(CONFIGS / f"L{layers}.yaml", settings)
+    size = config.micro_batch or config.batch
+    return Way(load_config(CONFIGS / f"L{layers}.yaml", [*settings, f"batch={size}", f"micro_batch={size}"]), kernel)
 
 
-def _turns(part: str, config: TrainConfig) -> list[list[Variant]]:
-    """What takes turns with each other. Batches of other sizes each go alone, not to share the memory."""
-    at_once = config.micro_batch or config.batch
-    if part == "trained":
-        return [[Variant("as trained")]]
-    if part == "memory":
-        sizes = sorted({max(1, at_once * factor // 4) for factor in (1, 2, 4, 8)})
-        return [[_alone(each, at_once)] for each in memory_savers(sizes)]
-    if part == "ladder":
-        return [[_alone(each, max(1, at_once // 2)) for each in ladder()]]
-    return [[_alone(each, at_once) for each in attention_kernels()]]
-
-
-def _alone(variant: Variant, size: int) -> Variant:
-    """A step is one part of so many samples, unless the variant says of how many."""
-    return replace(variant, config={"batch": size, "micro_batch": size, **variant.config})
-
-
-class Clock:
+class Clock(NamedTuple):
     """How long is measured."""
 
-    def __init__(self, rounds: int, seconds: float, deadline: float) -> None:
-        self.rounds, self.seconds, self.deadline = rounds, seconds, deadline
+    rounds: int
+    seconds: float
+    deadline: float
 
     @property
     def over(self) -> bool:
-        """Whether there is no time left."""
+        """Tell whether there is no time left."""
         return time.monotonic() > self.deadline
 
 
-def measure(
-    variants: list[Variant], config: TrainConfig, device: torch.device, folder: Path, clock: Clock
-) -> list[dict[str, Any]]:
-    """A row for each, from rounds in which each has its turn; one that cannot be done says why."""
-    rows: dict[str, dict[str, Any]] = {each.name: {"name": each.name} for each in variants}
-    trials: list[Trial] = []
-    for number, variant in enumerate(variants):
+def measure(ways: dict[str, Way], device: torch.device, folder: Path, clock: Clock) -> list[dict[str, Any]]:
+    """Return a row for each way, from rounds in which each has its turn; one that cannot be done says why."""
+    rows: dict[str, dict[str, Any]] = {name: {"name": name} for name in ways}
+    trials: dict[str, Trial] = {}
+    for number, (name, way) in enumerate(ways.items()):
         if clock.over:
-            rows[variant.name]["left_out"] = "no time was left"
+            rows[name]["left_out"] = "no time was left"
             continue
         try:
-            trials.append(Trial(variant, config, folder / f"{variant.name}-{number}", device))
+            trials[name] = Trial(way, folder / str(number), device)
         except RuntimeError as error:  # memory, or a kernel or compiler that refuses: the others are measured
-            rows[variant.name]["failed"] = _line(error)
-    times: dict[str, list[Times]] = {each.variant.name: [] for each in trials}
-    count = {each.variant.name: max(2, math.ceil(clock.seconds / each.pace)) for each in trials}
+            rows[name]["failed"] = _one_line(error)
+    times: dict[str, list[Times]] = {name: [] for name in trials}
+    steps = {name: max(2, math.ceil(clock.seconds / trial.pace)) for name, trial in trials.items()}
     for turn in range(clock.rounds):
         if turn and clock.over:
             break
-        for trial in random.Random(turn).sample(trials, len(trials)):
+        for name in random.Random(turn).sample(list(trials), len(trials)):
             try:
-                trial.steps(2)  # the feed filled up while others had their turn
-                times[trial.variant.name].append(trial.steps(count[trial.variant.name]))
+                trials[name].steps(2)  # the feed filled up while others had their turn
+                times[name].append(trials[name].steps(steps[name]))
             except RuntimeError as error:  # memory, as others have come to life since
-                rows[trial.variant.name]["failed"] = _line(error)
-                trials.remove(trial)
-                trial.close()
-    before: str | None = None
-    for trial in trials:
-        name = trial.variant.name
-        rows[name] |= _row(trial, times[name], count[name])
-        for key, other in (("times_before", before), ("times_first", trials[0].variant.name)):
-            if other not in (None, name):
-                rows[name][key] = _ratio(times[other], count[other], times[name], count[name])
-        before = name
+                rows[name]["failed"] = _one_line(error)
+                trials.pop(name).close()
+    paces = {name: [steps[name] * trials[name].config.batch / turn.all for turn in times[name]] for name in trials}
+    for name, trial in trials.items():
+        rows[name] |= _row(trial, times[name], steps[name])
+        if name != AS_TRAINED and AS_TRAINED in paces:
+            pairs = zip(paces[name], paces[AS_TRAINED], strict=True)
+            rows[name]["times_as_trained"] = statistics.median(pace / trained for pace, trained in pairs)
         trial.close()
     torch._dynamo.reset()  # guards of graphs that are not needed any more would be asked at every call
     return list(rows.values())
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def _ratio(theirs: list[Times], their_steps: int, ours: list[Times], our_steps: int) -> float:
-    """How many times as fast, in samples: batches are equal where there are ratios."""
-    pairs = zip(theirs, ours, strict=True)
-    return statistics.median((a.all / their_steps) / (b.all / our_steps) for a, b in pairs)
-
-
 def _row(trial: Trial, times: list[Times], steps: int) -> dict[str, Any]:
-    config, tokens, spec = trial.run.config, trial.run.tokens, trial.run.shards.spec
-    took = statistics.median(each.all for each in times) / steps
+    config, spec = trial.config, trial.run.shards.spec
+    tokens = Tokens.from_config(config.model)
+    took = statistics.median(turn.all for turn in times) / steps
     samples = config.batch / took
     frames = config.model.context_frames + config.model.target_frames
     cuda = trial.device.type == "cuda"
@@ -203,13 +173,12 @@ def _row(trial: Trial, times: list[Times], steps: int) -> dict[str, Any]:
     used = utilization(true, torch.cuda.get_device_name(trial.device) if cuda else "cpu")
     return {
         "batch": config.batch,
-        "micro_batch": config.micro_batch or config.batch,
         "tokens_per_sample": tokens.all,
         "rounds": len(times),
         "steps_per_round": steps,
         "seconds_per_step": took,
-        "fastest": min(each.all for each in times) / steps,
-        "slowest": max(each.all for each in times) / steps,
+        "fastest": min(turn.all for turn in times) / steps,
+        "slowest": max(turn.all for turn in times) / steps,
         "samples_per_second": samples,
         "tokens_per_second": samples * tokens.all,
         "times_real_time": samples * frames / spec.frame_rate,
@@ -217,17 +186,17 @@ def _row(trial: Trial, times: list[Times], steps: int) -> dict[str, Any]:
         "mfu": used.value,
         "mfu_unknown": used.unknown,
         "mfu_accepted": MFU_TARGETS.get(config.model.layers) if config.model.layers > 1 else None,
-        "host_share": statistics.median(each.issued / each.all for each in times),
-        "feed_share": statistics.median(each.waited / each.all for each in times),
+        "host_share": statistics.median(turn.issued / turn.all for turn in times),
+        "feed_share": statistics.median(turn.waited / turn.all for turn in times),
         "peak_gib": trial.peak / 2**30 if cuda else None,
         "attention": trial.attention,
         "first_step_seconds": trial.compiling,
     }
 
 
-def told(row: dict[str, Any]) -> str:
-    """A row as a line."""
-    start = f"L={row['layers']:<2} {row['part']:<9} {row['name']:<24}"
+def line(row: dict[str, Any]) -> str:
+    """Return a row as a line."""
+    start = f"L={row['layers']:<2} {row['name']:<32}"
     if "samples_per_second" not in row:
         return f"{start} {row.get('failed', row.get('left_out'))}"
     parts = [f"{row['samples_per_second']:9.2f} samples/s {row['times_real_time']:9.0f}x real time"]
@@ -235,17 +204,15 @@ def told(row: dict[str, Any]) -> str:
         wanted = row["mfu_accepted"]
         parts.append(f"MFU {row['mfu']:6.1%}" + (f" (accepted: {wanted:.0%})" if wanted else ""))
         parts.append(f"{row['peak_gib']:.1f} GiB")
-    parts += [f"{row[key]:.3f}x {said}" for key, said in _RATIOS.items() if key in row]
+    if "times_as_trained" in row:
+        parts.append(f"{row['times_as_trained']:.3f}x as trained")
     return f"{start} {'  '.join(parts)}  host {row['host_share']:.0%}, feed {row['feed_share']:.0%}"
-
-
-_RATIOS = {"times_before": "the one before", "times_first": "the first"}
 
 
 @main.command()
 @_common
-@click.option("--steps", default=10, show_default=True, help="That are timed without the profiler.")
-@click.option("--rows", default=40, show_default=True, help="Kernels that are listed.")
+@click.option("--steps", default=10, show_default=True, help="Steps that are timed without the profiler.")
+@click.option("--rows", default=40, show_default=True, help="Kernels to list.")
 def profile(
     overrides: tuple[str, ...],
     layers: tuple[int, ...],
@@ -256,14 +223,12 @@ def profile(
     steps: int,
     rows: int,
 ) -> None:
-    """Where the time of a step goes."""
+    """Show where the time of a step goes."""
     texts = []
     with tempfile.TemporaryDirectory() as folder:
         data = shards or made_shards(Path(folder, "shards"), hours).path
         for count in layers:
-            config = configured(count, data, overrides)
-            one_part = _alone(Variant("as trained"), config.micro_batch or config.batch)
-            trial = Trial(one_part, config, Path(folder, str(count)), torch.device(device))
+            trial = Trial(configured(count, data, overrides), Path(folder, str(count)), torch.device(device))
             texts.append(f"{json.dumps(stamp(device))}\n\n{count} layers, {anatomy(trial, steps, rows)}")
             trial.close()
             _write("\n\n".join(texts), output)
@@ -271,7 +236,7 @@ def profile(
 
 
 def anatomy(trial: Trial, steps: int, rows: int) -> str:
-    """What one step is made of, as a text."""
+    """Return what one step is made of, as a text."""
     cuda = trial.device.type == "cuda"
     times = trial.steps(steps)
     with warnings.catch_warnings(record=True) as said:
@@ -281,18 +246,18 @@ def anatomy(trial: Trial, steps: int, rows: int) -> str:
         trial.steps(1)
         if cuda:
             torch.cuda.set_sync_debug_mode("default")
-    waits = sorted({f"{each.filename}:{each.lineno}" for each in said if "synchroniz" in str(each.message)})
+    waits = sorted({f"{call.filename}:{call.lineno}" for call in said if "synchroniz" in str(call.message)})
     with profiler(
         activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])], acc_events=True
     ) as seen:
         trial.steps(1)
     averages = seen.key_averages()
     order = "self_cuda_time_total" if cuda else "self_cpu_time_total"
-    kernels = [each for each in averages if each.device_type.name != "CPU" and not each.is_user_annotation]
-    busy = sum(each.self_device_time_total for each in kernels) / 1e6
-    config = trial.run.config
+    kernels = [event for event in averages if event.device_type.name != "CPU" and not event.is_user_annotation]
+    busy = sum(kernel.self_device_time_total for kernel in kernels) / 1e6
+    config = trial.config
     lines = [
-        f"a batch of {config.batch} in parts of {config.micro_batch or config.batch}, attention {trial.attention}",
+        f"a batch of {config.batch}, attention {trial.attention}",
         f"{times.all / steps:.4f} s a step without the profiler (mean of {steps})",
         f"{times.issued / times.all:.1%} of it until the host had asked for everything; near 100 %: it is the limit",
         f"{times.waited / times.all:.1%} of it the host waited for the feed",

@@ -6,19 +6,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import yaml
-from speech import DEGRADATIONS, Speech
+from speech import Speech
 
+<<<<<<< HEAD
 from slm_eval.base.errors import UsageError, unknown_name
 from slm_eval.run.share import parse_share
+=======
+from model_zoo.plain_yaml import read_yaml
+from model_zoo.values import build
+from slm_eval.base.errors import UsageError
+>>>>>>> 4e33cf2 (Configurations, sweeps and lists of systems are read by one function)
 
-# As for `slm-eval run`; None: as there by default.
-_SETTINGS: dict[str, Any] = {"metrics": None, "recognizer": "auto", "lang": None, "ngrams": "1-5", "log_base": "e"}
-_ABOUT = ("citation", "link", "notes")
+_SETTINGS = ("metrics", "recognizer", "lang", "ngrams", "log_base")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Entry:
 
     @property
     def slug(self) -> str:
-        """Its name as that of a folder."""
+        """Return its name as that of a folder."""
         return re.sub(r"[^\w.-]+", "-", self.name).strip("-.") or "system"
 
 
@@ -62,93 +64,70 @@ class Entries:
     systems: tuple[Entry, ...]
 
 
+@dataclass(frozen=True)
+class _System:
+    """A system of the file."""
+
+    name: str
+    generated: Path | Speech
+    citation: str | None = None
+    link: str | None = None
+    notes: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise UsageError("name must not be empty")
+
+
+@dataclass(frozen=True)
+class _File:
+    """What the file says."""
+
+    real: Path | Speech
+    systems: tuple[_System, ...]
+    metrics: str | None = None  # these are as for `slm-eval run`
+    recognizer: str = "auto"
+    lang: str | None = None
+    ngrams: str = "1-5"
+    log_base: str = "e"
+    seed: int = 0
+    sort: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.systems:
+            raise UsageError("systems must be a list of name and generated, got none")
+
+
 def read_entries(path: Path) -> Entries:
     """Read systems.yaml; paths in it are relative to the folder that it lies in.
 
     Raises:
         UsageError: it is no YAML, or says what is not known; the message names the place.
     """
-    told = read_yaml(path)
-    _require_keys(told, {"real", "systems"}, {*_SETTINGS, "seed", "sort"}, str(path))
-    listed = told["systems"]
-    if not isinstance(listed, list) or not listed:
-        raise UsageError(f"{path}: systems is a list of name and generated, got {listed!r}")
-    systems = tuple(_entry(each, path, f"{path}: system {at}") for at, each in enumerate(listed, start=1))
+    file = build(_File, read_yaml(path), f"{path}: ")
+    systems = tuple(_entry(system, path.parent) for system in file.systems)
     _refuse_shared_folders(systems, path)
-    settings = {key: _text(told.get(key, default), f"{path}: {key}") for key, default in _SETTINGS.items()}
-    seed = told.get("seed", 0)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise UsageError(f"{path}: seed is a whole number, got {seed!r}")
-    real = _speech(told["real"], path, f"{path}: real")
-    return Entries(real, settings, seed, _text(told.get("sort"), f"{path}: sort"), systems)
+    settings = {name: getattr(file, name) for name in _SETTINGS}
+    return Entries(_below(path.parent, file.real), settings, file.seed, file.sort, systems)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping, read without making any object but plain values.
-
-    Raises:
-        UsageError: it cannot be read or is none.
-    """
-    try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path} as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(told, dict):
-        raise UsageError(f"{path} holds no mapping; the systems.yaml beside make.py is an example")
-    return told
+def _entry(system: _System, folder: Path) -> Entry:
+    notes = " ".join(text for text in (system.citation, system.notes) if text) or None
+    return Entry(system.name, _below(folder, system.generated), system.link, notes)
 
 
-def _entry(told: Any, path: Path, where: str) -> Entry:
-    if not isinstance(told, dict):
-        raise UsageError(f"{where}: expected name and generated, got {told!r}")
-    _require_keys(told, {"name", "generated"}, set(_ABOUT), where)
-    name = _text(told["name"], f"{where}: name")
-    if not name:
-        raise UsageError(f"{where} has no name")
-    about = {key: _text(told.get(key), f"{where}: {key}") for key in _ABOUT}
-    notes = " ".join(each for each in (about["citation"], about["notes"]) if each) or None
-    return Entry(name, _speech(told["generated"], path, f"{where}: generated"), about["link"], notes)
-
-
-def _speech(told: Any, path: Path, where: str) -> Speech:
-    """A path, or a mapping of path, part and degradation."""
-    if isinstance(told, str):
-        told = {"path": told}
-    if not isinstance(told, dict):
-        raise UsageError(f"{where}: expected a path, or path with part and degradation, got {told!r}")
-    _require_keys(told, {"path"}, {"part", "degradation"}, where)
-    found = {key: _text(value, f"{where}: {key}") for key, value in told.items()}
-    degradation = found.get("degradation")
-    if degradation is not None and degradation not in DEGRADATIONS:
-        raise unknown_name("degradation", degradation, DEGRADATIONS)
-    if found.get("part") is not None:
-        parse_share(found["part"] or "")
-    if not found["path"]:
-        raise UsageError(f"{where} has no path")
-    return Speech(Path(os.path.normpath(path.parent / found["path"])), found.get("part"), degradation)
-
-
-def _require_keys(told: Mapping[str, Any], needed: set[str], optional: set[str], where: str) -> None:
-    lacking = sorted(needed - told.keys())
-    if lacking:
-        raise UsageError(f"{where} lacks {', '.join(lacking)}")
-    unknown = next((key for key in told if key not in needed | optional), None)
-    if unknown is not None:
-        raise UsageError(f"{where}: {unknown!r} is not known; known are {', '.join(sorted(needed | optional))}")
-
-
-def _text(value: Any, where: str) -> str | None:
-    """A scalar as it was written: ``ngrams: 5`` and ``log_base: 2`` are numbers to YAML."""
-    if isinstance(value, (dict, list, bool)):
-        raise UsageError(f"{where} is a text, got {value!r}")
-    return None if value is None else str(value)
+def _below(folder: Path, speech: Path | Speech) -> Speech:
+    """Return speech whose path is relative to a folder."""
+    if isinstance(speech, Path):
+        speech = Speech(speech)
+    return replace(speech, path=Path(os.path.normpath(folder / speech.path)))
 
 
 def _refuse_shared_folders(systems: tuple[Entry, ...], path: Path) -> None:
     first: dict[str, str] = {}
     for entry in systems:
         other = first.setdefault(entry.slug.casefold(), entry.name)
-        if other != entry.name or [each.name for each in systems].count(entry.name) > 1:
+        if other != entry.name or [system.name for system in systems].count(entry.name) > 1:
             raise UsageError(
                 f"{path}: systems need names that differ in letters or digits; {entry.name!r} and {other!r} do not"
             )

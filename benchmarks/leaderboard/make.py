@@ -90,10 +90,10 @@ def _run(generated: Path, real: Path, entries: Entries, options: RunOptions, fol
     metrics = choose_metrics(
         given["metrics"],
         None,
-        recognizer=given["recognizer"] or "auto",
+        recognizer=given["recognizer"],
         lang=given["lang"],
-        n=given["ngrams"] or "1-5",
-        log_base=given["log_base"] or "e",
+        n=given["ngrams"],
+        log_base=given["log_base"],
         seed=entries.seed,
     )
     evaluation = evaluate(*corpora, metrics, options)

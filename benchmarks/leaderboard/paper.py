@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from entries import read_yaml
-
+from model_zoo.plain_yaml import read_yaml
 from slm_eval.base.tables import Table, in_markdown
 from slm_eval.report.text.numbers import NONE
 

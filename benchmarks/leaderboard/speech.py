@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from model_zoo.speech.wavs import claim, wav_files, write_audio
-from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.base.errors import SlmEvalError, UsageError, unknown_name
 from slm_eval.base.files import write_jsonl
 from slm_eval.run.share import parse_share
 from slm_eval.speech.audio import AudioError, read_audio, resample
@@ -67,6 +67,12 @@ class Speech:
     path: Path
     part: str | None = None
     degradation: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.degradation is not None and self.degradation not in DEGRADATIONS:
+            raise unknown_name("degradation", self.degradation, DEGRADATIONS)
+        if self.part is not None:
+            parse_share(self.part)
 
     def prepare(self, name: str, folder: Path) -> Path:
         """A path that ``slm-eval run`` takes, which is written below ``folder`` where it is not there already.

@@ -183,14 +183,14 @@ def _model(config: Path, changes: list[str]) -> Any:
 def paced(config: Path, changes: list[str], seconds: float, device: str) -> dict[str, Any]:
     """How long a step takes, and how many fit. The model that is timed is thrown away."""
     import torch
-    from training_variants import Trial, Variant
+    from training_trial import Trial, Way
 
     from model_zoo.training.config import load_config
     from slm_eval.base.device import resolve_device
 
     with tempfile.TemporaryDirectory() as folder:
         asked = load_config(config, changes)
-        trial = Trial(Variant("as it is"), asked, Path(folder), torch.device(resolve_device(device)))
+        trial = Trial(Way(asked), Path(folder), torch.device(resolve_device(device)))
         took = trial.steps(_TIMED).all / _TIMED
         trial.close()
     steps = max(_VALIDATED, round(seconds / took))

@@ -26,21 +26,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from model_zoo.cdslm.flops import Tokens, parameter_count
 from model_zoo.plain_yaml import read_yaml
 from model_zoo.planning.ladder import LAYERS, duration, warmup
+from model_zoo.planning.plan import iso_flop_layers
 from model_zoo.sweeping.table import COLUMNS
-from model_zoo.sweeping.values import count, known_keys, listed, mapping, number, positive
 from model_zoo.training.config import TrainConfig, load_config
+from model_zoo.values import build, convert
 from slm_eval.base.errors import UsageError, unknown_name
 from slm_eval.scaling.law import FLOPS_PER_TOKEN
 
-_KEYS = ("config", "set", "sizes", "budgets", "varied", "settings", "hours", "seeds", "score")
-_BUDGET_KEYS = ("flops", "sizes", "seeds")
 _HOW = ("batch", "workers")  # of scoring: they decide nothing
 _FOLLOWS = {"seed": "seeds", "steps": "budgets or hours"}  # keys of a configuration that a sweep sets itself
 
@@ -68,13 +67,13 @@ class Scoring:
     def __post_init__(self) -> None:
         counts = (self.steps, self.batch, 1 if self.clips is None else self.clips)
         if min(counts) < 1 or (self.workers or 0) < 0:
-            raise UsageError(f"score: steps, batch and clips are at least 1, workers at least 0, got {self}")
+            raise UsageError(f"steps, batch and clips must be at least 1, workers at least 0, got {self}")
 
     @property
     def decisive(self) -> dict[str, Any]:
         """Return all that decides the scores, as JSON values."""
-        told = {name: value for name, value in vars(self).items() if name not in _HOW}
-        return told | {"speech": str(self.speech), "guidance": list(self.guidance)}
+        values = {name: value for name, value in vars(self).items() if name not in _HOW}
+        return values | {"speech": str(self.speech), "guidance": list(self.guidance)}
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,48 @@ class Sweep:
         return replace(self, runs=tuple(run for run in self.runs if run.budget in budgets))
 
 
+@dataclass(frozen=True)
+class _Budget:
+    """A budget of the file."""
+
+    flops: float
+    sizes: int | tuple[str, ...]  # names, or how many rungs of the ladder around the compute-optimal one
+    seeds: int | None = None  # None: as many as the file says
+
+    def __post_init__(self) -> None:
+        if self.flops <= 0 or (self.seeds is not None and self.seeds < 1) or not self.sizes:
+            raise UsageError(f"flops must be above 0, seeds and sizes at least 1, got {self}")
+        if isinstance(self.sizes, int) and not 1 <= self.sizes <= len(LAYERS):
+            raise UsageError(f"sizes must be 1 to {len(LAYERS)} rungs, got {self.sizes}")
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a file says: the keys of the example above."""
+
+    config: Path
+    set: dict[str, Any] | None = None
+    sizes: dict[str, Any] | None = None
+    budgets: tuple[_Budget, ...] = ()
+    varied: str | None = None
+    settings: dict[Any, Any] | None = None
+    hours: float | None = None
+    seeds: int = 1
+    score: Scoring | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.budgets) == bool(self.settings):
+            raise UsageError("give budgets (an isoFLOP grid) or varied and settings (an ablation)")
+        if (self.varied is None) != (self.settings is None):
+            raise UsageError("varied names what its settings vary; give both or neither")
+        if self.varied is not None and (not re.fullmatch(r"[A-Za-z][\w-]*", self.varied) or self.varied in COLUMNS):
+            raise UsageError(
+                f"varied must be a name of letters, digits and '_' of no other column, got {self.varied!r}"
+            )
+        if self.seeds < 1 or (self.hours is not None and self.hours <= 0):
+            raise UsageError(f"seeds must be at least 1, hours above 0, got {self.seeds} and {self.hours}")
+
+
 def read_sweep(path: Path, overrides: Sequence[str] = (), speech: Path | None = None) -> Sweep:
     """Read a sweep or an ablation.
 
@@ -136,25 +177,19 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), speech: Path | None = 
     Raises:
         UsageError: it is no YAML, a key is not known, or a value makes no run; the message names the place.
     """
-    told = _read(path)
-    known_keys(told, _KEYS, f"{path}: key")
-    if ("budgets" in told) == ("settings" in told):
-        raise UsageError(f"{path}: give budgets (an isoFLOP grid) or varied and settings (an ablation)")
-    if ("varied" in told) != ("settings" in told):
-        raise UsageError(f"{path}: varied names what its settings vary; give both or neither")
-    if "config" not in told:
-        raise UsageError(f"{path} lacks config: the configuration that all runs have in common")
-    common = [*_assignments(told.get("set") or {}, f"{path}: set")]
-    for assignments, where in ((overrides, "the command line"), (common, f"{path}: set")):
+    if not path.exists():
+        raise UsageError(f"there is no sweep {path}; those of the package are in model_zoo/configs/ablations")
+    file = build(_File, read_yaml(path), f"{path}: ")
+    source = _Source(path, file, [*_assignments(file.set or {}, f"{path}: set")], list(overrides))
+    for assignments, where in ((overrides, "the command line"), (source.common, f"{path}: set")):
         _refuse_own(assignments, where)
-    source = _Source(path, path.parent / str(told["config"]), common, list(overrides))
-    scoring = _scoring(told.get("score") or {}, path, speech)
-    varied = _varied(told, path) if "varied" in told else None
-    runs = list(_settings(told, source)) if varied else list(_grid(told, source))
+    scoring = file.score or Scoring()
+    if scoring.speech is not None or speech is not None:
+        scoring = replace(scoring, speech=speech or path.parent / str(scoring.speech))
+    runs = list(_ablation(file, source)) if file.settings is not None else list(_grid(file, source))
     _refuse_shared_names(runs, path)
-    if not varied:
-        runs.sort(key=lambda run: run.budget or 0)
-    return Sweep(tuple(runs), scoring, varied)
+    runs.sort(key=lambda run: run.budget or 0)
+    return Sweep(tuple(runs), scoring, file.varied)
 
 
 @dataclass(frozen=True)
@@ -162,50 +197,47 @@ class _Source:
     """Where configurations of runs come from."""
 
     path: Path
-    config: Path
+    file: _File
     common: list[str]
     overrides: list[str]
 
-    def config_of(self, own: Sequence[str], where: str) -> TrainConfig:
-        """The configuration with the values of a run."""
-        _refuse_own(own, where)
+    def config_of(self, own: Mapping[str, Any], where: str) -> TrainConfig:
+        """Return the configuration with the values of a run."""
+        assignments = list(_assignments(own, where))
+        _refuse_own(assignments, where)
         try:
-            return load_config(self.config, [*self.common, *own, *self.overrides])
+            return load_config(self.path.parent / self.file.config, [*self.common, *assignments, *self.overrides])
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from error
 
 
-def _grid(told: dict[str, Any], source: _Source) -> Iterator[PlannedRun]:
-    """Runs of an isoFLOP grid."""
-    sizes = {name: values or {} for name, values in mapping(told.get("sizes") or {}, f"{source.path}: sizes").items()}
-    for at, budget in enumerate(listed(told["budgets"], f"{source.path}: budgets"), start=1):
-        where = f"{source.path}: budget {at}"
-        known_keys(mapping(budget, where), _BUDGET_KEYS, f"{where}: key")
-        flops = positive(budget.get("flops"), f"{where}: flops")
-        for name in _names(budget.get("sizes"), flops, f"{where}: sizes"):
-            config = source.config_of(
-                list(_assignments(_size(name, sizes, where), f"{where}: {name}")), f"{where}: {name}"
-            )
-            wanted = flops / (FLOPS_PER_TOKEN * parameter_count(config.model))
-            config = _lasting(config, duration(config.model, wanted, config.batch).steps)
-            for seed in range(count(budget.get("seeds", told.get("seeds", 1)), f"{where}: seeds")):
-                yield PlannedRun(f"{_short(flops)}-{name}-seed{seed}", replace(config, seed=seed), flops)
+def _grid(file: _File, source: _Source) -> Iterator[PlannedRun]:
+    """Yield the runs of an isoFLOP grid."""
+    for number, budget in enumerate(file.budgets, start=1):
+        for name in _names(budget):
+            where = f"{source.path}: budget {number}: {name}"
+            config = source.config_of(_size(name, file.sizes or {}, where), where)
+            tokens = budget.flops / (FLOPS_PER_TOKEN * parameter_count(config.model))
+            config = _lasting(config, duration(config.model, tokens, config.batch).steps)
+            for seed in range(budget.seeds or file.seeds):
+                run = f"{_short(budget.flops)}-{name}-seed{seed}"
+                yield PlannedRun(run, replace(config, seed=seed), budget.flops)
 
 
-def _settings(told: dict[str, Any], source: _Source) -> Iterator[PlannedRun]:
-    """Runs of an ablation."""
-    seeds = count(told.get("seeds", 1), f"{source.path}: seeds")
-    for setting, values in mapping(told["settings"], f"{source.path}: settings").items():
+def _ablation(file: _File, source: _Source) -> Iterator[PlannedRun]:
+    """Yield the runs of an ablation."""
+    for setting, values in (file.settings or {}).items():
         where = f"{source.path}: setting {setting}"
-        own = dict(mapping(values or {}, where))
-        hours = own.pop("hours", told.get("hours"))
-        config = source.config_of(list(_assignments(own, where)), where)
+        own = dict(convert(dict[str, Any], {} if values is None else values, where))
+        hours = convert(float | None, own.pop("hours", file.hours), f"{where}: hours")
+        config = source.config_of(own, where)
         if hours is not None:
-            seconds = positive(hours, f"{where}: hours") * 3600
-            samples = seconds / (config.model.context_seconds + config.model.target_seconds)
+            if hours <= 0:
+                raise UsageError(f"{where}: hours must be above 0, got {hours}")
+            samples = hours * 3600 / (config.model.context_seconds + config.model.target_seconds)
             config = _lasting(config, max(1, round(samples / config.batch)))
-        for seed in range(seeds):
-            name = re.sub(r"[^\w.+-]+", "-", f"{told['varied']}-{setting}")
+        for seed in range(file.seeds):
+            name = re.sub(r"[^\w.+-]+", "-", f"{file.varied}-{setting}")
             yield PlannedRun(f"{name}-seed{seed}", replace(config, seed=seed), setting=str(setting))
 
 
@@ -215,60 +247,31 @@ def _short(flops: float) -> str:
 
 
 def _lasting(config: TrainConfig, steps: int) -> TrainConfig:
-    """So many steps, and a warm-up that fits into them."""
+    """Return a configuration of so many steps, with a warm-up that fits into them."""
     options = replace(config.optimizer, warmup_steps=warmup(steps, config.optimizer.warmup_steps))
     return replace(config, steps=steps, optimizer=options)
 
 
-def _names(sizes: Any, flops: float, where: str) -> list[str]:
-    """Names of sizes; a number stands for rungs of the ladder around the compute-optimal one."""
-    from model_zoo.planning.plan import iso_flop_layers
-
-    if isinstance(sizes, int) and not isinstance(sizes, bool):
-        if not 1 <= sizes <= len(LAYERS):
-            raise UsageError(f"{where}: 1 to {len(LAYERS)} rungs, got {sizes}")
-        return [f"L{layers}" for layers in iso_flop_layers(flops, sizes)]
-    return [str(name) for name in listed(sizes, where)]
+def _names(budget: _Budget) -> tuple[str, ...]:
+    """Return the names of a budget's sizes; a number stands for rungs of the ladder."""
+    if isinstance(budget.sizes, int):
+        return tuple(f"L{layers}" for layers in iso_flop_layers(budget.flops, budget.sizes))
+    return budget.sizes
 
 
-def _size(name: str, sizes: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """The values of a size by its name."""
+def _size(name: str, sizes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the values of a size by its name."""
     if name in sizes:
-        return mapping(sizes[name], f"{where}: {name}")
+        values = {} if sizes[name] is None else sizes[name]
+        return dict(convert(dict[str, Any], values, where))
     if re.fullmatch(r"L\d+", name) and int(name[1:]) in LAYERS:
         return {"model.layers": int(name[1:])}
     raise unknown_name(f"size in {where}", name, [*sizes, *(f"L{layers}" for layers in LAYERS)])
 
 
-def _scoring(told: Any, path: Path, speech: Path | None) -> Scoring:
-    values = dict(mapping(told, f"{path}: score"))
-    known_keys(values, [each.name for each in fields(Scoring)], f"{path}: key of score")
-    if "guidance" in values:
-        scales = values["guidance"] if isinstance(values["guidance"], list) else [values["guidance"]]
-        values["guidance"] = tuple(number(each, f"{path}: score.guidance") for each in scales)
-    if values.get("speech") is not None:
-        values["speech"] = path.parent / str(values["speech"])
-    for name in ("clips", "steps", "batch"):
-        if values.get(name) is not None:
-            values[name] = count(values[name], f"{path}: score.{name}")
-    if values.get("workers") is not None:
-        values["workers"] = int(number(values["workers"], f"{path}: score.workers"))
-    for name in ("solver", "vocoder", "metrics", "recognizer", "ngrams"):
-        if values.get(name) is not None:
-            values[name] = str(values[name])
-    return Scoring(**(values | ({"speech": speech} if speech is not None else {})))
-
-
-def _varied(told: dict[str, Any], path: Path) -> str:
-    name = str(told["varied"])
-    if not re.fullmatch(r"[A-Za-z][\w-]*", name) or name in COLUMNS:
-        raise UsageError(f"{path}: varied is a name of letters, digits and '_' that no other column has, got {name!r}")
-    return name
-
-
-def _assignments(values: Any, where: str, prefix: str = "") -> Iterator[str]:
-    """``key=value`` for ``load_config``, of nested keys or keys with dots."""
-    for key, value in mapping(values, where).items():
+def _assignments(values: Mapping[Any, Any], where: str, prefix: str = "") -> Iterator[str]:
+    """Yield ``key=value`` for ``load_config``, of nested keys or keys with dots."""
+    for key, value in values.items():
         if isinstance(value, dict):
             yield from _assignments(value, where, f"{prefix}{key}.")
         else:
@@ -276,7 +279,7 @@ def _assignments(values: Any, where: str, prefix: str = "") -> Iterator[str]:
 
 
 def _refuse_own(assignments: Sequence[str], where: str) -> None:
-    for key in (each.partition("=")[0].strip() for each in assignments):
+    for key in (assignment.partition("=")[0].strip() for assignment in assignments):
         if key in _FOLLOWS:
             raise UsageError(f"{where} sets {key}, which follows from the sweep's {_FOLLOWS[key]}; leave it out")
 
@@ -291,9 +294,3 @@ def _refuse_shared_names(runs: Sequence[PlannedRun], path: Path) -> None:
         seen.add(run.name.casefold())
     if not runs:
         raise UsageError(f"{path} plans no run")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise UsageError(f"there is no sweep {path}; those of the package are in model_zoo/configs/ablations")
-    return dict(mapping(read_yaml(path), str(path)))

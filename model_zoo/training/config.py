@@ -11,15 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
 from model_zoo.plain_yaml import parse_yaml, read_yaml
-from slm_eval.base.errors import UsageError, unknown_name
-
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+from model_zoo.values import build
+from slm_eval.base.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,9 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         if self.every and not (self.contexts and self.real):
-            raise UsageError("score.every needs score.contexts and score.real: speech to continue, and to compare with")
+            raise UsageError("every needs contexts and real: speech to continue, and to compare with")
         if self.every < 0 or min(self.clips, self.steps) < 1 or not self.guidance:
-            raise UsageError(
-                f"score: every is not negative, clips and steps at least 1, one guidance given, got {self}"
-            )
+            raise UsageError(f"every is not negative, clips and steps at least 1, one guidance given, got {self}")
 
 
 @dataclass(frozen=True)
@@ -163,7 +160,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
         raise UsageError(f"there is no configuration {path}; those of the package are in model_zoo/configs")
     values = read_yaml(path) or {}
     if not isinstance(values, dict):
-        raise UsageError(f"{path} holds {type(values).__name__}, expected keys and values")
+        raise UsageError(f"{path} must hold keys and values, got {type(values).__name__}")
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -181,8 +178,7 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
     Raises:
         UsageError: an unknown key, or a value of another kind or out of range.
     """
-    config: TrainConfig = _build(TrainConfig, values, "")
-    return config
+    return build(TrainConfig, values)
 
 
 def _set(values: dict[str, Any], key: list[str], value: Any) -> None:
@@ -192,48 +188,3 @@ def _set(values: dict[str, Any], key: list[str], value: Any) -> None:
             raise UsageError(f"{'.'.join(key)}: {name} has no keys of its own")
         values = inner
     values[key[-1]] = value
-
-
-def _build(kind: Any, values: Any, where: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{where or 'the configuration'} takes keys and values, got {values!r}")
-    types = get_type_hints(kind)
-    known = [each.name for each in fields(kind)]
-    given = {}
-    for key, value in values.items():
-        if key not in known:
-            raise unknown_name("key of the configuration", f"{where}{key}", [f"{where}{name}" for name in known])
-        nested = is_dataclass(types[key])
-        given[key] = (
-            _build(types[key], value, f"{where}{key}.") if nested else _value(types[key], value, f"{where}{key}")
-        )
-    return kind(**given)
-
-
-def _value(kind: Any, value: Any, name: str) -> Any:
-    """``value`` as a field of type ``kind`` holds it. YAML reads 1e-3 as a text, which is a number."""
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise unknown_name(name, str(value), [str(each) for each in get_args(kind)])
-        return value
-    if get_origin(kind) is tuple:
-        listed = value if isinstance(value, (list, tuple)) else [value]
-        return tuple(_value(get_args(kind)[0], each, name) for each in listed)
-    options = get_args(kind) or (kind,)  # int | None
-    if value is None and type(None) in options:
-        return None
-    wanted = next(each for each in options if each is not type(None))
-    if wanted in (int, float):
-        number = _number(value)
-        if number is not None and (wanted is float or number.is_integer()):
-            return wanted(number)
-    elif isinstance(value, wanted):
-        return value
-    raise UsageError(f"{name} is {_KINDS[wanted]}, got {value!r}")
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        return None

@@ -21,6 +21,8 @@ from slm_eval.base.errors import UsageError
 
 Anything = TypeVar("Anything")
 
+_TORCHRUN = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))  # its variables, and what they are without it
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -37,11 +39,11 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """The one that writes logs."""
+        """Tell whether this is the one that writes logs."""
         return self.rank == 0
 
     def share(self, batch: int) -> tuple[int, int]:
-        """First sample and number of samples of a global batch that are this rank's.
+        """Return first sample and number of samples of a global batch that are this rank's.
 
         Raises:
             UsageError: ranks cannot have equal shares, without which a mean of means would not be the mean.
@@ -55,22 +57,22 @@ class Ranks:
         return self.rank * count, count
 
     def any(self, flag: bool) -> bool:
-        """Whether any rank says so. Through the CPU, so that no GPU is waited for."""
+        """Tell whether any rank says so. Through the CPU, so that no GPU is waited for."""
         if self.world == 1:
             return flag
-        told = torch.tensor([int(flag)])
-        dist.all_reduce(told, op=dist.ReduceOp.MAX, group=self.group)
-        return bool(told.item())
+        flags = torch.tensor([int(flag)])
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self.group)
+        return bool(flags.item())
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Over all ranks."""
+        """Sum over all ranks."""
         if self.world > 1:
             values = values.clone()
             dist.all_reduce(values, group=self.group)
         return values
 
     def gather(self, value: Anything) -> list[Anything]:
-        """What every rank holds, in their order."""
+        """Return what every rank holds, in their order."""
         if self.world == 1:
             return [value]
         held: list[Anything] = [value] * self.world
@@ -78,7 +80,7 @@ class Ranks:
         return held
 
     def from_first(self, value: Anything) -> Anything:
-        """What the first rank holds."""
+        """Return what the first rank holds."""
         if self.world == 1:
             return value
         held = [value]
@@ -92,18 +94,18 @@ class Ranks:
 
 
 def reading_threads() -> int:
-    """Threads that read and draw noise for one process: its share of the node's cores, at most 16."""
+    """Return the threads that read and draw noise for one process: its share of the node's cores, at most 16."""
     return max(1, min(16, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 @contextmanager
-def ranks(device: str = "auto") -> Iterator[Ranks]:
-    """The processes of this run, as torchrun's environment variables tell; without them there is one.
+def process_group(device: str = "auto") -> Iterator[Ranks]:
+    """Join the ranks of this run, as torchrun's environment variables tell; without them there is one.
 
     Raises:
         UsageError: fewer GPUs than processes of this node.
     """
-    world, rank, local = (int(os.environ.get(name, default)) for name, default in _TOLD)
+    world, rank, local = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
     chosen = resolve_device(device)
     if world == 1:
         yield Ranks(0, 1, torch.device(chosen))
@@ -122,6 +124,3 @@ def ranks(device: str = "auto") -> Iterator[Ranks]:
         yield Ranks(rank, world, torch.device(chosen))
     finally:
         dist.destroy_process_group()
-
-
-_TOLD = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +21,7 @@ from model_zoo.cdslm.loss import DiffusionLoss
 from model_zoo.cdslm.schedule import Floats
 from model_zoo.data.windows import ValidationClip
 from model_zoo.noise import normal
+from model_zoo.training.ranks import Ranks
 from slm_eval.base.errors import UsageError
 
 LEVELS = 8
@@ -39,22 +41,22 @@ class Validation:
 
     @property
     def loss(self) -> float:
-        """The training loss, weights included."""
+        """Return the training loss, weights included."""
         return float((self.errors * self.weights).mean())
 
     @property
     def v_mse(self) -> float:
-        """Unweighted."""
+        """Return the unweighted error."""
         return float(self.errors.mean())
 
     @property
     def by_level(self) -> Floats:
-        """Unweighted, mean over clips, from nearly clean to nearly noise: (8,)."""
+        """Return the unweighted error, mean over clips, from nearly clean to nearly noise: (8,)."""
         return self.errors.mean(axis=0)
 
 
 def validation_timesteps(n_steps: int) -> list[int]:
-    """floor((j + 1/2) T / 8), j = 0 ... 7: the middles of eight equal parts of the schedule."""
+    """Return floor((j + 1/2) T / 8), j = 0 ... 7: the middles of eight equal parts of the schedule."""
     return [(2 * j + 1) * n_steps // (2 * LEVELS) for j in range(LEVELS)]
 
 
@@ -82,7 +84,7 @@ def validate(
         for clip in clips:
             ids.append(clip.id)
             noise = normal((LEVELS, *clip.target.shape), seed, "validation", clip.id)
-            yield from ((clip, each, t) for each, t in zip(noise, timesteps, strict=True))
+            yield from ((clip, sample, t) for sample, t in zip(noise, timesteps, strict=True))
 
     errors: list[Tensor] = []
     remaining = pairs()
@@ -104,8 +106,21 @@ def validate(
     )
 
 
+def validate_together(
+    velocity: Velocity, clips: Sequence[ValidationClip], loss: DiffusionLoss, ranks: Ranks, batch_size: int = 8
+) -> Validation:
+    """Run the protocol with each clip on one of the ranks.
+
+    Every rank gets as many clips, since all take part in every forward pass; some are then done twice.
+    """
+    rounds = math.ceil(len(clips) / ranks.world)
+    own = [clips[(ranks.rank + turn * ranks.world) % len(clips)] for turn in range(rounds)]
+    part = validate(velocity, own, loss, batch_size=batch_size)
+    return joined(ranks.gather(part), [clip.id for clip in clips], loss)
+
+
 def joined(parts: Sequence[Validation], ids: Sequence[str], loss: DiffusionLoss, seed: int = 0) -> Validation:
-    """One validation from those of several processes, each of some of the clips.
+    """Join the validations of several processes, each of some of the clips, into one.
 
     Args:
         ids: of all clips, in their order; one that several processes had counts once.
@@ -117,7 +132,7 @@ def joined(parts: Sequence[Validation], ids: Sequence[str], loss: DiffusionLoss,
 
 
 def _protocol(ids: list[str], seed: int, loss: DiffusionLoss) -> str:
-    """Schedules are told apart by their signal levels, to 6 digits; weightings are not, as errors carry no weight."""
+    """Digest clips, seed and signal levels, to 6 digits. Weightings are left out, as errors carry no weight."""
     timesteps = validation_timesteps(len(loss.weight))
     levels = [f"{value:.6g}" for value in loss.alpha[timesteps].tolist()]
     return hashlib.blake2b(json.dumps([ids, seed, levels]).encode("ascii"), digest_size=8).hexdigest()

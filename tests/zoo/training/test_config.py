@@ -36,22 +36,22 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ),
         (["stpes=1"], "did you mean 'steps'"),
         (["model.layer=1"], "did you mean 'model.layers'"),
-        (["steps=many"], "steps is a whole number, got 'many'"),
-        (["steps=1.5"], "steps is a whole number, got 1.5"),
-        (["steps=true"], "steps is a whole number, got True"),
-        (["compile=1"], "compile is true or false, got 1"),
-        (["optimizer.clip=high"], "optimizer.clip is a number, got 'high'"),
+        (["steps=many"], "steps must be a whole number, got 'many'"),
+        (["steps=1.5"], "steps must be a whole number, got 1.5"),
+        (["steps=true"], "steps must be a whole number, got True"),
+        (["compile=1"], "compile must be true or false, got 1"),
+        (["optimizer.clip=high"], "optimizer.clip must be a number, got 'high'"),
         (["precision=fp8"], "unknown precision 'fp8'; .*bfloat16"),
         (["data.short=cut"], "unknown data.short 'cut'; there are: join, pad, skip"),
-        (["model=4"], "model. takes keys and values, got 4"),
-        (["steps.x=4"], "steps is a whole number, got {'x': 4}"),
+        (["model=4"], "model must be keys and values, got 4"),
+        (["steps.x=4"], "steps must be a whole number, got {'x': 4}"),
         (["steps"], "expected key=value, such as optimizer.learning_rate=3e-4, got 'steps'"),
-        (["model.patch=7"], "patch is 1 to 6 frames, got 7"),
+        (["model.patch=7"], "model: patch is 1 to 6 frames, got 7"),
         (["batch=0"], "at least 1"),
         (["ema=1"], "ema is from 0 to below 1"),
         (["steps=100"], "optimizer.warmup_steps is 500, but the run has 100 steps; lower it"),
-        (["score.every=10"], "score.every needs score.contexts and score.real"),
-        (["optimizer.beta2=1.0"], "beta1 and beta2"),
+        (["score.every=10"], "score: every needs contexts and real"),
+        (["optimizer.beta2=1.0"], "optimizer: beta1 and beta2"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, overrides: list[str], said: str) -> None:
@@ -62,7 +62,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, overrides: list[str], said: str)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "said"), [("a: [", "is not YAML"), ("- 1", "holds list"), ("3", "int")])
+@pytest.mark.parametrize(("text", "said"), [("a: [", "is not YAML"), ("- 1", "got list"), ("3", "got int")])
 def test_files_that_are_no_configuration(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(text)
