@@ -69,9 +69,6 @@ class Spectrum:
         sizes = np.bincount(clusters, weights=incidence.n_windows[side]).astype(np.int64)
         sizes = sizes[sizes > 0]
         lengths, entries = _entries(incidence, side, clusters)
-        # A type of one cluster overlaps with nothing.
-        kept = lengths > 1
-        entries, lengths = entries[np.repeat(kept, lengths)], lengths[kept]
         entries, lengths = np.concatenate((entries, sizes)), np.append(lengths, sizes.size)
         multiplicities, columns = _rank(entries)
         starts = np.cumsum(lengths) - lengths
@@ -185,11 +182,14 @@ def _signs() -> Floats:
 def _entries(
     incidence: Incidence, side: slice, clusters: npt.NDArray[np.intp]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return in how many clusters each type is, without types that the side lacks, and how often in each of them."""
+    """Return how many clusters have each type that two or more have, and how often each of them has it."""
     from scipy.sparse import csr_matrix
 
     kept = (incidence.utterances >= side.start) & (incidence.utterances < side.stop)
     lengths = np.add.reduceat(kept, incidence.starts[:-1], dtype=np.int64)
+    # A type of one cluster overlaps with nothing. Most are of one utterance: without these the rest is cheap.
+    kept &= np.repeat(lengths > 1, np.diff(incidence.starts))
+    lengths = lengths[lengths > 1]
     counts = csr_matrix(
         (
             incidence.multiplicities[kept].astype(np.int64),
@@ -199,8 +199,8 @@ def _entries(
         shape=(lengths.size, int(clusters.max()) + 1),
     )
     counts.sum_duplicates()
-    lengths = np.diff(counts.indptr)
-    return lengths[lengths > 0].astype(np.int64), counts.data
+    lengths = np.diff(counts.indptr).astype(np.int64)
+    return lengths[lengths > 1], counts.data[np.repeat(lengths > 1, lengths)]
 
 
 def _rank(values: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
