@@ -11,14 +11,9 @@ from pathlib import Path
 
 from speech import Speech
 
-<<<<<<< HEAD
-from slm_eval.base.errors import UsageError, unknown_name
-from slm_eval.run.share import parse_share
-=======
 from model_zoo.plain_yaml import read_yaml
 from model_zoo.values import build
 from slm_eval.base.errors import UsageError
->>>>>>> 4e33cf2 (Configurations, sweeps and lists of systems are read by one function)
 
 _SETTINGS = ("metrics", "recognizer", "lang", "ngrams", "log_base")
 
