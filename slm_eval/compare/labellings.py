@@ -108,7 +108,7 @@ def shuffles(first: int, second: int, draws: int, key: tuple[int, ...]) -> Label
 def block_size(rows: int) -> int:
     """Return how many labellings of so many clips are worked on at a time."""
     size = max(_FEWEST, min(_MOST, _BLOCK_BYTES // max(rows, 1)))
-    # Rows of whole cache lines: a sparse product took half as long with 64 labellings as with 83.
+    # Rows of whole cache lines; as bits (``bitsums.Bits.of``), of whole bytes.
     return size // _LINE * _LINE if size > _LINE else size
 
 
