@@ -2,7 +2,7 @@
 
     python benchmarks/statistics/floor_study.py              # all cases: 20 minutes of one core
     python benchmarks/statistics/floor_study.py --cases "200000 200000"
-    python benchmarks/statistics/floor_study.py --table      # what was measured, as Markdown
+    python benchmarks/statistics/floor_study.py --table      # what was measured, as docs/floor-study.md
     python benchmarks/statistics/floor_study.py --results FILE   # kept elsewhere, for instance of an older slm_eval
 
 A case is a world and the sizes of both sides, in phones. Real corpora are drawn afresh, 100 (30 at 2e5 phones), and as
@@ -48,6 +48,7 @@ from slm_eval.divergence.ngrams import encode, window_keys
 
 Floats = npt.NDArray[np.float64]
 RESULTS = Path(__file__).parent / "results" / "floor.json"
+BEFORE = RESULTS.with_name("floor-before.json")
 SPLITS = 40
 # Cells of fewer floors say nothing of a mean.
 MIN_STATED = 10
@@ -257,25 +258,69 @@ def _entry(scores: Floats, floors: Floats) -> dict[str, Any]:
     }
 
 
-# ---- tables ----
+# ---- the page ----
+
+HEAD = """\
+# pJSD: every case of the study of floors
+
+How the floor of [pJSD](metrics/pjsd.md#the-floor) compares with what fresh samples of one source score:
+`python benchmarks/statistics/floor_study.py`, printed as this page by `--table`. {replicates} corpora of a case,
+{large} at 200 thousand phones; the truth is the mean over all pairs of them. `worlds.py`, beside it, describes the
+worlds. "Unseen" are those in which nothing was chosen. "before": carried on along a line from splits of the side, at
+commit {before} (`results/floor-before.json`). A cell is a case and an n for which at least {least} corpora have a
+floor.
+
+Measured at commit {commit}.
+"""
+GROUPS = {
+    "2,000 a side, seen": "2 thousand",
+    "2,000 a side, unseen": "2 thousand, unseen worlds",
+    "20,000 a side, seen": "20 thousand",
+    "20,000 a side, unseen": "20 thousand, unseen worlds",
+    "200,000 a side, seen": "200 thousand",
+    "200,000 a side, unseen": "200 thousand, unseen worlds",
+    "uneven sizes, seen": "1:3, 1:10, 1.2:1, 1.4:1",
+    "uneven sizes, unseen": "the same, unseen world",
+    REAL_SPEECH: "real speech, 30, 60, 120 clips",
+}
 
 
-def summary(results: dict[str, Any]) -> str:
+def page(results: dict[str, Any], before: dict[str, Any]) -> str:
+    """Return all that was measured, as Markdown."""
+    commits = {"commit": results, "before": before}
+    head = HEAD.format(
+        least=MIN_STATED,
+        replicates=max(case["replicates"] for case in results.values()),
+        large=min(case["replicates"] for case in results.values()),
+        **{key: ", ".join(sorted({case["commit"] for case in of.values()})) for key, of in commits.items()},
+    )
+    title = "## Error in nats (in sds that the floor states ± its standard error; floor_sd over the true sd of a score)"
+    return f"{head}\n{summary(results, before)}\n\n{title}\n\n{table(results)}\n"
+
+
+def summary(results: dict[str, Any], before: dict[str, Any]) -> str:
     """Return Markdown: a row per group of cases."""
     lines = [
-        "| | cells | mean error below half of floor_sd | beyond half by over 2 standard errors | largest, of floor_sd "
-        "(its standard error) | root mean square, of floor_sd (of its standard errors) | largest, in nats |",
+        "| phones a side | cells | mean error below half of floor_sd (before) | largest, of floor_sd (before) "
+        "| root mean square, of floor_sd (of its standard errors) | largest, in nats "
+        "| floor_sd over the true sd of a score, median (5 to 95 % of cells) |",
         "|---|---|---|---|---|---|---|",
     ]
+    now, then = _groups(results), _groups(before)
+    for group, label in GROUPS.items():
+        if group in now:
+            lines.append(f"| {label} | {_summary_cells(now[group], then.get(group, []))} |")
+    return "\n".join(lines)
+
+
+def _groups(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the cells of each group."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for case in cases():
         if case.name in results:
-            cells = [cell for cell in results[case.name]["results"].values() if cell.get("floor_sd")]
+            cells = [cell for cell in results[case.name]["results"].values() if "error" in cell]
             groups.setdefault(_group(case), []).extend(cells)
-    for group, cells in groups.items():
-        if cells:
-            lines.append(f"| {group} | {_summary_cells(cells)} |")
-    return "\n".join(lines)
+    return {group: cells for group, cells in groups.items() if cells}
 
 
 def _group(case: Case) -> str:
@@ -287,20 +332,28 @@ def _group(case: Case) -> str:
     return f"{case.sizes[0]:,} a side, {kind}"
 
 
-def _summary_cells(cells: list[dict[str, Any]]) -> str:
-    error, se, sd = (np.array([cell[key] for cell in cells]) for key in ("error", "error_se", "floor_sd"))
+def _summary_cells(cells: list[dict[str, Any]], before: list[dict[str, Any]]) -> str:
+    error, se, sd, true_sd = (
+        np.array([cell[key] for cell in cells]) for key in ("error", "error_se", "floor_sd", "sd")
+    )
     ratio, ratio_se = np.abs(error) / sd, se / sd
+    old = np.array([abs(cell["error"]) / cell["floor_sd"] for cell in before])
     worst = int(np.argmax(ratio))
+    low, middle, high = np.quantile(sd / true_sd, (0.05, 0.5, 0.95))
     return " | ".join(
         (
             f"{len(cells)}",
-            f"{np.mean(ratio < 0.5):.0%}",
-            f"{np.count_nonzero(ratio - 2 * ratio_se > 0.5)}",
-            f"{ratio[worst]:.2f} ({ratio_se[worst]:.2f})",
+            f"{_percent(np.mean(ratio < 0.5))} ({_percent(np.mean(old < 0.5)) if before else 'not measured'})",
+            f"{ratio[worst]:.2f} ± {ratio_se[worst]:.2f} ({f'{old.max():.2f}' if before else 'not measured'})",
             f"{math.sqrt(np.mean(ratio**2)):.2f} ({math.sqrt(np.mean(ratio_se**2)):.2f})",
             f"{np.abs(error).max():.4f}",
+            f"{middle:.2f} ({low:.2f} to {high:.2f})",
         )
     )
+
+
+def _percent(share: Any) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def table(results: dict[str, Any]) -> str:
@@ -320,7 +373,7 @@ def _cell(of: dict[str, Any]) -> str:
         return "withheld"
     sd = of["floor_sd"]
     ratio = f"{of['error'] / sd:+.2f} ± {of['error_se'] / sd:.2f}; {sd / of['sd']:.2f}"
-    return f"{of['error']:+.4f} ({ratio})" + (f", {1 - of['stated']:.0%} withheld" if of["stated"] < 1 else "")
+    return f"{of['error']:+.4f} ({ratio})" + (f", {_percent(1 - of['stated'])} withheld" if of["stated"] < 1 else "")
 
 
 def main() -> None:
@@ -344,7 +397,7 @@ def main() -> None:
                 results[case.name] = found
                 options.results.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
                 print(case.name, file=sys.stderr, flush=True)
-    print(f"{summary(results)}\n\n{table(results)}")
+    print(page(results, json.loads(BEFORE.read_text())), end="")
 
 
 if __name__ == "__main__":
