@@ -59,7 +59,7 @@ class FeatureSpec:
             raise UsageError(f"0 <= fmin < fmax <= half the sample rate, got {self}")
         floors = (self.magnitude_floor, 0.0 if self.mel_floor is None else self.mel_floor)
         if not all(map(math.isfinite, floors)) or self.magnitude_floor <= 0:
-            raise UsageError(f"floors are finite, and that of the magnitude is above 0, got {self}")
+            raise UsageError(f"floors must be finite, and that of the magnitude above 0, got {self}")
 
     @property
     def frame_rate(self) -> float:
@@ -205,9 +205,7 @@ def _log_mel(waveform: torch.Tensor, spec: FeatureSpec) -> torch.Tensor:
 
 @lru_cache(maxsize=8)
 def _constants(spec: FeatureSpec, device: str) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Return the window, the filters (bins, n_mels) without the FFT bins that none of them hears, and the first heard
-    bin.
-    """
+    """Return the window, the filters (bins, n_mels) without FFT bins that none of them hears, and the first bin."""
     window = torch.hann_window(spec.window, periodic=True, dtype=torch.float64).float()
     filters = torch.from_numpy(mel_filters(spec))
     heard = filters.sum(0).nonzero()

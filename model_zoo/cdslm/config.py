@@ -45,7 +45,7 @@ class ModelConfig:
         if not all(isinstance(size, int) and size <= _MAX_SIZE for size in sizes) or self.layers > _MAX_LAYERS:
             raise UsageError(f"sizes are whole numbers up to {_MAX_SIZE}, and layers up to {_MAX_LAYERS}, got {self}")
         if not all(0 < seconds <= _MAX_SECONDS for seconds in (self.context_seconds, self.target_seconds)):
-            raise UsageError(f"context_seconds and target_seconds are above 0 and up to {_MAX_SECONDS}, got {self}")
+            raise UsageError(f"context_seconds and target_seconds must be above 0 and up to {_MAX_SECONDS}, got {self}")
         if min(self.layers, self.base_layers, self.base_width) < 1:
             raise UsageError(f"layers, base_layers and base_width are at least 1, got {self}")
         if not 1 <= self.patch <= 6:
@@ -106,7 +106,7 @@ class DiffusionConfig:
         _one_of("weighting", self.weighting, WEIGHTINGS)
         _one_of("terminal_weight", self.terminal_weight, ("mean", "literal"))
         if self.steps < 2:
-            raise UsageError(f"a schedule has at least 2 steps, got {self.steps}")
+            raise UsageError(f"a schedule must have at least 2 steps, got {self.steps}")
         if not self.psi > 0:
             raise UsageError(f"psi is positive, got {self.psi}")
 

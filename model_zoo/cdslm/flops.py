@@ -66,9 +66,7 @@ class Tokens:
 
 
 def parameter_count(config: ModelConfig, mels: int = 80) -> int:
-    """Count parameters: N = 36 L d² + 30 L d + 4 L h - 6 d² + (240 k + 256) d + 80 k, h = head_dim, of the default last
-    block.
-    """
+    """Count N = 36 L d² + 30 L d + 4 L h - 6 d² + (240 k + 256) d + 80 k, h = head_dim, of the default last block."""
     n_layers, d, token = config.layers, config.d, mels * config.patch
     stream = 18 * d**2 + 15 * d + (2 * config.head_dim if config.qk_norm else 0)
     way_back = 9 * d**2 + 6 * d  # out, fc1 and fc2 of one stream
@@ -153,9 +151,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def peak_flops(device_name: str) -> float | None:
-    """Return dense bf16 operations a second of a GPU by the name torch gives it; None where no data sheet is known
-    here.
-    """
+    """Return dense bf16 operations a second of a GPU by torch's name of it; None where no data sheet is known here."""
     return next((peak for name, peak in _PEAKS.items() if re.fullmatch(name, device_name)), None)
 
 

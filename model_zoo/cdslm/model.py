@@ -203,9 +203,7 @@ class MMDiT(nn.Module):
         return self._embedded(self.gen_in, noisy)
 
     def _rotations(self, context: int, generation: int, device: torch.device) -> Rotations:
-        """Compute the rotations, anew in each pass: a few small kernels, and nothing to keep in step with device and
-        length.
-        """
+        """Compute the rotations, anew in each pass: a few small kernels, and nothing to keep in step with devices."""
         kind = self.config.positions
         if kind == "none":
             return None, None

@@ -69,9 +69,7 @@ class Schedule:
 
 
 def _alpha_bar(name: str, steps: int) -> Floats:
-    """Return alpha_bar, (T,). The paper names schedules without formulas; docs/zoo/diffusion.md says where these are
-    from.
-    """
+    """Return alpha_bar, (T,). The paper names schedules without formulas; docs/zoo/diffusion.md says where from."""
     index = np.arange(steps)
     if name == "linear":
         return _from_beta(np.linspace(1e-4, 0.02, steps), name)

@@ -13,10 +13,16 @@ from slm_eval.base.terminal import echo
 
 @click.command("make-speech")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the recordings.")
-@click.option("--hours", required=True, type=click.FloatRange(min=0, min_open=True), help="Of speech, in all.")
-@click.option("--minutes", default=2.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Of each.")
-@click.option("--seed", default=0, show_default=True, help="Of texts, voices and levels.")
-@click.option("--workers", type=click.IntRange(min=1), help="Recordings made at once; by default one per core.")
+@click.option("--hours", required=True, type=click.FloatRange(min=0, min_open=True), help="Hours of speech, in all.")
+@click.option(
+    "--minutes",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Minutes of each recording.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of texts, voices and levels.")
+@click.option("--workers", type=click.IntRange(min=1), help="Make so many recordings at once; by default one per core.")
 def make_speech(output: Path, hours: float, minutes: float, seed: int, workers: int | None) -> None:
     """Make speech with known language structure: conversations of a small grammar, spoken by espeak-ng."""
     from model_zoo.speech.make import make_speech
@@ -29,13 +35,15 @@ def make_speech(output: Path, hours: float, minutes: float, seed: int, workers: 
 @click.command("filter")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of kept.jsonl.")
-@click.option("--min-seconds", default=300.0, show_default=True, help="Of a recording.")
-@click.option("--max-seconds", type=float, help="Of a recording.")
-@click.option("--language", default="en", show_default=True, help="Asked for where there are tags.")
-@click.option("--min-share", default=0.99, show_default=True, help="Of the speech that is in that language.")
+@click.option("--min-seconds", default=300.0, show_default=True, help="Shortest recording.")
+@click.option("--max-seconds", type=float, help="Longest recording.")
+@click.option("--language", default="en", show_default=True, help="Ask for it where there are tags.")
+@click.option(
+    "--min-share", default=0.99, show_default=True, help="Share of the speech that is in that language, at least."
+)
 @click.option("--tags", type=click.Path(path_type=Path), help='JSONL: {"id" or "path", "language_shares": {...}}.')
 @click.option("--whisper", metavar="MODEL", help="Hear languages by it: openai/whisper-large-v3, or a folder.")
-@click.option("--device", default="auto", show_default=True, help="Of Whisper: auto, cpu or cuda:0.")
+@click.option("--device", default="auto", show_default=True, help="Run Whisper on auto, cpu or cuda:0.")
 def filter_command(
     sources: tuple[Path, ...], output: Path, tags: Path | None, whisper: str | None, device: str, **options: Any
 ) -> None:
@@ -67,11 +75,15 @@ def filter_command(
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the shards.")
 @click.option("--validation", default=0.02, show_default=True, help="Share of the recordings that is never trained on.")
-@click.option("--seed", default=0, show_default=True, help="Of the split, together with a recording's id.")
-@click.option("--shard-hours", default=20.0, show_default=True, help="Of speech in one shard; 20 h are 0.9 GB.")
-@click.option("--mel-floor", type=float, default=-5.0, show_default=True, help="The floor of the features.")
-@click.option("--no-mel-floor", is_flag=True, help="For features that have none.")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes; by default one per core, 0: none of their own.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the split, together with a recording's id.")
+@click.option("--shard-hours", default=20.0, show_default=True, help="Hours of speech in one shard; 20 h are 0.9 GB.")
+@click.option("--mel-floor", type=float, default=-5.0, show_default=True, help="Floor of the features.")
+@click.option("--no-mel-floor", is_flag=True, help="Set no floor.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Use so many processes; by default one per core, 0: none of their own.",
+)
 def prepare(
     sources: tuple[Path, ...],
     output: Path,
@@ -102,10 +114,14 @@ def prepare(
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for contexts/ and real/.")
-@click.option("--context-seconds", default=10.0, show_default=True, help="That a model hears.")
-@click.option("--seconds", default=30.0, show_default=True, help="That follow.")
-@click.option("--clips", type=click.IntRange(min=1), help="At most, of as many recordings as there are; default: all.")
-@click.option("--held-out", type=click.Path(path_type=Path), metavar="SHARDS", help="Only its validation recordings.")
+@click.option("--context-seconds", default=10.0, show_default=True, help="Seconds that a model hears.")
+@click.option("--seconds", default=30.0, show_default=True, help="Seconds that follow.")
+@click.option(
+    "--clips", type=click.IntRange(min=1), help="Cut so many at most, of as many recordings as there are; default: all."
+)
+@click.option(
+    "--held-out", type=click.Path(path_type=Path), metavar="SHARDS", help="Cut only its validation recordings."
+)
 def cut(source: Path, output: Path, **options: Any) -> None:
     """Cut recordings into contexts and what was really said after each: what sampling needs, and scoring compares with.
 

@@ -12,7 +12,9 @@ from slm_eval.base.terminal import echo
 
 
 @click.command()
-@click.option("--layers", multiple=True, default=(4,), show_default=True, help="128 channels each; may be repeated.")
+@click.option(
+    "--layers", multiple=True, default=(4,), show_default=True, help="Layers of 128 channels each; may be repeated."
+)
 @click.option("--ladder", is_flag=True, help="All sizes of the ladder, 1 to 30 layers.")
 @click.option("--patch", default=1, show_default=True, help="Frames per token, 1 to 6.")
 @click.option("--context-frames", type=int, help="Frames that are heard; by default 800, 10 s.")
@@ -39,18 +41,30 @@ def flops(
 @click.option(
     "--budget", "budgets", multiple=True, type=float, help="FLOPs (6ND); again for more. Default: the paper's."
 )
-@click.option("--sizes", default=5, show_default=True, help="Of the ladder, around each compute-optimal one.")
+@click.option(
+    "--sizes", default=5, show_default=True, help="Number of sizes of the ladder around each compute-optimal one."
+)
 @click.option("--batch", default=256, show_default=True, help="Samples a step.")
-@click.option("--data-hours", type=float, help="Of speech that there is; runs that hear more are marked.")
+@click.option("--data-hours", type=float, help="Hours of speech that there is; runs that hear more are marked.")
 @click.option("--mfu", type=float, help="Share of the GPU's peak; by default what is aimed at for each size.")
 @click.option(
-    "--layers", multiple=True, type=click.IntRange(min=1), help="Instead: memory of such a model; again for more."
+    "--layers",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Show the memory of such a model instead; again for more.",
 )
 @click.option("--micro-batch", default=1, show_default=True, help="With --layers: samples at once on each GPU.")
-@click.option("--communication", default="float32", type=click.Choice(["float32", "bfloat16"]), help="Of weights.")
+@click.option(
+    "--communication",
+    default="float32",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Type in which weights travel.",
+)
 @click.option("--gpu", default="H200", show_default=True, help="H200, H100, A100 or L40S.")
-@click.option("--gpu-memory", type=float, metavar="GB", help="By default that of the data sheet.")
-@click.option("--gpus", default=1, show_default=True, type=click.IntRange(min=1), help="That share the work.")
+@click.option("--gpu-memory", type=float, metavar="GB", help="Memory of the GPU; by default that of the data sheet.")
+@click.option(
+    "--gpus", default=1, show_default=True, type=click.IntRange(min=1), help="Number of GPUs that share the work."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def plan(
     budgets: tuple[float, ...],
@@ -84,12 +98,18 @@ def plan(
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the table and the runs."
 )
-@click.option("--speech", type=click.Path(path_type=Path), help="What `slm-zoo cut` wrote; wins over the file's.")
+@click.option(
+    "--speech", type=click.Path(path_type=Path), help="Folder that `slm-zoo cut` wrote; wins over the file's."
+)
 @click.option("--dry-run", is_flag=True, help="Only print what would be done, and how long it takes.")
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Only the budgets that fit into this time.")
+@click.option(
+    "--hours", type=click.FloatRange(min=0, min_open=True), help="Take only the budgets that fit into this time."
+)
 @click.option("--nproc", default=1, show_default=True, type=click.IntRange(min=1), help="GPUs that share a training.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:0.")
-@click.option("--gpu", default="H200", show_default=True, help="Whose times are expected, until runs were measured.")
+@click.option("--device", default="auto", show_default=True, help="Run on auto, cpu or cuda:0.")
+@click.option(
+    "--gpu", default="H200", show_default=True, help="GPU whose times are expected, until runs were measured."
+)
 @click.option("--flops-per-second", type=float, help="True operations to expect instead, such as 3e10 on a laptop.")
 def sweep(
     plan: Path,

@@ -15,21 +15,41 @@ from slm_eval.base.terminal import echo
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("contexts", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the continuations.")
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Of each; by default as in training.")
-@click.option("--guidance", default=2.0, show_default=True, help="Scale w; 1: the conditional model alone.")
-@click.option("--guidance-rescale", default=0.0, show_default=True, help="0 to 1.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds of each continuation; by default as in training.",
+)
+@click.option("--guidance", default=2.0, show_default=True, help="Use scale w; 1: the conditional model alone.")
+@click.option("--guidance-rescale", default=0.0, show_default=True, help="Rescale guided velocities, 0 to 1.")
 @click.option("--guidance-interval", nargs=2, type=float, default=(0.0, 1.0), help="Guide where LOW < t/T <= HIGH.")
-@click.option("--null-context", default="silence_wave", show_default=True, help="silence_wave or zero_mel.")
-@click.option("--steps", default=100, show_default=True, help="Evaluations of the network, without guidance.")
-@click.option("--solver", default="ddim", show_default=True, help="ddim or dpmpp_2m.")
-@click.option("--seed", default=0, show_default=True, help="Of the noise, together with the clip's id.")
-@click.option("--ema/--no-ema", default=True, show_default=True, help="Averaged weights, or the last ones.")
-@click.option("--vocoder", default="griffin-lim", show_default=True, help="Or a file of convert-vocoder.")
-@click.option("--precision", default="auto", show_default=True, help="float32 or bfloat16; auto: bfloat16 on CUDA.")
-@click.option("--batch-size", "batch", default=8, show_default=True, type=click.IntRange(min=1), help="Clips at once.")
+@click.option(
+    "--null-context",
+    default="silence_wave",
+    show_default=True,
+    help="What the unconditional branch hears: silence_wave or zero_mel.",
+)
+@click.option("--steps", default=100, show_default=True, help="Evaluate the network so often, without guidance.")
+@click.option("--solver", default="ddim", show_default=True, help="Solve by ddim or dpmpp_2m.")
+@click.option("--seed", default=0, show_default=True, help="Seed the noise, together with the clip's id.")
+@click.option("--ema/--no-ema", default=True, show_default=True, help="Use averaged weights, or the last ones.")
+@click.option(
+    "--vocoder", default="griffin-lim", show_default=True, help="Use griffin-lim, or a file of convert-vocoder."
+)
+@click.option(
+    "--precision", default="auto", show_default=True, help="Compute in float32 or bfloat16; auto: bfloat16 on CUDA."
+)
+@click.option(
+    "--batch-size",
+    "batch",
+    default=8,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Sample so many clips at once.",
+)
 @click.option("--compile", is_flag=True, help="Use torch.compile: a slower start, faster steps.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:0.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N clips, by id.")
+@click.option("--device", default="auto", show_default=True, help="Run on auto, cpu or cuda:0.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take the first N clips, by id.")
 @click.option("--fresh", is_flag=True, help="Make again what is there.")
 def sample(checkpoint: Path, contexts: Path, output: Path, compile: bool, **options: Any) -> None:
     """Continue clips of speech by what a trained model would say next, ready for `slm-eval run --generated`."""
@@ -51,10 +71,12 @@ def sample(checkpoint: Path, contexts: Path, output: Path, compile: bool, **opti
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the wavs.")
-@click.option("--vocoder", default="griffin-lim", show_default=True, help="griffin-lim, or a converted vocoder's file.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:0, ...")
-@click.option("--bfloat16", is_flag=True, help="HiFi-GAN in bfloat16: faster, less exact.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first clips, in the order of their ids.")
+@click.option(
+    "--vocoder", default="griffin-lim", show_default=True, help="Use griffin-lim, or a converted vocoder's file."
+)
+@click.option("--device", default="auto", show_default=True, help="Run on auto, cpu, cuda:0, ...")
+@click.option("--bfloat16", is_flag=True, help="Run HiFi-GAN in bfloat16: faster, less exact.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take the first clips only, in the order of their ids.")
 @click.option("--fresh", is_flag=True, help="Make again what is there.")
 def vocode(
     source: Path, output: Path, vocoder: str, device: str, bfloat16: bool, limit: int | None, fresh: bool
@@ -79,8 +101,8 @@ def vocode(
 @click.command("convert-vocoder")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
-@click.option("--mel-floor", type=float, default=-5.0, show_default=True, help="The floor of the models' features.")
-@click.option("--no-mel-floor", is_flag=True, help="For models whose features have none.")
+@click.option("--mel-floor", type=float, default=-5.0, show_default=True, help="Floor of the models' features.")
+@click.option("--no-mel-floor", is_flag=True, help="Set no floor, for models whose features have none.")
 def convert_vocoder(source: Path, output: Path, mel_floor: float, no_mel_floor: bool) -> None:
     """Convert a ParallelWaveGAN HiFi-GAN into one safetensors file.
 

@@ -15,7 +15,9 @@ from slm_eval.base.terminal import echo
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:0; torchrun's take one GPU each.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Run on auto, cpu or cuda:0; torchrun's take one GPU each."
+)
 def train(config: Path, overrides: tuple[str, ...], output: Path, device: str) -> None:
     """Train a CD-SLM, or go on with a run that was stopped.
 
@@ -42,7 +44,7 @@ def train(config: Path, overrides: tuple[str, ...], output: Path, device: str) -
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
-@click.option("--step", type=int, help="Of which checkpoint; by default the latest.")
+@click.option("--step", type=int, help="Step of the checkpoint; by default the latest.")
 def export(run: Path, output: Path, step: int | None) -> None:
     """Write the model of a checkpoint as one file for `slm-zoo sample`.
 

@@ -82,7 +82,7 @@ class Feed:
         if not (0 <= first < first + self._count <= global_batch):
             raise UsageError(f"samples {first} to {first + self._count - 1} do not lie in a batch of {global_batch}")
         if threads < 1:
-            raise UsageError(f"reading takes at least one thread, got {threads}")
+            raise UsageError(f"threads must be at least 1, got {threads}")
         self._windows, self._loss_steps, self._global_batch = windows, loss_steps, global_batch
         self._first, self._seed, self._threads = first, seed, min(threads, self._count)
         self._device = torch.device(device)

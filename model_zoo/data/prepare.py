@@ -65,9 +65,11 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         if not 0 < self.validation < 1:
-            raise UsageError(f"the share for validation is between 0 and 1, got {self.validation}")
+            raise UsageError(f"the share for validation must be between 0 and 1, got {self.validation}")
         if not self.shard_hours > 0 or (self.workers or 0) < 0:
-            raise UsageError(f"shard hours are above 0, workers at least 0, got {self.shard_hours} and {self.workers}")
+            raise UsageError(
+                f"shard hours must be above 0, workers at least 0, got {self.shard_hours} and {self.workers}"
+            )
 
 
 @dataclass(frozen=True)
@@ -98,23 +100,28 @@ def prepare(sources: Sequence[str | Path], output: Path, options: PrepareOptions
         UsageError: ids collide, the split leaves one side empty, or the folder holds other shards.
         SlmEvalError: nothing can be read, or the folder cannot be written.
     """
-    wanted = collect(sources)
-    splits = {source.id: split_of(source.id, options) for source in wanted}
+    recordings = collect(sources)
+    splits = {recording.id: split_of(recording.id, options) for recording in recordings}
     _require_both(splits, options)
     with _alone(output):
+        # 1. What the folder holds already, and what is left to hear.
         claim(output, options)
         tables = _finished(output)
-        todo = _todo(wanted, tables, output)
+        todo = _todo(recordings, tables, output)
         failed = {clip_id: why for table in tables for clip_id, why in table["failed"].items()}
+
+        # 2. Shard by shard: parts are heard by processes and joined when all of a shard are there.
         added = 0
-        for entries, failures in _shards(todo, splits, output, options):
+        for heard, failures in _shards(todo, output, options):
             failed |= failures
-            if entries:
-                write_shard(output, len(tables), _entries(entries, splits, output), failures, options.features.n_mels)
+            if heard:
+                write_shard(output, len(tables), _entries(heard, splits, output), failures, options.features.n_mels)
                 tables.append(read_table(output, len(tables)))
-                added += len(entries)
-            for source in entries:
-                part_path(output, source.id).unlink()
+                added += len(heard)
+            for recording in heard:
+                part_path(output, recording.id).unlink()
+
+        # 3. The index says that the folder is whole. What failed once and was heard since has not failed.
         held = {recording["id"] for table in tables for recording in table["recordings"]}
         failed = {clip_id: why for clip_id, why in sorted(failed.items()) if clip_id not in held}
         split = {"split": {"seed": options.seed, "validation": options.validation}}
@@ -211,14 +218,14 @@ def _finished(output: Path) -> list[dict[str, Any]]:
     return tables
 
 
-def _todo(wanted: list[Source], tables: list[dict[str, Any]], output: Path) -> list[Source]:
+def _todo(recordings: list[Source], tables: list[dict[str, Any]], output: Path) -> list[Source]:
     """List recordings that are in no shard. What failed in a finished folder is tried again: its file may have been
     fixed.
 
     Raises:
         UsageError: shards hold recordings that nobody asked for.
     """
-    ids = {source.id for source in wanted}
+    ids = {recording.id for recording in recordings}
     held = {recording["id"] for table in tables for recording in table["recordings"]}
     strangers = sorted(held - ids)
     if strangers:
@@ -229,12 +236,10 @@ def _todo(wanted: list[Source], tables: list[dict[str, Any]], output: Path) -> l
     again = len(read_index(output)["shards"]) if (output / INDEX).exists() else 0
     # Those of shards that are in no index yet are left: a plan that is half carried out must stay the same.
     given_up = {clip_id for table in tables[again:] for clip_id in table["failed"]}
-    return [source for source in wanted if source.id not in held and source.id not in given_up]
+    return [source for source in recordings if source.id not in held and source.id not in given_up]
 
 
-def _shards(
-    todo: list[Source], splits: dict[str, Split], output: Path, options: PrepareOptions
-) -> Iterator[tuple[list[Source], dict[str, Any]]]:
+def _shards(todo: list[Source], output: Path, options: PrepareOptions) -> Iterator[tuple[list[Source], dict[str, Any]]]:
     """Hear what is to be done; shard by shard, in order, the recordings whose parts are there and those that failed."""
     seconds = lengths(todo)
     plan = _plan(todo, seconds, options.shard_hours * 3600)
@@ -269,9 +274,7 @@ def _account(answer: Answer, failures: dict[str, Any], bar: tqdm) -> None:
 
 
 def _plan(todo: list[Source], seconds: dict[str, float], most: float) -> list[list[Source]]:
-    """Group recordings by shard: filled one after the other, so that what is left of a plan is planned the same way
-    again.
-    """
+    """Group recordings by shard, filled one after the other: the rest of a plan is planned the same way again."""
     plan: list[list[Source]] = []
     filled = math.inf
     for source in todo:

@@ -116,7 +116,7 @@ def read_table(folder: Path, number: int) -> dict[str, Any]:
         if not all(isinstance(table[key], kind) for key, kind in _TABLE.items()):
             raise TypeError("values of other types")
     except (KeyError, TypeError) as error:
-        raise SlmEvalError(f"{path} is no table of a shard ({error!r}); {_AGAIN}") from error
+        raise SlmEvalError(f"{path} must be the table of a shard ({error!r}); {_AGAIN}") from error
     return table
 
 
@@ -149,7 +149,7 @@ def write_index(
     for split, count in frames.items():
         if not count:
             raise SlmEvalError(
-                f"no recording that could be read is left for {split} ({len(failures)} failed); mend or add some, "
+                f"no recording that could be read is left for {split} ({len(failures)} failed); fix or add some, "
                 "then run the same command again"
             )
     normalizer = moments.normalizer()

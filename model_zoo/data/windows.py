@@ -157,9 +157,7 @@ class Windows:
 
 
 def _tracks(recordings: Iterable[Recording], window: int, short: Short) -> Iterator[tuple[list[Recording], int]]:
-    """Yield recordings read as one, and for how many windows they count: long ones by id, then what becomes of short
-    ones.
-    """
+    """Yield recordings read as one, and for how many windows they count: long ones by id, then short ones."""
     by_group: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
         if recording.frames >= window:

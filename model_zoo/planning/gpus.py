@@ -72,7 +72,7 @@ class Gpu:
         peak = peak_flops(sold.device)
         assert peak is not None
         if memory is not None and not memory > 0:
-            raise UsageError(f"memory of a GPU is above 0 GB, got {memory}")
+            raise UsageError(f"memory of a GPU must be above 0 GB, got {memory}")
         return cls(name, peak, (memory or sold.memory) * GB)
 
     @property

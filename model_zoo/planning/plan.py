@@ -210,13 +210,15 @@ def _check(
     budgets: Sequence[float], gpus: int, mfu: float | None, batch: int, sizes: int, data_hours: float | None
 ) -> None:
     if not all(0 < budget < math.inf for budget in budgets):
-        raise UsageError(f"budgets are FLOPs above 0, such as 1e18, got {', '.join(map(str, budgets))}")
+        raise UsageError(f"budgets must be FLOPs above 0, such as 1e18, got {', '.join(map(str, budgets))}")
     if min(gpus, batch) < 1 or not 1 <= sizes <= len(LAYERS):
-        raise UsageError(f"GPUs and batch are at least 1, sizes 1 to {len(LAYERS)}; got {gpus}, {batch} and {sizes}")
+        raise UsageError(
+            f"GPUs and batch must be at least 1, sizes 1 to {len(LAYERS)}; got {gpus}, {batch} and {sizes}"
+        )
     if mfu is not None and not 0 < mfu <= 1:
-        raise UsageError(f"mfu is a share of the peak, above 0 and at most 1, got {mfu}")
+        raise UsageError(f"mfu must be a share of the peak, above 0 and at most 1, got {mfu}")
     if data_hours is not None and not data_hours > 0:
-        raise UsageError(f"hours of data are above 0, got {data_hours}")
+        raise UsageError(f"hours of data must be above 0, got {data_hours}")
 
 
 def _count(parameters: float) -> str:

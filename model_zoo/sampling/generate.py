@@ -64,7 +64,7 @@ class GenerateOptions:
         if self.precision not in {"auto", *PRECISIONS}:
             raise unknown_name("precision", self.precision, ["auto", *PRECISIONS])
         if self.batch < 1 or (self.seconds is not None and not self.seconds > 0):
-            raise UsageError(f"batch and seconds are above 0, got {self.batch} and {self.seconds}")
+            raise UsageError(f"batch and seconds must be above 0, got {self.batch} and {self.seconds}")
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def generate(checkpoint: Path, contexts: str | Path | Corpus, output: Path, opti
         UsageError: the folder holds continuations that were made otherwise, or names collide.
         SlmEvalError: checkpoint and vocoder do not fit each other, or there is not enough memory.
     """
+    # 1. Who speaks, by which vocoder, and what is continued.
     device = resolve_device(options.device)
     corpus = (contexts if isinstance(contexts, Corpus) else load_corpus(contexts)).limit(options.limit)
     if not corpus.has_audio:
@@ -96,17 +97,21 @@ def generate(checkpoint: Path, contexts: str | Path | Corpus, output: Path, opti
     model = load(checkpoint, device, ema=options.ema)
     vocoder = load_vocoder(options.vocoder, device, features=model.features)
     model.features.require_same(vocoder.spec, f"the vocoder {options.vocoder}")
+
+    # 2. The folder says how its speech is made before the first file is there; what was made is kept.
     files = wav_files([clip.id for clip in corpus.clips], output)
     claim(output, _provenance(model, vocoder, corpus, device, options), files.values(), options.fresh)
     todo = [clip for clip in corpus.clips if not files[clip.id].exists()]
     outcome = Outcome([], [clip.id for clip in corpus.clips if files[clip.id].exists()], [], {})
-    continued = _continuation(model, device, options)
+
+    # 3. Batch by batch: contexts to mels, mels to sound.
+    continuation = _continuation(model, device, options)
     with tqdm(total=len(todo), desc="sampling", unit="clip", disable=not options.progress or not todo) as bar:
-        heard = _contexts(todo, model, outcome, bar)
-        while batch := list(islice(heard, options.batch)):
+        log_mels = _contexts(todo, model, outcome, bar)
+        while batch := list(islice(log_mels, options.batch)):
             ids = [clip_id for clip_id, _ in batch]
             with _memory(len(batch)):
-                mels = continued(torch.stack([mel for _, mel in batch]), ids)
+                mels = continuation(torch.stack([mel for _, mel in batch]), ids)
                 sound = vocoder(mels).cpu().numpy()
             for clip_id, samples in zip(ids, sound, strict=True):
                 write_audio(files[clip_id], samples, vocoder.spec.sample_rate)
@@ -118,7 +123,7 @@ def generate(checkpoint: Path, contexts: str | Path | Corpus, output: Path, opti
 def _contexts(clips: Sequence[Clip], model: Loaded, outcome: Outcome, bar: tqdm) -> Iterator[tuple[str, Tensor]]:
     """Yield id and raw log-mel (Fc, mels) of the end of every clip that can be read; the others are accounted for."""
     spec = model.features
-    wanted = round(model.model_config.context_seconds * spec.sample_rate)
+    length = round(model.model_config.context_seconds * spec.sample_rate)
     for clip in clips:
         assert clip.path is not None
         try:
@@ -128,32 +133,30 @@ def _contexts(clips: Sequence[Clip], model: Loaded, outcome: Outcome, bar: tqdm)
             bar.update()
             continue
         samples = resample(audio.samples, audio.facts.sample_rate, spec.sample_rate)
-        if len(samples) < wanted:
+        if len(samples) < length:
             outcome.padded.append(clip.id)
-            samples = np.pad(samples, (wanted - len(samples), 0))
-        yield clip.id, log_mel(torch.from_numpy(samples[len(samples) - wanted :]), spec)
+            samples = np.pad(samples, (length - len(samples), 0))
+        yield clip.id, log_mel(torch.from_numpy(samples[len(samples) - length :]), spec)
 
 
 def _continuation(model: Loaded, device: str, options: GenerateOptions) -> Callable[[Tensor, Sequence[str]], Tensor]:
-    """Return a function from raw log-mels of contexts (B, Fc, mels) and their ids to those of continuations (B, F,
-    mels).
-    """
+    """Return a function from raw log-mels of contexts (B, Fc, mels) and ids to those of continuations (B, F, mels)."""
     spec, config = model.features, model.model_config
     schedule = Schedule.from_config(model.diffusion_config)
     frames = round((options.seconds or config.target_seconds) * spec.frame_rate)
-    at_once = round(config.target_seconds * spec.frame_rate)
+    segment = round(config.target_seconds * spec.frame_rate)  # what the network continues at once
     quiet = model.normalizer.normalize(silence(round(config.context_seconds * spec.frame_rate), spec).to(device))
     null = torch.zeros_like(quiet) if options.null_context == "zero_mel" else quiet
     network = model.model.to(PRECISIONS[_precision(device, options)])
     if options.compile:
         network.compile_blocks()
 
-    def continued(contexts: Tensor, ids: Sequence[str]) -> Tensor:
-        heard = model.normalizer.normalize(contexts.to(device))
-        made = continue_to(frames, network, heard, null, schedule, ids, options.sampler, at_once)
-        return model.normalizer.denormalize(made)
+    def continuation(contexts: Tensor, ids: Sequence[str]) -> Tensor:
+        normalised = model.normalizer.normalize(contexts.to(device))
+        continued = continue_to(frames, network, normalised, null, schedule, ids, options.sampler, segment)
+        return model.normalizer.denormalize(continued)
 
-    return continued
+    return continuation
 
 
 def _precision(device: str, options: GenerateOptions) -> str:

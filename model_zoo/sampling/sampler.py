@@ -45,9 +45,9 @@ class SamplerOptions:
         if self.solver not in SOLVERS:
             raise unknown_name("solver", self.solver, SOLVERS)
         if self.steps < 1:
-            raise UsageError(f"sampling takes at least 1 step, got {self.steps}")
+            raise UsageError(f"steps must be at least 1, got {self.steps}")
         if not 0 <= self.guidance_rescale <= 1:
-            raise UsageError(f"guidance_rescale is 0 to 1, got {self.guidance_rescale}")
+            raise UsageError(f"guidance_rescale must be 0 to 1, got {self.guidance_rescale}")
         low, high = self.guidance_interval
         if not 0 <= low < high <= 1:
             raise UsageError(f"guidance_interval is two rising shares of the schedule, 0 to 1, got {low} and {high}")
@@ -131,7 +131,7 @@ def continue_to(
         UsageError: as ``sample``, and for less than one frame.
     """
     if frames < 1:
-        raise UsageError(f"a continuation has at least 1 frame, got {frames}")
+        raise UsageError(f"a continuation must have at least 1 frame, got {frames}")
     parts = []
     for segment in range(-(-frames // segment_frames)):
         parts.append(sample(denoiser, contexts, null_context, schedule, ids, options, segment_frames, segment))

@@ -50,7 +50,7 @@ def make_speech(
         SlmEvalError: espeak-ng is missing or fails, or the folder cannot be written.
     """
     if not (hours > 0 and minutes > 0):
-        raise UsageError(f"hours and minutes are above 0, got {hours} and {minutes}")
+        raise UsageError(f"hours and minutes must be above 0, got {hours} and {minutes}")
     require_espeak()
     _claim(output, seed, minutes)
     there = set(output.glob("*.flac"))

@@ -65,9 +65,11 @@ class RunTable:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise SlmEvalError(f"{self.path} cannot be read ({error}); take another output folder") from error
         if lacking:
-            raise SlmEvalError(f"{self.path} is no table of this sweep: it has no column {lacking[0]!r}; move it away")
+            raise SlmEvalError(
+                f"{self.path} must have a column {lacking[0]!r} to be the table of this sweep; move it away"
+            )
         if any(None in row or None in row.values() for row in rows):
-            raise SlmEvalError(f"{self.path} has a row of another length than its header; mend it or move it away")
+            raise SlmEvalError(f"{self.path} has a row of another length than its header; fix it or move it away")
         return rows
 
 

@@ -42,7 +42,7 @@ class Throughput:
             UsageError: a declared throughput that is not above 0.
         """
         if declared is not None and not declared > 0:
-            raise UsageError(f"a throughput is above 0 operations a second, got {declared}")
+            raise UsageError(f"a throughput must be above 0 operations a second, got {declared}")
         work: dict[int, float] = {}
         spent: dict[int, float] = {}
         scored = []

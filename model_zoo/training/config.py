@@ -33,7 +33,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if self.validation_clips < 1 or (self.threads is not None and self.threads < 1):
-            raise UsageError(f"validation_clips and threads are at least 1, got {self}")
+            raise UsageError(f"validation_clips and threads must be at least 1, got {self}")
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         if min(self.learning_rate, self.epsilon) <= 0 or min(self.weight_decay, self.clip, self.warmup_steps) < 0:
-            raise UsageError(f"learning_rate and epsilon are positive, the rest not negative, got {self}")
+            raise UsageError(f"learning_rate and epsilon must be above 0, the rest not negative, got {self}")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise UsageError(f"beta1 and beta2 are from 0 to below 1, got {self.beta1} and {self.beta2}")
+            raise UsageError(f"beta1 and beta2 must be from 0 to below 1, got {self.beta1} and {self.beta2}")
 
     def factor(self, step: int, steps: int) -> float:
         """Share of the learning rate at a step (0 ... steps - 1) of a run of ``steps``."""
@@ -83,7 +83,7 @@ class ScoreConfig:
         if self.every and not (self.contexts and self.real):
             raise UsageError("every needs contexts and real: speech to continue, and to compare with")
         if self.every < 0 or min(self.clips, self.steps) < 1 or not self.guidance:
-            raise UsageError(f"every is not negative, clips and steps at least 1, one guidance given, got {self}")
+            raise UsageError(f"every must not be negative, clips and steps at least 1, one guidance given, got {self}")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class TrainConfig:
         if min(counts) < 1 or (self.micro_batch is not None and self.micro_batch < 1):
             raise UsageError("steps, batch, micro_batch, log_every, validate_every, checkpoint_every, keep: at least 1")
         if not 0 <= self.ema < 1:
-            raise UsageError(f"ema is from 0 to below 1, got {self.ema}")
+            raise UsageError(f"ema must be from 0 to below 1, got {self.ema}")
         if self.optimizer.warmup_steps > self.steps:
             raise UsageError(
                 f"optimizer.warmup_steps is {self.optimizer.warmup_steps}, but the run has {self.steps} steps; lower it"

@@ -47,9 +47,7 @@ def deterministic_if(wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Switch it off: steps make no cycles, and looking for them among a network's many objects would stop every rank
-    at another moment.
-    """
+    """Switch it off: steps make no cycles, and looking for them would stop every rank at another moment."""
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -83,9 +83,7 @@ class GriffinLim(Vocoder):
         return self._istft(magnitudes * phases, samples)
 
     def _first_phases(self, bins: int, frames: int) -> Tensor:
-        """Return the phases of steady tones at the bins' own frequencies: deterministic, and coherent from frame to
-        frame.
-        """
+        """Return the phases of steady tones at the bins' own frequencies: coherent from frame to frame."""
         bin_numbers = torch.arange(bins, dtype=torch.float64)[:, None]
         turns = bin_numbers * torch.arange(frames, dtype=torch.float64) * (self.spec.hop / self.spec.n_fft)
         angles = (2 * math.pi * (turns % 1)).float().to(self.device)

@@ -96,9 +96,7 @@ class ResidualBlock(nn.Module):
         self.reach = sum((dilation + 1) * (kernel // 2) for dilation in dilations)
 
     def forward(self, x: Tensor, active: Tensor) -> Tensor:
-        """Return a new tensor; neither ``x`` nor ``active``, its LeakyReLU that the blocks of a stage share, is
-        changed.
-        """
+        """Return a new tensor; neither ``x`` nor ``active``, its LeakyReLU that a stage's blocks share, is changed."""
         for index, (dilated, plain) in enumerate(zip(self.dilated, self.plain, strict=True)):
             inner = dilated(active if index == 0 else F.leaky_relu(x, self.slope))
             x = plain(F.leaky_relu_(inner, self.slope)).add_(x)
@@ -239,9 +237,7 @@ class HiFiGAN(Vocoder):
         self.statistics = statistics
 
     def synthesize(self, log_mel: Tensor) -> Tensor:
-        """Make the audio of one clip, (T, n_mels) -> (T * hop,), in pieces: memory beside mels and audio does not grow
-        with T.
-        """
+        """Make the audio of one clip, (T, n_mels) -> (T * hop,), in pieces: memory does not grow with T."""
         size, frames = _PIECE_FRAMES, len(log_mel)
         tile_values = _TILE_VALUES if self.device.type == "cpu" else None
         with exact_float32():

@@ -42,6 +42,4 @@ class Vocoder(ABC):
 
     @abstractmethod
     def synthesize(self, log_mel: Tensor) -> Tensor:
-        """Make the audio of one clip, checked and floored: (T, n_mels) float32 on any device -> (T * hop,) float32 in
-        [-1, 1].
-        """
+        """Make the audio of a clip, checked and floored: (T, n_mels) float32 -> (T * hop,) float32 in [-1, 1]."""

@@ -110,7 +110,7 @@ def test_leaving_early_leaves_no_thread(windows: Windows) -> None:
 def test_shares_that_do_not_fit(windows: Windows) -> None:
     with pytest.raises(UsageError, match="samples 2 to 8 do not lie in a batch of 8"):
         Feed(windows, 100, 8, 2, 7)
-    with pytest.raises(UsageError, match="at least one thread"):
+    with pytest.raises(UsageError, match="threads must be at least 1, got 0"):
         Feed(windows, 100, 8, threads=0)
     assert not feeding()
 

@@ -31,7 +31,7 @@ def edit(path: Path, change: Callable[[Any], object]) -> None:
         (lambda out: (out / "shards/00000.mel").unlink(), r"cannot open .*00000\.mel: No such file"),
         (lambda out: (out / "shards/00000.json").unlink(), r"cannot read .*00000\.json"),
         (lambda out: os.truncate(out / "shards/00000.json", 50), r"00000\.json is damaged"),
-        (lambda out: (out / "shards/00000.json").write_text("{}"), r"no table of a shard"),
+        (lambda out: (out / "shards/00000.json").write_text("{}"), r"must be the table of a shard"),
         (lambda out: edit(out / "shards/00000.json", lambda t: t.update(frames=1)), "not that of the index"),
         (lambda out: os.truncate(out / "index.json", 50), r"index\.json is damaged"),
         (lambda out: (out / "index.json").write_text("[]"), "must hold a JSON object, got list"),

@@ -107,11 +107,11 @@ def test_the_command(tmp_path: object) -> None:
     ("arguments", "told"),
     [
         (["--gpu", "H20"], "did you mean 'H200'"),
-        (["--budget", "-1"], "budgets are FLOPs above 0"),
+        (["--budget", "-1"], "budgets must be FLOPs above 0"),
         (["--mfu", "40"], "a share of the peak"),
         (["--sizes", "0"], "sizes 1 to 30"),
-        (["--data-hours", "0"], "hours of data are above 0"),
-        (["--layers", "4", "--gpu-memory", "0"], "memory of a GPU is above 0"),
+        (["--data-hours", "0"], "hours of data must be above 0"),
+        (["--layers", "4", "--gpu-memory", "0"], "memory of a GPU must be above 0"),
         (["--layers", "4", "--micro-batch", "0"], "samples at once are at least 1"),
     ],
 )

@@ -266,8 +266,8 @@ def test_compile_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     ("options", "message"),
     [
         ({"solver": "dpmpp"}, "unknown solver 'dpmpp'; did you mean 'dpmpp_2m'"),
-        ({"steps": 0}, "at least 1 step, got 0"),
-        ({"guidance_rescale": 1.5}, "guidance_rescale is 0 to 1, got 1.5"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"guidance_rescale": 1.5}, "guidance_rescale must be 0 to 1, got 1.5"),
         ({"guidance_interval": (0.5, 0.5)}, "two rising shares"),
         ({"guidance_interval": (0.0, 1.5)}, "two rising shares"),
     ],

@@ -48,7 +48,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         (["steps"], "expected key=value, such as optimizer.learning_rate=3e-4, got 'steps'"),
         (["model.patch=7"], "model: patch is 1 to 6 frames, got 7"),
         (["batch=0"], "at least 1"),
-        (["ema=1"], "ema is from 0 to below 1"),
+        (["ema=1"], "ema must be from 0 to below 1"),
         (["steps=100"], "optimizer.warmup_steps is 500, but the run has 100 steps; lower it"),
         (["score.every=10"], "score: every needs contexts and real"),
         (["optimizer.beta2=1.0"], "optimizer: beta1 and beta2"),
