@@ -2,60 +2,31 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-_POLL_SECONDS = 0.1
-# What "somebody else holds it" looks like: EAGAIN from flock, EACCES and EDEADLK from Windows and from NFS.
-_HELD = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _take(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _take(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
 def exclusive(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock ``path`` within the ``with`` block; ``on_wait`` is called once if somebody else holds it.
 
-    The file stays afterwards: deleting it would let a third process lock a new file while a second one still waits
-    for the old one. There is no time limit, since a large download may take an hour.
+    There is no time limit, since a large download may take an hour.
 
     Raises:
         OSError: the file cannot be made, or the file system knows no locks.
     """
+    from filelock import FileLock, Timeout  # with its asyncio variants 0.05 s to import, and most runs lock nothing
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    # Where a file system knows no locks the library would fall back to a file that a killed process leaves behind.
+    lock = FileLock(path, fallback_to_soft=False)
     try:
-        waited = False
-        while not _taken(descriptor):
-            if not waited:
-                on_wait()
-                waited = True
-            time.sleep(_POLL_SECONDS)
+        lock.acquire(blocking=False)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
         yield
     finally:
-        os.close(descriptor)
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        _take(descriptor)
-    except OSError as error:
-        if error.errno in _HELD:
-            return False
-        raise
-    return True
+        lock.release()
