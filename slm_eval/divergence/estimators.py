@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import SlmEvalError
-from slm_eval.divergence.ngrams import NGramCounts, unify
 
 LN2 = math.log(2)
 
@@ -26,19 +25,6 @@ CountsLike = npt.ArrayLike
 
 class UndefinedError(SlmEvalError, ValueError):
     """The quantity does not exist for these counts: a side has no n-grams."""
-
-
-def align(a: NGramCounts, b: NGramCounts) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Counts of the n-grams of either corpus, in one order: two arrays of shape (T,).
-
-    Raises:
-        ValueError: the two count n-grams of different n.
-
-    >>> align(NGramCounts.from_phones(["aab"], 1), NGramCounts.from_phones(["cb"], 1))
-    (array([2, 1, 0]), array([0, 1, 1]))
-    """
-    a, b = unify(a, b)
-    return align_keys(a.keys, a.counts, b.keys, b.counts)
 
 
 def align_keys(

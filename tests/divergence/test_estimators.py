@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from slm_eval.base.errors import SlmEvalError
 from slm_eval.divergence import estimators as divergence
-from slm_eval.divergence.estimators import LN2, UndefinedError, align, jensen_shannon
-from slm_eval.divergence.ngrams import NGramCounts
+from slm_eval.divergence.estimators import LN2, UndefinedError, jensen_shannon
 
 counts = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=12).filter(
     lambda pairs: all(map(sum, zip(*pairs, strict=True)))
@@ -95,11 +94,9 @@ def test_coverage_counts_pooled_singletons() -> None:
     assert divergence.coverage([2, 1, 0, 1], [0, 0, 1, 1]) == 1 - 2 / 6
 
 
-def test_align_over_different_inventories() -> None:
-    a, b = align(NGramCounts.from_phones(["bbc"], 2), NGramCounts.from_phones(["abb"], 2))
-    assert (a.tolist(), b.tolist()) == ([0, 1, 1], [1, 1, 0])  # ab, bb, bc
-    with pytest.raises(ValueError, match="1-grams and of 2-grams"):
-        align(NGramCounts.from_phones(["a"], 1), NGramCounts.from_phones(["a"], 2))
+def test_align_over_the_union_of_keys() -> None:
+    a, b = divergence.align_keys(*(np.array(each) for each in ([3, 5], [4, 1], [1, 5], [2, 6])))
+    assert (a.tolist(), b.tolist()) == ([0, 4, 1], [2, 0, 6])  # keys 1, 3, 5
 
 
 def test_an_empty_side_is_undefined() -> None:
