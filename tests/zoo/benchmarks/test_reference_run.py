@@ -14,7 +14,7 @@ from model_zoo.cdslm.flops import parameter_count
 from model_zoo.training.config import load_config
 from tests.conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "benchmarks" / "recipes"))
 from reference_run import run as reference_run
 
 
@@ -49,7 +49,7 @@ def test_the_programs_of_the_stages_are_there(module: str) -> None:
 
 
 def test_the_reference_run_is_of_36_million_parameters() -> None:
-    model = load_config(ROOT / "benchmarks" / "reference_run" / "L4.yaml").model
+    model = load_config(ROOT / "benchmarks" / "recipes" / "reference_run" / "L4.yaml").model
     assert parameter_count(model) == 36_492_368
     assert (model.context_frames, model.target_frames) == (800, 2400)
 

@@ -15,7 +15,7 @@ from model_zoo.cdslm.model import MMDiT
 from tests.conftest import ROOT
 from tests.zoo.training_runs import TINY, configured
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "benchmarks" / "zoo"))
 import training
 
 SMALL = [f"model.{key}={value}" for key, value in TINY["model"].items() if key != "layers"]

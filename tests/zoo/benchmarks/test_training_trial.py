@@ -12,7 +12,7 @@ from model_zoo.cdslm.model import MMDiT
 from tests.conftest import ROOT
 from tests.zoo.training_runs import configured
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "benchmarks" / "zoo"))
 from training_trial import Trial, Way
 
 CPU = torch.device("cpu")

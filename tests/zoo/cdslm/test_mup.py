@@ -1,7 +1,7 @@
 """CompleteP's table as numbers of the reference, and what it is for: sizes that stay, a learning rate that transfers.
 
-The two experiments are ``benchmarks/coordinate_check.py`` and ``benchmarks/learning_rate_transfer.py`` at a small size,
-each with the standard parametrisation beside it, which has to fail what CompleteP passes.
+The two experiments are ``coordinate_check.py`` and ``learning_rate_transfer.py`` of ``benchmarks/completep`` at a small
+size, each with the standard parametrisation beside it, which has to fail what CompleteP passes.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def test_sharded_by_fsdp2() -> None:
 
 @pytest.fixture
 def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "completep"))
 
 
 @pytest.mark.usefixtures("_benchmarks")

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,9 +15,6 @@ from torch.distributed.run import get_args_parser
 
 from model_zoo.cli.training import train as train_command
 from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
 
 SLURM = ROOT / "examples" / "slurm" / "train.sh"
 STUBS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,7 @@ from torch import Tensor
 
 from model_zoo.training.ranks import Ranks
 from model_zoo.training.train import Run
-from tests.conftest import ROOT
 from tests.zoo.training_runs import configured
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
 
 CPU = torch.device("cpu")
 

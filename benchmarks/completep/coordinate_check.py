@@ -1,6 +1,6 @@
 """Does what a network computes, and what training changes in it, keep its size while the network grows?
 
-    python benchmarks/coordinate_check.py --output benchmarks/results
+    python benchmarks/completep/coordinate_check.py --output benchmarks/completep/results
 
 Widths 128 to 1024 at 4 layers and depths 1 to 16 at width 256, under CompleteP and under the standard parametrisation
 (a network that is its own base). Each is trained for some steps on sequences that are drawn, and asked after each step
@@ -16,6 +16,7 @@ CPU: about 10 minutes.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +26,6 @@ import click
 import numpy as np
 import torch
 from coloured_mels import coloured_mels
-from machine import stamp
 from torch import Tensor
 
 from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
@@ -33,6 +33,9 @@ from model_zoo.cdslm.loss import DiffusionLoss
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.cdslm.mup import GROUPS, group_of, parameter_groups
 from model_zoo.noise import stratified_timesteps, training_noise
+
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import stamp
 
 LADDERS = {
     "width": [ModelConfig(layers=4, width=width) for width in (128, 256, 512, 1024)],

@@ -1,6 +1,6 @@
 """What training reads: windows and noise as multiples of real time, by threads; and how fast speech is prepared.
 
-    python benchmarks/data_reading.py --output benchmarks/results/data-reading.json
+    python benchmarks/zoo/data_reading.py --output benchmarks/zoo/results/data-reading.json
 
 Reading: shards of random log-mels in the page cache, windows of 10 + 30 s, float16 into a buffer that is used again,
 with and without drawing float32 noise for the 30 s; then the whole feed as the trainer uses it, batches of 64 on the
@@ -29,7 +29,6 @@ import click
 import numpy as np
 import soundfile
 import torch
-from machine import stamp
 
 from model_zoo.data.feed import Feed
 from model_zoo.data.listening import hear
@@ -39,6 +38,9 @@ from model_zoo.data.shards import Entry, MelShards, write_index, write_shard
 from model_zoo.data.windows import Windows
 from model_zoo.features import FeatureSpec
 from model_zoo.noise import training_noise
+
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import stamp
 
 CONTEXT, TARGET = 800, 2400  # frames
 SECONDS = (CONTEXT + TARGET) / 80

@@ -1,6 +1,6 @@
 """A 36 M model from nothing to its score in one command, in minutes on one GPU.
 
-    python benchmarks/reference_run/run.py -o runs/reference --results benchmarks/results/reference-run \\
+    python benchmarks/recipes/reference_run/run.py -o runs/reference --results benchmarks/results/reference-run \\
         --hours 20 --minutes 12 --device cuda:0 --limit-minutes 9
 
 Speech is made (and --speech adds real recordings), prepared, and cut into contexts that the model never heard. A step
@@ -26,8 +26,9 @@ from typing import Any
 import click
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-from machine import stamp  # noqa: E402 - beside this folder
+BENCHMARKS = HERE.parents[1]
+sys.path += [str(BENCHMARKS), str(BENCHMARKS / "zoo")]
+from machine import stamp  # noqa: E402 - beside the folder of recipes
 
 from slm_eval.base import launching  # noqa: E402
 

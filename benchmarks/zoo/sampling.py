@@ -1,7 +1,7 @@
 """Sampling of the reference model: how fast on a device, and how good by number of evaluations.
 
-    python benchmarks/sampling.py speed --device cuda:0 --layers 8 --compile --output $OUT/speed.json
-    python benchmarks/sampling.py quality CHECKPOINT CONTEXTS REAL --device cuda:0 --output $OUT/quality
+    python benchmarks/zoo/sampling.py speed --device cuda:0 --layers 8 --compile --output $OUT/speed.json
+    python benchmarks/zoo/sampling.py quality CHECKPOINT CONTEXTS REAL --device cuda:0 --output $OUT/quality
 
 ``speed``: random weights, 10 s of context and 30 s of continuation, 100 steps with guidance 2, 8 clips at once, in
 bfloat16 on CUDA, without the vocoder; the median of some rounds after one that warms up. Targets on one H200 at L=8:
@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from machine import stamp
 
 from model_zoo.cdslm.config import DiffusionConfig, ModelConfig
 from model_zoo.cdslm.flops import Tokens, sampling_flops, utilization
@@ -32,6 +32,9 @@ from model_zoo.sampling.generate import GenerateOptions, generate
 from model_zoo.sampling.sampler import SamplerOptions, evaluations, sample
 from model_zoo.vocoder.vocode import VocodeOptions, vocode
 from slm_eval import DNSMOS, evaluate, pJSD
+
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import stamp
 
 EVALUATIONS = (100, 50, 25, 12)
 SOLVERS = ("ddim", "dpmpp_2m")

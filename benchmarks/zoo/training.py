@@ -1,7 +1,7 @@
 """How fast training is, beside other ways to carry a step out, and what bounds it.
 
-    python benchmarks/training.py speed --device cuda:0 --layers 8 --way compile=false --way attention=flash
-    python benchmarks/training.py profile --device cuda:0 --layers 8 --output $OUT/training-profile.txt
+    python benchmarks/zoo/training.py speed --device cuda:0 --layers 8 --way compile=false --way attention=flash
+    python benchmarks/zoo/training.py profile --device cuda:0 --layers 8 --output $OUT/training-profile.txt
 
 ``speed``: the configurations of the ladder, 10 s of context and 30 s of target, on random log-mels or on --shards. A
 step is one micro-batch. Each --way is the trainer with other values of its configuration, several by commas, and
@@ -21,6 +21,7 @@ import json
 import math
 import random
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -30,7 +31,6 @@ from typing import Any, NamedTuple
 import click
 import torch
 from data_reading import made_shards
-from machine import stamp
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
 from training_trial import KERNELS, Times, Trial, Way
@@ -39,7 +39,10 @@ from model_zoo.cdslm.flops import Tokens, training_flops, utilization
 from model_zoo.planning.gpus import MFU_TARGETS
 from model_zoo.training.config import load_config
 
-CONFIGS = Path(__file__).parent.parent / "model_zoo" / "configs" / "ladder"
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import stamp
+
+CONFIGS = Path(__file__).parents[2] / "model_zoo" / "configs" / "ladder"
 AS_TRAINED = "as trained"
 RECOMPILATIONS = 64  # of one block: every way is a graph of its own
 _FOREVER = "steps=1000000"  # so that the learning rate is never 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A sweep of our own, from no data to scaling laws: speech is made, models are trained and scored, laws are fitted.
 #
-#     bash benchmarks/own_sweep/run.sh runs/own_sweep
+#     bash benchmarks/recipes/own_sweep/run.sh runs/own_sweep
 #
 # Stopped at any moment, the same command goes on. PYTHON is the interpreter; by default that of the path.
 set -euo pipefail

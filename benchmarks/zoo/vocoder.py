@@ -1,12 +1,12 @@
 """How fast the vocoders are, beside the official HiFi-GAN generator on the same weights and the same mels, in turns.
 
-    python benchmarks/vocoder.py [--official ENV/bin/python] [--seconds 5 30] [--rounds 5] [--device cpu]
+    python benchmarks/zoo/vocoder.py [--official ENV/bin/python] [--seconds 5 30] [--rounds 5] [--device cpu]
         [--vocoders float32 bfloat16 griffin-lim] [--output FILE]
 
 The weights are made up (``tests/zoo/vocoder/hifigan_standin.py``, of full size), and so are the mels: speed and parity
-do not depend on them. ``peers/hifigan_peer.py`` says what the environment of the official package holds; without it
-only ours is timed. In every round each vocoder makes the whole clip once; the ratio is the median of the ratios. The
-first call of each, which loads and warms up, is not timed.
+do not depend on them. ``benchmarks/peers/hifigan_peer.py`` says what the environment of the official package holds;
+without it only ours is timed. In every round each vocoder makes the whole clip once; the ratio is the median of the
+ratios. The first call of each, which loads and warms up, is not timed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "zoo" / "vocoder")]
-import hifigan_standin  # noqa: E402 - both lie beside the packages
+BENCHMARKS = Path(__file__).parents[1]
+sys.path += [str(BENCHMARKS), str(BENCHMARKS.parent / "tests" / "zoo" / "vocoder")]
+import hifigan_standin  # noqa: E402 - both lie elsewhere
 from machine import stamp  # noqa: E402
 
 from model_zoo.vocoder.convert import convert  # noqa: E402
@@ -42,7 +42,14 @@ class Official:
 
     def __init__(self, python: Path, folder: Path, device: str) -> None:
         self.output = folder / "official.npy"
-        command = [str(python), str(HERE / "peers" / "hifigan_peer.py"), "--folder", str(folder), "--device", device]
+        command = [
+            str(python),
+            str(BENCHMARKS / "peers" / "hifigan_peer.py"),
+            "--folder",
+            str(folder),
+            "--device",
+            device,
+        ]
         command += ["--mels", str(folder / "mels.npy"), "--output", str(self.output)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.about = json.loads(self._line())

@@ -1,6 +1,6 @@
 """Does the learning rate that is best for a small network stay best for larger ones?
 
-    python benchmarks/learning_rate_transfer.py --output benchmarks/results
+    python benchmarks/completep/learning_rate_transfer.py --output benchmarks/completep/results
 
 Networks of 1, 2, 4 and 6 layers, as wide as they are deep, learn the same sequences at learning rates a factor of 2
 apart, under CompleteP and under the standard parametrisation, which are one at 4 layers, the base. What counts is the
@@ -11,6 +11,7 @@ its neighbours has its minimum. About 10 minutes of one core of a CPU.
 from __future__ import annotations
 
 import json
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -21,7 +22,6 @@ import click
 import numpy as np
 import torch
 from coloured_mels import coloured_mels
-from machine import stamp
 from torch import Tensor
 from tqdm import tqdm
 
@@ -30,6 +30,9 @@ from model_zoo.cdslm.loss import DiffusionLoss
 from model_zoo.cdslm.model import MMDiT
 from model_zoo.cdslm.mup import parameter_groups
 from model_zoo.noise import stratified_timesteps, training_noise
+
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import stamp
 
 KINDS = {"completep": "CompleteP", "standard": "standard"}
 RATES = tuple(2.5e-4 * 2**i for i in range(7))
