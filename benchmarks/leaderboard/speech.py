@@ -91,7 +91,7 @@ class Speech:
         if not corpus.has_audio:
             raise UsageError(f"{self.path} is ready-made phones: only audio has parts and degradations")
         if self.part is not None:
-            corpus = parse_share(self.part).of(corpus)
+            corpus = parse_share(self.part).select(corpus)
         if not corpus.clips:
             raise UsageError(f"part {self.part} of {self.path} has no clip")
         return (

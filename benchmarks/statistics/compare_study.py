@@ -138,7 +138,7 @@ def replicate(case: Case, number: int) -> list[float]:
         speakers = {f"{side}{at}": f"{side}{who}" for side, (_, names) in drawn.items() for at, who in enumerate(names)}
     a, b = (finished_run(side, phones[side], phones["real"], speakers, ORDERS) for side in ("a", "b"))
     # As ``compare`` does it, without the estimate of how much speech would tell.
-    design = Design.of(a, b, False, PERMUTATIONS, number)
+    design = Design.from_runs(a, b, False, PERMUTATIONS, number)
     tested = divergence_changes(ORDERS, a.metrics, design) | cross_entropy_differences([PLM], {PLM: _OF_PLM}, design)
     differences, together = judge({key: each for key, each in tested.items() if isinstance(each, Tested)})
     rows = [differences[f"pjsd.{n}"] for n in ORDERS]

@@ -158,10 +158,10 @@ def find(name: str, world: World, shift: float, replicates: int) -> dict[str, An
 def _p_values(world: World, shift: float, rng: np.random.Generator, seed: int) -> dict[str, float]:
     real, _ = world.draw(N_POWER, rng)
     runs = [_run(name, world.draw(N_POWER, rng, of)[0], real) for name, of in (("a", 0.0), ("b", shift))]
-    design = Design.of(*runs, False, 199, seed)
+    design = Design.from_runs(*runs, False, 199, seed)
     entropy = cross_entropy_differences(["plm.3"], {"plm.3": {"unit": "nats/phone", "signature": ""}}, design)["plm.3"]
     assert isinstance(entropy, Tested)
-    speech = Speech.of(design)
+    speech = Speech.from_design(design)
     assert isinstance(speech, Speech)
     statistics = {f"pjsd.{n}": _statistics(_incidence(n, speech), speech, seed) for n in ORDERS}
     return {**{key: p_value(each) for key, each in statistics.items()}, "plm.3": entropy.difference.p}

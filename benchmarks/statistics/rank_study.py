@@ -138,7 +138,7 @@ def draw(
         if paired:
             normal = np.sqrt(PAIRED) * prompts[:n] + np.sqrt(1 - PAIRED) * normal
         scores = mean + sd * skewed(normal)
-        samples.append(Sample.of(scores, clusters[:n] if paired else clusters[:n] + system * most))
+        samples.append(Sample.from_scores(scores, clusters[:n] if paired else clusters[:n] + system * most))
     return samples
 
 

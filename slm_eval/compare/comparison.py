@@ -78,7 +78,7 @@ def compare(
     common, not_compared = _common_keys(a, b, keys)
     for key in common:
         _require_same_signature(key, a, b)
-    design = Design.of(a, b, paired, permutations, seed)
+    design = Design.from_runs(a, b, paired, permutations, seed)
     scores = score_differences([key for key in common if key in a.score_keys], a.metrics, design)
     orders = [n for n in a.divergences if f"pjsd.{n}" in common]
     entropies = cross_entropy_differences([key for key in common if key in a.cross_entropies], a.metrics, design)

@@ -72,7 +72,7 @@ def _tested(key: str, metric: dict[str, Any], design: Design) -> Tested | str:
     per_nat = 1 / np.log(2) if metric["unit"].startswith("bits") else 1.0
     apart = difference(
         *(
-            Sample.of(each.mean * per_nat, units, each.windows)
+            Sample.from_scores(each.mean * per_nat, units, each.windows)
             for each, units in zip(scores.sides, scores.units, strict=True)
         )
     )

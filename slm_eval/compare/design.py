@@ -61,7 +61,9 @@ class Design:
         return Clusters.of(self.real_heard).numbered
 
     @classmethod
-    def of(cls, a: FinishedRun, b: FinishedRun, paired: bool | None, permutations: int | None, seed: int) -> Design:
+    def from_runs(
+        cls, a: FinishedRun, b: FinishedRun, paired: bool | None, permutations: int | None, seed: int
+    ) -> Design:
         """Pair the clips of two runs, or take them as two samples; the order of the clips does not matter.
 
         Raises:

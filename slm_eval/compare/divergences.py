@@ -42,15 +42,15 @@ def divergence_changes(
     """
     if not orders:
         return {}
-    speech = Speech.of(design)
+    speech = Speech.from_design(design)
     if isinstance(speech, str):
         return {f"pjsd.{n}": speech for n in orders}
     return {f"pjsd.{n}": _tested(n, speech, metrics[f"pjsd.{n}"], design) for n in orders}
 
 
 def phones_to_tell_apart(orders: Sequence[int], design: Design) -> dict[str, str]:
-    """How much speech would tell the systems apart by each order, or why that cannot be said: key -> one line."""
-    speech = Speech.of(design) if orders else ""
+    """Say how much speech would tell the systems apart by each order, or why that cannot be said: key -> one line."""
+    speech = Speech.from_design(design) if orders else ""
     if isinstance(speech, str):
         return {f"pjsd.{n}": speech for n in orders}
     clusters = (list(speech.clusters[0]), list(speech.clusters[1]), list(speech.clusters[2]))
@@ -94,7 +94,7 @@ def _sizes(incidence: Incidence, speech: Speech) -> tuple[int, int, int]:
 def _statistics(incidence: Incidence, speech: Speech, seed: int) -> Floats:
     """Return J(A, R) - J(B, R) of all labellings, less what sizes make of it: shape (B,)."""
     _, second, real = speech.ranges
-    pool = Pool.of(incidence, slice(0, second.stop), real)
+    pool = Pool.from_incidence(incidence, slice(0, second.stop), real)
     rng = np.random.default_rng((seed, SIZES))
     return pool.statistics(speech.labels, speech.labellings.size, rng, centred=not speech.paired)
 

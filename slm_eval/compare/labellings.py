@@ -108,7 +108,7 @@ def shuffles(first: int, second: int, draws: int, key: tuple[int, ...]) -> Label
 def block_size(rows: int) -> int:
     """Return how many labellings of so many clips are worked on at a time."""
     size = max(_FEWEST, min(_MOST, _BLOCK_BYTES // max(rows, 1)))
-    # Rows of whole cache lines; as bits (``bitsums.Bits.of``), of whole bytes.
+    # Rows of whole cache lines; as bits (``bitsums.Bits.from_draws``), of whole bytes.
     return size // _LINE * _LINE if size > _LINE else size
 
 

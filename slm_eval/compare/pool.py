@@ -53,7 +53,7 @@ class Pool:
     types: list[Group]
 
     @classmethod
-    def of(cls, incidence: Incidence, pool: slice, real: slice) -> Pool:
+    def from_incidence(cls, incidence: Incidence, pool: slice, real: slice) -> Pool:
         """Take the n-grams of all utterances, and which are the pool's and real speech's."""
         shared = (incidence.counts_of(pool) > 0) & (incidence.counts_of(real) > 0)
         n_real = int(incidence.n_windows[real].sum())
@@ -77,7 +77,7 @@ class Pool:
         size = block_size(self.n_windows.size)
         starts = range(labellings.start, labellings.stop, size)
         drawn = [labels(slice(start, min(start + size, labellings.stop))) for start in starts]
-        bits = Bits.of(*drawn)
+        bits = Bits.from_draws(*drawn)
         n_first = np.concatenate([n_ngrams(self.n_windows, block) for block in drawn])
         del drawn
         n_second = int(self.n_windows.sum()) - n_first

@@ -28,7 +28,7 @@ class _Scores:
     units: tuple[Positions, Positions]
 
     @classmethod
-    def of(cls, key: str, design: Design) -> _Scores:
+    def from_design(cls, key: str, design: Design) -> _Scores:
         sides = (design.a, design.b)
         has = [np.array([key in clip["scores"] for clip in clips], dtype=bool) for clips in sides]
         if design.paired:
@@ -48,7 +48,7 @@ def score_differences(
     Args:
         metrics: what summary.json says of each key.
     """
-    scores = {key: _Scores.of(key, design) for key in keys}
+    scores = {key: _Scores.from_design(key, design) for key in keys}
     usable = {key: each for key, each in scores.items() if each.a.size and each.b.size}
     why = "no pair has both scores" if design.paired else "a system has no clip with a score"
     found: dict[str, Tested | str] = dict.fromkeys(keys, why)
@@ -67,7 +67,9 @@ def _statistics(scores: Sequence[_Scores], design: Design) -> Floats:
         sums = np.array([np.bincount(each.units[0], each.a - each.b, units) for each in scores])
         return paired_sums(sums, design.labellings)
     pooled = [(np.concatenate((each.a, each.b)), np.concatenate(each.units)) for each in scores]
-    return welch_statistics([UnitScores.of(values, of_unit, units) for values, of_unit in pooled], design.labellings)
+    return welch_statistics(
+        [UnitScores.from_scores(values, of_unit, units) for values, of_unit in pooled], design.labellings
+    )
 
 
 def paired_sums(sums: Floats, labellings: Labellings) -> Floats:
@@ -85,7 +87,9 @@ def paired_sums(sums: Floats, labellings: Labellings) -> Floats:
 
 def _difference(key: str, scores: _Scores, p: float, metric: dict[str, Any], paired: bool) -> Difference:
     # Clips of a pair are in one cluster, so this is the t test of pairs, or Welch's.
-    samples = (Sample.of(values, units) for values, units in zip((scores.a, scores.b), scores.units, strict=True))
+    samples = (
+        Sample.from_scores(values, units) for values, units in zip((scores.a, scores.b), scores.units, strict=True)
+    )
     estimate = difference_of_means(*samples)
     spread = _sd(scores.a - scores.b) if paired else _pooled_sd(scores)
     interval = estimate.interval()
@@ -126,7 +130,7 @@ def _sd(values: Floats) -> float:
 
 
 def _pooled_sd(scores: _Scores) -> float:
-    """Of Cohen's d."""
+    """Return the interval of Cohen's d."""
     n_a, n_b = scores.a.size, scores.b.size
     if n_a + n_b < 3:
         return 0.0

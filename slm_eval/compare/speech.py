@@ -56,8 +56,8 @@ class Speech:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, design: Design) -> Speech | str:
-        """All clips that were recognised, where paired in both systems; or why there are none."""
+    def from_design(cls, design: Design) -> Speech | str:
+        """Return all clips that were recognised, where paired in both systems; or why there are none."""
         heard = [np.array([clip["phones"] is not None for clip in clips]) for clips in (design.a, design.b)]
         if design.paired:
             heard = [heard[0] & heard[1]] * 2
@@ -71,7 +71,7 @@ class Speech:
 
     @cached_property
     def encoded(self) -> Encoded:
-        """The phones of all utterances: A's, B's, and those of real speech."""
+        """Return the phones of all utterances: A's, B's, and those of real speech."""
         return encode([*self.a, *self.b, *self.real])
 
     @cached_property
@@ -95,7 +95,7 @@ class Speech:
         return np.concatenate((drawn[self.units[0]], 1 - of_b if self.paired else of_b))
 
     def at_equal_sizes(self, n: int) -> Speech:
-        """Itself where A and B have equally many n-grams, within 1 %; else as much of it as makes them equal.
+        """Return itself where A and B have equally many n-grams, within 1 %; else as much of it as makes them equal.
 
         Args:
             n: phones per n-gram.

@@ -48,7 +48,7 @@ class UnitScores:
     members: tuple[npt.NDArray[np.intp], ...]
 
     @classmethod
-    def of(cls, scores: Floats, units: npt.NDArray[np.intp], n_units: int) -> UnitScores:
+    def from_scores(cls, scores: Floats, units: npt.NDArray[np.intp], n_units: int) -> UnitScores:
         """Add up scores by unit."""
         clips = np.bincount(units, minlength=n_units)
         sums = np.bincount(units, scores - scores.mean(), n_units).astype(np.float64)

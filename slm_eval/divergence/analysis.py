@@ -123,8 +123,8 @@ def analyse(
     """
     if draws < 6 or splits < 5 or labellings < 20:
         raise ValueError(f"at least 6 draws, 5 splits, 20 labellings are needed; got {draws}, {splits}, {labellings}")
-    sides = _Sides.of(list(generated), list(real), generated_clusters, real_clusters)
-    resamples = _Resamples.of(sides, seed, draws, splits, labellings)
+    sides = _Sides.from_utterances(list(generated), list(real), generated_clusters, real_clusters)
+    resamples = _Resamples.draw(sides, seed, draws, splits, labellings)
     results: dict[int, Analysis | Undefined] = {}
     for n, windows in window_keys(sides.both, orders):
         results[n] = _analyse_order(n, windows, sides, resamples)
@@ -140,7 +140,7 @@ class _Sides:
     clusters: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
     @classmethod
-    def of(
+    def from_utterances(
         cls,
         generated: list[Sequence[Hashable]],
         real: list[Sequence[Hashable]],
@@ -174,7 +174,7 @@ class _Resamples:
     labels: Draws | Undefined
 
     @classmethod
-    def of(cls, sides: _Sides, seed: int, draws: int, splits: int, labellings: int) -> _Resamples:
+    def draw(cls, sides: _Sides, seed: int, draws: int, splits: int, labellings: int) -> _Resamples:
         generated, real = sides.clusters
 
         def rng(purpose: int) -> np.random.Generator:
@@ -300,7 +300,7 @@ def _corrected(
 
 
 def _one_side_named(clusters: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]) -> bool:
-    """Whether clips of one side are drawn by speakers (or prompts) and those of the other each by itself."""
+    """Return whether clips of one side are drawn by speakers (or prompts), those of the other each by itself."""
     grouped = [2 * (int(side.max()) + 1) <= side.size for side in clusters]
     return grouped[0] != grouped[1]
 
@@ -310,7 +310,7 @@ def _same_size(totals: tuple[int, int]) -> bool:
 
 
 def _below(excess: float | None, sd: float | None, measured: Floor) -> bool:
-    """Whether generated speech is nearer to the real sample than other real speech is."""
+    """Return whether generated speech is nearer to the real sample than other real speech is."""
     return excess is not None and excess < -BELOW_FLOOR_SDS * max(sd or 0.0, measured.sd)
 
 

@@ -42,7 +42,7 @@ class Bits:
     draws: int
 
     @classmethod
-    def of(cls, *draws: Draws) -> Bits:
+    def from_draws(cls, *draws: Draws) -> Bits:
         """Pack zeros and ones of shape (U, D), or of several such blocks, in order; D of all but the last is 8 k."""
         packed = np.concatenate([np.packbits(block, axis=1) for block in draws], axis=1)
         rows = np.zeros((packed.shape[0] + 1, -(-packed.shape[1] // 8) * 8), dtype=np.uint8)

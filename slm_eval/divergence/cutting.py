@@ -49,8 +49,10 @@ class CutCorpora:
     paired: bool
 
     @classmethod
-    def of(cls, corpora: Sequence[Corpus], labels: Sequence[Labels], seed: int, *, paired: bool = False) -> CutCorpora:
-        """From the phones of each utterance and a sortable label of each, or None where each stands for itself.
+    def from_corpora(
+        cls, corpora: Sequence[Corpus], labels: Sequence[Labels], seed: int, *, paired: bool = False
+    ) -> CutCorpora:
+        """Encode the phones of each utterance, with a sortable label of each, or None where each stands for itself.
 
         Raises:
             ValueError: labels that do not match the utterances in number, or pairs that do not.
@@ -128,7 +130,7 @@ def random_order(utterances: Sequence[Sequence[Hashable]], seed: int, labels: La
 
 
 def fitting(sizes: Counts, order: Iterable[int], total: int) -> npt.NDArray[np.bool_]:
-    """Those that fit into the total, tried in this order."""
+    """Return those that fit into the total, tried in this order."""
     taken = np.zeros(sizes.size, dtype=bool)
     as_list = sizes.tolist()
     for at in order:

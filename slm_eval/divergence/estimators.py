@@ -66,7 +66,7 @@ def jensen_shannon(a: CountsLike, b: CountsLike) -> float:
 
 
 def coverage(a: CountsLike, b: CountsLike) -> float:
-    """1 - f1/N of the pooled counts (Good 1953): the share of the next n-grams that would have been seen before.
+    """Return 1 - f1/N of the pooled counts (Good 1953): the share of the next n-grams that were seen before.
 
     Raises:
         UndefinedError: there are no n-grams at all.
@@ -130,14 +130,14 @@ def _kl_to_mixture(p: Floats, q: Floats) -> float:
 
 
 def _clamp(divergence: float) -> float:
-    """0 for a rounding error below it; anything further down is a mistake and is not hidden."""
+    """Return 0 for a rounding error below it; anything further down is a mistake and is not hidden."""
     if divergence <= -1e-12:
         raise ArithmeticError(f"a Jensen-Shannon divergence came out as {divergence}: please report this")
     return max(divergence, 0.0)
 
 
 def _seen(counts: CountsLike) -> tuple[Floats, float]:
-    """The positive counts as float64, and their sum."""
+    """Return the positive counts as float64, and their sum."""
     c = np.asarray(counts, dtype=np.float64)
     c = c[c > 0]
     if c.size == 0:

@@ -61,7 +61,7 @@ class Incidence:
 
     @classmethod
     def build(cls, windows: Ids, n_windows: Counts) -> Incidence:
-        """From the window keys of all utterances (``ngrams.window_keys``) and their number per utterance."""
+        """Build it from the window keys of all utterances (``ngrams.window_keys``) and their number per utterance."""
         utterance_bits = max(n_windows.size - 1, 1).bit_length()
         if windows.size and int(windows.max()).bit_length() + utterance_bits > 64:
             windows = np.unique(windows, return_inverse=True)[1].astype(np.uint64)
@@ -97,7 +97,7 @@ class Incidence:
         return self._counts_of[at]
 
     def of_types(self, rows: npt.NDArray[np.bool_]) -> Incidence:
-        """Without the other types; utterances keep their numbers and their sizes.
+        """Return it without the other types; utterances keep their numbers and their sizes.
 
         Args:
             rows: shape (T,), mask.
@@ -187,7 +187,7 @@ def _divergences(
 ) -> Floats:
     """J of all draws that ``expand`` makes of counts (T, D) and totals (T, 1)."""
     shared = (incidence.counts_of(sides[0]) > 0) & (incidence.counts_of(sides[1]) > 0)
-    bits = [Bits.of(drawn) for drawn in draws]
+    bits = [Bits.from_draws(drawn) for drawn in draws]
     n_a, n_b = (
         expand(n_ngrams(incidence.n_windows[side], drawn), incidence.n_windows[side].sum(keepdims=True))
         for side, drawn in zip(sides, draws, strict=True)
@@ -230,7 +230,7 @@ def side_ranges(incidence: Incidence, n_generated: int) -> tuple[slice, slice]:
 
 
 def in_blocks(work: Callable[[slice], Floats], total: int, size: int) -> Iterator[Floats]:
-    """``work`` on consecutive ranges of at most ``size``, results in order.
+    """Do ``work`` on consecutive ranges of at most ``size``, and return its results in order.
 
     The ranges do not depend on the number of threads, so neither do the results.
     """
@@ -238,7 +238,7 @@ def in_blocks(work: Callable[[slice], Floats], total: int, size: int) -> Iterato
 
 
 def in_order(work: Callable[[_Part], Floats], parts: Sequence[_Part]) -> Iterator[Floats]:
-    """``work`` on all parts, results in order. Threads: numpy releases the GIL."""
+    """Do ``work`` on all parts in threads, since numpy releases the GIL, and return its results in order."""
     threads = min(len(parts), os.cpu_count() or 1, 4)
     if threads <= 1:
         yield from map(work, parts)

@@ -57,7 +57,7 @@ def nested_scores(
         for side, member in zip(sides, members, strict=True)
     ]
     distinct = (sides[0],) if sides[0] == sides[1] else sides
-    bits = [Bits.of(each) for each in members]
+    bits = [Bits.from_draws(each) for each in members]
     scales = [2**power for power in range(pieces.bit_length())]
     n_ngrams = [(_pool(totals[0], pairs), _pool(totals[1], pairs)) for pairs in scales]
 

@@ -77,8 +77,9 @@ class PhoneModels:
     folds: Ints
 
     @classmethod
-    def of(cls, generated: Sequence[Phones], real: Sequence[Phones], folds: Ints, n: int) -> PhoneModels:
-        """
+    def from_clips(cls, generated: Sequence[Phones], real: Sequence[Phones], folds: Ints, n: int) -> PhoneModels:
+        """Number the k-grams of all clips.
+
         Args:
             generated, real: one sequence of phones per clip; phones are hashable, those of real clips sortable.
             folds: of the real clips, as ``divide`` makes them: at least two, each with a clip of n phones.
@@ -87,10 +88,10 @@ class PhoneModels:
         # Generated clips are the last part.
         n_parts = int(folds.max()) + 2
         parts = np.concatenate((np.full(len(generated), n_parts - 1), folds)).astype(np.int8)
-        return cls(_Grams.of([*generated, *real], real, n, parts, n_parts), len(generated), folds)
+        return cls(_Grams.from_clips([*generated, *real], real, n, parts, n_parts), len(generated), folds)
 
     def surprisals(self) -> tuple[Surprisals, Surprisals]:
-        """Of generated and of real clips. A generated clip's do not depend on the other generated clips."""
+        """Return those of generated and of real clips; a generated clip's do not depend on other generated clips."""
         types, clip = self.grams.types, self.grams.clip
         n_windows = np.bincount(clip, minlength=self.n_generated + self.folds.size)
         of_generated = slice(0, int(n_windows[: self.n_generated].sum()))
@@ -109,7 +110,7 @@ class PhoneModels:
         return first, second
 
     def coupling(self) -> float:
-        """What real clips add to the variance of (generated - real) by being in each other's models.
+        """Return what real clips add to the variance of (generated - real) by being in each other's models.
 
         A real clip moves the difference twice: by its own score (d), and by making clips that are like it less
         surprising where it is in the model (e). Where both sides are of one source, e cancels on average between
@@ -139,12 +140,12 @@ class PhoneModels:
 
     @cached_property
     def _counts(self) -> list[list[Ints]]:
-        """Of the k-grams of each fold, k = 1 to n; those of the generated clips last."""
+        """Count the k-grams of each fold, k = 1 to n; those of the generated clips last."""
         return [list(counts) for counts in zip(*(level.counts for level in self.grams.levels), strict=True)]
 
     @cached_property
     def _shares(self) -> Floats:
-        """Of the windows of real speech, by fold."""
+        """Return the shares of the windows of real speech, by fold."""
         sizes = np.array([counts[-1].sum() for counts in self._counts[:-1]])
         return sizes / sizes.sum()
 
@@ -217,7 +218,7 @@ class _Grams:
     vocabulary: int
 
     @classmethod
-    def of(
+    def from_clips(
         cls, clips: Sequence[Phones], real: Sequence[Phones], n: int, parts: npt.NDArray[np.int8], n_parts: int
     ) -> _Grams:
         """Number the k-grams of clips.

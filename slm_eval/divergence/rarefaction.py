@@ -98,7 +98,7 @@ def rarefaction(
     generated_clusters: Labels = None,
     real_clusters: Labels = None,
 ) -> dict[int, Rarefaction | Undefined]:
-    """How pJSD falls with size, generated against real and real against real.
+    """Measure how pJSD falls with size, generated against real and real against real.
 
     Args:
         generated, real: one sequence of phones per utterance.
@@ -113,7 +113,7 @@ def rarefaction(
     Raises:
         ValueError: labels that do not match the utterances in number.
     """
-    corpora = CutCorpora.of([generated, real], [generated_clusters, real_clusters], seed)
+    corpora = CutCorpora.from_corpora([generated, real], [generated_clusters, real_clusters], seed)
     return {n: _curves(n, corpora.incidence(n, windows), corpora, splits) for n, windows in corpora.windows(orders)}
 
 
@@ -128,7 +128,7 @@ def phones_needed(
     clusters: tuple[Labels, Labels, Labels] = (None, None, None),
     paired: bool = False,
 ) -> dict[int, PhonesNeeded | Undefined]:
-    """The size at which J(first, real) and J(second, real) would be told apart, for each n.
+    """Estimate the size at which J(first, real) and J(second, real) would be told apart, for each n.
 
     All three are cut to equal size. How the difference, its sd, and so their ratio z change with size is measured from
     N/8 to N; ln z against ln N is carried on as a straight line to z = 2.80, the sum of the normal quantiles of 97.5 %
@@ -150,7 +150,7 @@ def phones_needed(
     Raises:
         ValueError: paired corpora of different length, or labels that do not match the utterances in number.
     """
-    corpora = CutCorpora.of([first, second, real], list(clusters), seed, paired=paired)
+    corpora = CutCorpora.from_corpora([first, second, real], list(clusters), seed, paired=paired)
     return {n: _needed(n, corpora.incidence(n, windows), corpora, splits) for n, windows in corpora.windows(orders)}
 
 
@@ -227,7 +227,7 @@ def _needed(n: int, incidence: Incidence, corpora: CutCorpora, splits: int) -> P
 
 
 def _exponent(means: list[float], sds: list[float]) -> float:
-    """Of z against the size, from the means of all, halves and quarters, and the sds of halves, quarters, eighths."""
+    """Return the exponent of z against size, from means of all, halves, quarters and sds of halves to eighths."""
     log_sizes = np.log([1.0, 0.5, 0.25])
     of_mean = np.polyfit(log_sizes, np.log(np.abs(means[:3])), 1)[0]
     of_sd = np.polyfit(log_sizes, np.log(sds[1:4]), 1)[0]

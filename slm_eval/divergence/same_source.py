@@ -119,7 +119,7 @@ def divergences_of_labels(incidence: Incidence, members: Draws) -> tuple[Floats,
     everything = slice(0, incidence.n_windows.size)
     # Types of a single utterance are never on both sides.
     groups = incidence.groups(np.diff(incidence.starts) > 1, (everything,))
-    bits = Bits.of(members)
+    bits = Bits.from_draws(members)
     n_first = n_ngrams(incidence.n_windows, members)
     n_second = incidence.n_windows.sum() - n_first
 

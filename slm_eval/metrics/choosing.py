@@ -18,7 +18,7 @@ PAPER_RECOGNIZER = "allosaurus"
 def choose_metrics(
     names: str | None, preset: str | None, *, recognizer: str, lang: str | None, n: str, log_base: str, seed: int
 ) -> list[Metric]:
-    """The metrics of ``--metrics`` or ``--preset``, else all there are; metrics of phones get the options about them.
+    """Make the metrics of ``--metrics`` or ``--preset``, else all; metrics of phones get the options about them.
 
     Args:
         names: comma-separated; a name may carry options, as in ``dnsmos:windows=all``.
@@ -50,7 +50,7 @@ def choose_metrics(
 
 
 def parse_orders(text: str) -> tuple[int, ...]:
-    """ "1-5", "5" or "1,2,5" as numbers.
+    """Read "1-5", "5" or "1,2,5" as numbers.
 
     Raises:
         UsageError: anything else.
@@ -72,7 +72,7 @@ def _split(names: str) -> list[str]:
 
 
 def _make(text: str, about_pjsd: dict[str, Any]) -> Metric:
-    """A metric from ``name`` or ``name:option=value:option=value``."""
+    """Make a metric from ``name`` or ``name:option=value:option=value``."""
     name, *settings = text.split(":")
     make = metric_class(name)
     known = {key for key, value in inspect.signature(make).parameters.items() if value.kind != value.VAR_KEYWORD}

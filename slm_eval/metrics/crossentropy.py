@@ -79,7 +79,8 @@ def cross_entropy(
     if n < 1:
         raise ValueError(f"an n-gram has at least one phone; got n={n}")
     sides = [
-        _Side.of(clips, clusters, n) for clips, clusters in ((generated, generated_clusters), (real, real_clusters))
+        _Side.from_clips(clips, clusters, n)
+        for clips, clusters in ((generated, generated_clusters), (real, real_clusters))
     ]
     if not sides[0].clips:
         return Undefined(f"the generated side has no clip of {n} phones")
@@ -87,11 +88,13 @@ def cross_entropy(
     if without_models is not None:
         return Undefined(without_models)
     folds = divide(sides[1].clips, sides[1].clusters)
-    models = PhoneModels.of(sides[0].clips, sides[1].clips, folds, n)
+    models = PhoneModels.from_clips(sides[0].clips, sides[1].clips, folds, n)
     scores = models.surprisals()
     # Numbers of clusters that no two sides have in common: they are independent.
     numbers = sides[0].clusters, sides[1].clusters + len(sides[0].clips)
-    samples = [Sample.of(each.mean, number, each.windows) for each, number in zip(scores, numbers, strict=True)]
+    samples = [
+        Sample.from_scores(each.mean, number, each.windows) for each, number in zip(scores, numbers, strict=True)
+    ]
     reason = next((reason for side in sides if (reason := side.too_few()) is not None), None)
     estimates = [mean(each.mean, number, each.windows) for each, number in zip(scores, numbers, strict=True)]
     apart = _difference(samples[0], samples[1], 0.0 if reason else models.coupling())
@@ -123,9 +126,13 @@ def held_out_models(
         real_clusters: shape (clips,), number of the cluster of each.
         n: phones per window.
     """
-    side = _Side.of(real, real_clusters, n)
+    side = _Side.from_clips(real, real_clusters, n)
     reason = side.why_no_models()
-    return PhoneModels.of(generated, side.clips, divide(side.clips, side.clusters), n) if reason is None else reason
+    return (
+        PhoneModels.from_clips(generated, side.clips, divide(side.clips, side.clusters), n)
+        if reason is None
+        else reason
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +144,7 @@ class _Side:
     n: int
 
     @classmethod
-    def of(cls, clips: Sequence[Phones], clusters: npt.NDArray[np.intp] | None, n: int) -> _Side:
+    def from_clips(cls, clips: Sequence[Phones], clusters: npt.NDArray[np.intp] | None, n: int) -> _Side:
         labels = range(len(clips)) if clusters is None else clusters.tolist()
         kept = [
             (_texts(clip), label, at)
@@ -174,18 +181,18 @@ class _Side:
 
 
 def _texts(clip: Phones) -> list[str]:
-    """The phones as text; those of a run are that already, and a copy of each clip would take a second and 0.1 GB."""
+    """Return the phones as text; those of a run are that, and a copy of each clip would take a second and 0.1 GB."""
     return clip if isinstance(clip, list) and set(map(type, clip)) == {str} else list(map(str, clip))
 
 
 def _difference(generated: Sample, real: Sample, coupling: float) -> Estimate:
-    """Of two samples, each with a variance of its own, and what ``PhoneModels.coupling`` adds to it."""
+    """Return it of two samples, each with a variance of its own, and what ``PhoneModels.coupling`` adds to it."""
     apart = difference(generated, real)
     return replace(apart, error=math.sqrt(apart.error**2 + coupling))
 
 
 def _digest(clips: Sequence[Phones], folds: npt.NDArray[np.int64]) -> str:
-    """What real speech was divided into: other speakers give other folds, and other values."""
+    """Digest what real speech was divided into: other speakers give other folds, and other values."""
     lines = sorted(
         f"{fold}\x1f" + "\x1f".join(map(str, clip)) for clip, fold in zip(clips, folds.tolist(), strict=True)
     )

@@ -100,7 +100,9 @@ class Moments:
     n: int
 
     @classmethod
-    def of(cls, scores: Sequence[float], clusters: Numbers | None = None, scale: Interval | None = None) -> Moments:
+    def from_scores(
+        cls, scores: Sequence[float], clusters: Numbers | None = None, scale: Interval | None = None
+    ) -> Moments:
         """Return those of at least one finite score.
 
         Args:
@@ -140,7 +142,7 @@ class Sample:
     moved: Floats
 
     @classmethod
-    def of(
+    def from_scores(
         cls, scores: Sequence[float] | Floats, clusters: Numbers | None = None, sizes: Numbers | None = None
     ) -> Sample:
         """Return at least one finite score by cluster.
@@ -194,8 +196,8 @@ class Sample:
 
 
 def mean(scores: Sequence[float] | Floats, clusters: Numbers | None = None, sizes: Numbers | None = None) -> Estimate:
-    """Return ``mean_of_sample`` of scores; arguments as for ``Sample.of``."""
-    return mean_of_sample(Sample.of(scores, clusters, sizes))
+    """Return ``mean_of_sample`` of scores; arguments as for ``Sample.from_scores``."""
+    return mean_of_sample(Sample.from_scores(scores, clusters, sizes))
 
 
 def mean_of_sample(sample: Sample) -> Estimate:
@@ -267,5 +269,5 @@ def difference_of_intervals(a: tuple[float, Interval], b: tuple[float, Interval]
 
 
 def _inverse(number: float) -> float:
-    """One over it; 0, as of no degree of freedom, for 0."""
+    """Return one over it; 0, as of no degree of freedom, for 0."""
     return 1 / number if number else 0.0

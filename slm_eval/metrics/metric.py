@@ -89,21 +89,21 @@ class Metric(ABC):
         return {}
 
     def prepare(self, corpora: dict[str, Corpus]) -> str | None:
-        """None when this metric can be computed on these corpora here, else one line that says why not."""
+        """Return None when this metric can be computed on these corpora here, else one line that says why not."""
         for side, corpus in corpora.items():
             if not corpus.has_audio:
                 return f"the {side} corpus {corpus.path} is ready-made phones: there is no audio to score"
         return self.missing()
 
     def missing(self) -> str | None:
-        """None when what it needs is here or can be fetched, else one line that says what to do. No network."""
+        """Return None when what it needs is here or can be fetched, else one line that says what to do. No network."""
         return self.observer.missing()
 
     @abstractmethod
     def summarise(
         self, generated: Sequence[Observation], real: Sequence[Observation]
     ) -> dict[str, Summary | NotComputed]:
-        """One entry per key. The order of the observations does not change the result.
+        """Return one entry per key. The order of the observations does not change the result.
 
         An observation has the "speaker" and the "prompt" of its clip where they are known (``clusters.Clusters.of``).
         """
@@ -132,7 +132,7 @@ class Metric(ABC):
         self._observations[side].extend(result for result in results if not isinstance(result, Refusal))
 
     def compute(self) -> Summary | dict[str, Summary]:
-        """The summary of what was observed, or a dict of summaries by key where there are several keys.
+        """Return the summary of what was observed, or a dict of summaries by key where there are several keys.
 
         Under ``torch.distributed`` it covers the observations of all ranks, and every rank gets the same result.
 
@@ -162,7 +162,7 @@ class Metric(ABC):
         self._observations: dict[str, list[Observation]] = {"generated": [], "real": []}
 
     def state_dict(self) -> dict[str, Any]:
-        """What was observed, with the observer's fingerprint: plain values, safe to save as JSON or by torch."""
+        """Return what was observed, with the observer's fingerprint: plain values, safe to save as JSON or by torch."""
         return {
             "fingerprint": str(self.observer.fingerprint),
             "observations": {side: list(observations) for side, observations in self._observations.items()},
@@ -178,7 +178,7 @@ class Metric(ABC):
         self._observations = {side: list(observations) for side, observations in state["observations"].items()}
 
     def _observed(self) -> dict[str, list[Observation]]:
-        """What ``compute`` summarises: the observations of all ranks."""
+        """Return what ``compute`` summarises: the observations of all ranks."""
         return _gather(self._observations)
 
     def _require_same(self, fingerprint: str) -> None:
@@ -189,7 +189,7 @@ class Metric(ABC):
 
 
 def _signal(index: int, waveform: Any, sample_rate: int, observer: Observer) -> Signal:
-    """A waveform of the caller as the observer wants it; the same checks as for files."""
+    """Return a waveform of the caller as the observer wants it, after the same checks as for files."""
     samples = to_mono(waveform, f"waveform {index}")
     try:
         check(samples)
@@ -200,7 +200,7 @@ def _signal(index: int, waveform: Any, sample_rate: int, observer: Observer) -> 
 
 
 def _gather(observations: dict[str, list[Observation]]) -> dict[str, list[Observation]]:
-    """The observations of all ranks, where torch.distributed is running; else what was given."""
+    """Return the observations of all ranks, where torch.distributed is running; else what was given."""
     # A process that never imported torch.distributed is in no process group: do not import torch to find that out.
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not (distributed.is_available() and distributed.is_initialized()):

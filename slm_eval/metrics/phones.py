@@ -66,7 +66,7 @@ class PhoneMetric(Metric):
         return "nats" if self.log_base == "e" else "bits"
 
     def missing(self) -> str | None:
-        """None when a recogniser is here or can be fetched."""
+        """Return None when a recogniser is here or can be fetched."""
         return self._observer.missing() if isinstance(self._observer, Observer) else why_no_recognizer(self._lang)
 
     def prepare(self, corpora: dict[str, Corpus]) -> str | None:
@@ -91,7 +91,7 @@ class PhoneMetric(Metric):
         return self.missing()
 
     def _observed(self) -> dict[str, list[Observation]]:
-        """With the real side that was given at construction."""
+        """Return them with the real side that was given at construction."""
         observed = super()._observed()
         if self._real is None:
             return observed
@@ -124,18 +124,18 @@ def phones_and_clusters(
 
 
 def by_side(pair: tuple[int, int]) -> dict[str, int]:
-    """As summary.json has it."""
+    """Return it as summary.json has it."""
     return dict(zip(SIDES, pair, strict=True))
 
 
 def digest(utterances: Sequence[Phones]) -> str:
-    """What generated speech was compared with: values against different real speech are not comparable."""
+    """Digest what generated speech was compared with: values against different real speech are not comparable."""
     lines = sorted("\x1f".join(phones) for phones in utterances)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _recognizer_of(corpus: Corpus) -> str | None:
-    """What recognised ready-made phones.
+    """Return what recognised ready-made phones.
 
     Raises:
         UsageError: not the same for all of them.

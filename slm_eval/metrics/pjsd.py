@@ -93,7 +93,7 @@ class pJSD(PhoneMetric):
     def summarise(
         self, generated: Sequence[Observation], real: Sequence[Observation]
     ) -> dict[str, Summary | NotComputed]:
-        """Each n from the same phone sequences; see ``analysis.analyse``. Clips of one cluster are drawn together."""
+        """Analyse each n from the same phones (``analysis.analyse``). Clips of one cluster are drawn together."""
         spoken, reference, clusters = phones_and_clusters(generated, real)
         analyses = analyse(
             spoken,

@@ -22,7 +22,7 @@ RECITED = "recited speech scores as real"
 
 
 def warn_of_recitation(generated: Sequence[Phones], real: Sequence[Phones]) -> tuple[str, ...]:
-    """A line where generated clips are copies, at least in part."""
+    """Return a line where generated clips are copies, at least in part."""
     copies = int(np.count_nonzero(recited(generated, real)))
     if not copies:
         return ()
@@ -38,7 +38,7 @@ def warnings_of_copies(warnings: Iterable[str]) -> list[str]:
 
 
 def recited(generated: Sequence[Phones], real: Sequence[Phones]) -> npt.NDArray[np.bool_]:
-    """Which generated clips hold the whole transcript of a real clip, or lie as a whole within one.
+    """Find the generated clips that hold the whole transcript of a real clip, or lie as a whole within one.
 
     Windows of ``MIN_PHONES`` phones are numbered; a transcript is looked for where its first window occurs.
 

@@ -55,7 +55,7 @@ _KNOWN: dict[str, Observation] = {
 
 
 def examine(device: str) -> Iterator[tuple[str, bool]]:
-    """One line per observer, and whether it is well. What is not installed is no illness.
+    """Yield one line per observer, and whether it is well. What is not installed is no illness.
 
     Raises:
         UsageError: there is no such device.
@@ -72,7 +72,7 @@ def examine(device: str) -> Iterator[tuple[str, bool]]:
 
 
 def built_in_signal() -> np.ndarray:
-    """A voice-like buzz through moving resonances, from formulas alone: float32 at 24 kHz, shape (288000,)."""
+    """Return a voice-like buzz through moving resonances, from formulas: float32 at 24 kHz, shape (288000,)."""
     time_s = np.arange(round(_SECONDS * _RATE)) / _RATE
     pitch = 120 + 20 * np.sin(2 * np.pi * 0.7 * time_s)
     phase = 2 * np.pi * np.cumsum(pitch) / _RATE

@@ -57,7 +57,7 @@ def plan(
     real: str | os.PathLike[str] | Corpus,
     metrics: Sequence[Metric | str] | None,
 ) -> tuple[dict[str, Corpus], list[Metric], dict[str, NotComputed]]:
-    """What is scored, the metrics that can be computed, and why the others cannot; arguments as for ``evaluate``.
+    """Return what is scored, the metrics that can be computed, and why the others cannot; arguments as ``evaluate``.
 
     Raises:
         UsageError: a path or a name that does not exist.
@@ -73,7 +73,7 @@ def plan(
 
 
 def choose(metrics: Sequence[Metric], corpora: dict[str, Corpus]) -> tuple[list[Metric], dict[str, NotComputed]]:
-    """The metrics that can be computed on these corpora here, and why the others cannot."""
+    """Return the metrics that can be computed on these corpora here, and why the others cannot."""
     runnable: list[Metric] = []
     left_out: dict[str, NotComputed] = {}
     for metric in metrics:
@@ -100,7 +100,7 @@ def summarise(
     metrics: Sequence[Metric],
     left_out: dict[str, NotComputed],
 ) -> Evaluation:
-    """From observations to numbers: no audio and no model from here on."""
+    """Compute numbers from observations: no audio and no model from here on."""
     computed: dict[str, Summary] = {}
     absent = dict(left_out)
     shared = _warn_of_shared_clips(clips)
@@ -115,7 +115,7 @@ def summarise(
 
 
 def _warn_of_shared_clips(clips: dict[str, list[ClipResult]]) -> tuple[str, ...]:
-    """The same audio on both sides makes generated speech look real: too low a divergence, too small an interval."""
+    """Warn of the same audio on both sides, which makes generated speech look real: too low a divergence."""
     real = {clip.sound.content for clip in clips["real"]}
     shared = sum(clip.sound.content in real for clip in clips["generated"] if clip.sound.content)
     if not shared:

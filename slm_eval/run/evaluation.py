@@ -32,7 +32,7 @@ class Evaluation:
     environment: dict[str, str | None] = field(default_factory=lambda: environment())
 
     def __getitem__(self, key: str) -> Summary:
-        """The summary of a key such as "pjsd.5" or "dnsmos.ovrl".
+        """Return the summary of a key such as "pjsd.5" or "dnsmos.ovrl".
 
         Raises:
             SlmEvalError: it was not computed; the message says why.
@@ -43,7 +43,7 @@ class Evaluation:
         raise SlmEvalError(f"{key} was not computed: {reason}; computed were {', '.join(self.summaries) or 'none'}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of summary.json."""
+        """Return the object of summary.json."""
         return {
             "schema": SCHEMA,
             "version": __version__,
@@ -54,7 +54,7 @@ class Evaluation:
         }
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row per key, with the fields of summary.json as columns.
+        """Return one row per key, with the fields of summary.json as columns.
 
         Raises:
             SlmEvalError: pandas is not installed.

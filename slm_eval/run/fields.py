@@ -53,7 +53,7 @@ def _is_null(value: Any) -> bool:
 
 
 def _table(check: Check) -> Check:
-    """Any names, each with such a value."""
+    """Accept any names, each with such a value."""
     return lambda value: isinstance(value, dict) and all(map(check, value.values()))
 
 
@@ -63,7 +63,7 @@ def _sides(check: Check) -> Check:
 
 
 def _fields(checks: Mapping[str, Check], *required: str) -> Check:
-    """An object that has the required fields, with values that a run writes."""
+    """Accept an object that has the required fields, with values that a run writes."""
     return lambda value: isinstance(value, dict) and value.keys() >= {*required} and malformed(value, checks) is None
 
 
@@ -119,7 +119,7 @@ CLIP: dict[str, Check] = {
 
 
 def is_key(key: str) -> bool:
-    """Whether a metric can be called so."""
+    """Return whether a metric can be called so."""
     return _KEY.fullmatch(key) is not None
 
 

@@ -50,7 +50,7 @@ class FinishedRun:
 
     @classmethod
     def of(cls, evaluation: Evaluation, name: str) -> FinishedRun:
-        """An evaluation as if it had been written and read back."""
+        """Return an evaluation as if it had been written and read back."""
         clips = {side: [clip.to_dict() for clip in evaluation.clips[side]] for side in SIDES}
         return cls(name, evaluation.to_dict(), clips)
 
@@ -82,7 +82,7 @@ class FinishedRun:
         return [key for key in self.metrics if not key.startswith("pjsd.") and key not in ours]
 
     def signature(self, key: str) -> Signature:
-        """How a number was computed."""
+        """Return how a number was computed."""
         return Signature.parse(self.metrics[key]["signature"])
 
     def scores(self, key: str, side: str = "generated") -> dict[str, float]:
@@ -95,7 +95,7 @@ class FinishedRun:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a path is the folder of a finished run, rather than speech."""
+    """Return whether a path is the folder of a finished run, rather than speech."""
     return (path / "summary.json").is_file()
 
 
@@ -130,7 +130,7 @@ def read_run(folder: Path, known: dict[bytes, Clip] | None = None) -> FinishedRu
 
 
 def _name(folder: Path, summary: dict[str, Any]) -> str:
-    """What the run was called by --name, else its folder."""
+    """Return what the run was called by --name, else the name of its folder."""
     name = about(summary).get("name")
     return name if isinstance(name, str) else folder.resolve().name
 
@@ -146,7 +146,7 @@ def _check_digest(folder: Path, summary: dict[str, Any]) -> None:
 
 
 def read_clips(path: Path, known: dict[bytes, Clip] | None = None) -> dict[str, list[Clip]]:
-    """The objects of a clips.jsonl by side, in the order of their ids.
+    """Return the objects of a clips.jsonl by side, in the order of their ids.
 
     Args:
         known: digests of lines of real speech that were read before, with their objects; those of this file are added.
@@ -246,7 +246,7 @@ def _check_summary(path: Path, summary: Any) -> None:
 
 
 def _problem(clip: Any) -> str | None:
-    """What is wrong with a line of clips.jsonl, or None."""
+    """Return what is wrong with a line of clips.jsonl, or None."""
     if not isinstance(clip, dict) or not {"id", "side", "status", "scores", "phones"} <= clip.keys():
         return "not a clip of a run: id, side, status, scores and phones are needed"
     if (field := malformed(clip, CLIP)) is not None:

@@ -116,7 +116,7 @@ def claim(
 
 
 def refuse_other_kind(folder: Path, *, shard: bool) -> None:
-    """A folder is a run or a shard, never both.
+    """Refuse a folder that holds the other kind: it is a run or a shard, never both.
 
     Raises:
         UsageError: it holds the other one.

@@ -25,7 +25,7 @@ _SHOWN = 3  # clips or shards that a message names
 
 
 def merge(shards: Sequence[Shard]) -> Evaluation:
-    """What ``evaluate`` finds out about all clips of these shards, given in any order.
+    """Return what ``evaluate`` finds out about all clips of these shards, given in any order.
 
     Raises:
         UsageError: no shard, shards of different runs or with clips in common, a metric that is not installed here.
@@ -57,7 +57,7 @@ def _require_same_run(first: Shard, other: Shard) -> None:
 
 
 def _put_together(shards: Sequence[Shard], side: str) -> list[ClipResult]:
-    """The clips of one side in the order of ids.
+    """Return the clips of one side in the order of ids.
 
     Raises:
         UsageError: two shards have clips in common.
@@ -79,7 +79,7 @@ def _put_together(shards: Sequence[Shard], side: str) -> list[ClipResult]:
 
 
 def _require_all(shards: Sequence[Shard], clips: dict[str, list[ClipResult]]) -> None:
-    """Every clip of the run is there.
+    """Refuse shards in which a clip of the run is missing.
 
     Raises:
         SlmEvalError: a shard is missing.
@@ -96,7 +96,7 @@ def _require_all(shards: Sequence[Shard], clips: dict[str, list[ClipResult]]) ->
 
 
 def _absent(shards: Sequence[Shard]) -> str:
-    """Which shards of how many were not given; those beyond the last clip are empty, and nobody misses them."""
+    """Say which shards of how many were not given; those beyond the last clip are empty, and nobody misses them."""
     count = shards[0].share.count
     filled = min(count, max(told["n_total"] for told in shards[0].run["corpora"].values()))
     given = {shard.share.index for shard in shards}
@@ -105,13 +105,13 @@ def _absent(shards: Sequence[Shard]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """The first few of them."""
+    """List the first few of them."""
     first = list(islice(names, _SHOWN + 1))
     return ", ".join(first[:_SHOWN]) + (", ..." if len(first) > _SHOWN else "")
 
 
 def _join_sounds(clips: dict[str, list[ClipResult]]) -> None:
-    """One sound for one content, as in a run without shards: that of the first clip that holds it."""
+    """Give clips of one content one sound, as in a run without shards: that of the first clip that holds it."""
     sounds: dict[str, Sound] = {}
     for side, of_side in clips.items():
         clips[side] = [
@@ -121,7 +121,7 @@ def _join_sounds(clips: dict[str, list[ClipResult]]) -> None:
 
 
 def _make_again(recipe: dict[str, Any]) -> Metric:
-    """A metric that summarises what was observed elsewhere.
+    """Make a metric that summarises what was observed elsewhere.
 
     Raises:
         UsageError: it is of a package that is not installed here.
@@ -138,7 +138,7 @@ def _make_again(recipe: dict[str, Any]) -> Metric:
 
 
 def _environments(shards: Sequence[Shard]) -> dict[str, str | None]:
-    """Where the clips were observed and where they are summarised; values that differ stand side by side."""
+    """Return where clips were observed and where they are summarised; values that differ stand side by side."""
     all_of_them = [shard.seen.environment for shard in shards] + [environment()]
     keys = dict.fromkeys(key for each in all_of_them for key in each)
     found = {key: {each.get(key) for each in all_of_them} for key in keys}

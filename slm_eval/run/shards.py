@@ -87,7 +87,7 @@ def observe_share(
         "metrics": [_recipe(metric) for metric in runnable],
         "named": named,
     }
-    parts = {side: share.of(corpus) for side, corpus in corpora.items()}
+    parts = {side: share.select(corpus) for side, corpus in corpora.items()}
     clips = observe(parts, [metric.observer for metric in runnable], options)
     return Shard(f"shard {share}", share, run, Evaluation(parts, clips, {}, left_out), dict(asked or {}))
 
@@ -192,7 +192,7 @@ def _restore(name: str, content: dict[str, Any]) -> Shard:
 
 
 def _listing(corpus: Corpus) -> dict[str, Any]:
-    """What identifies the clips of the whole run, and what its summary says of where they come from."""
+    """Return what identifies the clips of the whole run, and what its summary says of where they come from."""
     return {
         "path": corpus.path,
         "n_total": len(corpus.clips),
@@ -203,12 +203,12 @@ def _listing(corpus: Corpus) -> dict[str, Any]:
 
 
 def ids_digest(ids: Any) -> str:
-    """Of ids in any order."""
+    """Digest ids in any order."""
     return hashlib.sha256(dump(sorted(ids)).encode()).hexdigest()
 
 
 def _recipe(metric: Metric) -> dict[str, Any]:
-    """All that is needed to summarise again what this metric's observer saw."""
+    """Return all that is needed to summarise again what this metric's observer saw."""
     return {
         "name": metric.name,
         "keys": list(metric.keys),
@@ -218,7 +218,7 @@ def _recipe(metric: Metric) -> dict[str, Any]:
 
 
 def _record(clip: ClipResult, fingerprints: Sequence[str]) -> dict[str, Any]:
-    """A clip as JSON values; observations and refusals in the order of the fingerprints."""
+    """Return a clip as JSON values; observations and refusals in the order of the fingerprints."""
     sound = clip.sound
     seen = [sound.observations.get(fingerprint) for fingerprint in fingerprints]
     return {
@@ -232,7 +232,7 @@ def _record(clip: ClipResult, fingerprints: Sequence[str]) -> dict[str, Any]:
 
 
 def _clip(side: str, record: dict[str, Any], fingerprints: Sequence[str]) -> ClipResult:
-    """The reverse of ``_record``."""
+    """Undo ``_record``."""
     clip = Clip(**{name: record[name] for name in _CLIP_FIELDS})
     seen = {
         fingerprint: Refusal(*refusal) if refusal else observation

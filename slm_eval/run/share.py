@@ -24,7 +24,7 @@ class Share:
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
 
-    def of(self, corpus: Corpus) -> Corpus:
+    def select(self, corpus: Corpus) -> Corpus:
         """Return every ``count``-th clip in the order of ids.
 
         Neighbours in that order are alike (one speaker, one book, one folder of long clips), so that each share gets

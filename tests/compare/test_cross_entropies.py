@@ -48,7 +48,7 @@ def run(name: str, clips: Clips, ids: str = "", **labels: list[str]) -> Finished
 @pytest.mark.parametrize("paired", [True, False])
 def test_statistics_are_those_of_clips_that_are_relabelled(paired: bool) -> None:
     a, b = run("A", phones(14, 1)), run("B", phones(14 if paired else 23, 2, 0.1), "" if paired else "b")
-    design = Design.of(a, b, paired, 199, 0)
+    design = Design.from_runs(a, b, paired, 199, 0)
     scores = _scores(3, design)
     assert not isinstance(scores, str)
     statistics = _statistics(scores, design)
@@ -73,10 +73,10 @@ def test_the_values_are_those_of_the_runs_and_the_interval_that_of_means() -> No
     found = compare(a, b).differences["plm.3"]
     assert found.a == pytest.approx(a.metrics["plm.3"]["value"], rel=1e-12)
     assert found.b == pytest.approx(b.metrics["plm.3"]["value"], rel=1e-12)
-    scores = _scores(3, Design.of(a, b, None, 99, 0))
+    scores = _scores(3, Design.from_runs(a, b, None, 99, 0))
     assert not isinstance(scores, str)
     sides = zip(scores.sides, scores.units, strict=True)
-    expected = difference(*(Sample.of(side.mean, units, side.windows) for side, units in sides)).interval()
+    expected = difference(*(Sample.from_scores(side.mean, units, side.windows) for side, units in sides)).interval()
     assert found.ci95 == pytest.approx(expected)
     assert (found.better, found.claim) == ("A", "A is more predictable from real speech")
 

@@ -68,7 +68,7 @@ def statistics_of(pool: Pool, members: Draws, random: np.random.Generator, *, ce
 
 
 def welch(scores: np.ndarray, clusters: np.ndarray, drawn: Labellings) -> Floats:
-    return welch_statistics([UnitScores.of(scores, clusters, drawn.observed.size)], drawn)[0]
+    return welch_statistics([UnitScores.from_scores(scores, clusters, drawn.observed.size)], drawn)[0]
 
 
 # ---- labellings ----
@@ -141,7 +141,9 @@ def test_unpaired_statistics_are_those_of_the_standard_error_of_each_group(clust
     labels = all_of(drawn)[clusters].astype(bool)
     found = welch(scores, clusters, drawn)
     for column, t in zip(labels.T, found.tolist(), strict=True):
-        error = math.sqrt(sum(Sample.of(scores[chosen], clusters[chosen]).variance for chosen in (column, ~column)))
+        error = math.sqrt(
+            sum(Sample.from_scores(scores[chosen], clusters[chosen]).variance for chosen in (column, ~column))
+        )
         assert t == pytest.approx((scores[column].mean() - scores[~column].mean()) / error, rel=1e-8)
         if max(cluster_sizes) == 1:
             expected = scipy.stats.ttest_ind(scores[column], scores[~column], equal_var=False).statistic
@@ -185,7 +187,7 @@ def test_divergence_differences_are_those_of_the_relabelled_corpora(n: int) -> N
     pool[0], real[0] = [0] * 300, [0] * 70_000
     pool[3] = [1]  # no bigrams
     members = random.integers(0, 2, (12, 70), dtype=np.uint8)
-    both = Pool.of(incidence_of(pool + real, n), slice(0, 12), slice(12, 19))
+    both = Pool.from_incidence(incidence_of(pool + real, n), slice(0, 12), slice(12, 19))
     found = differences_of(both, members)
     for draw in range(70):
         mine = [each for each, label in zip(pool, members[:, draw], strict=True) if label]
@@ -197,7 +199,7 @@ def test_tallies_hold_more_than_a_byte_of_types() -> None:
     """600 types that occur once on either side are one class: all of them are in a draw, or none."""
     pool, real = [list(range(600)), [0] * 7 + [600], list(range(300)) * 7], [list(range(601))]
     members = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1]], dtype=np.uint8)
-    found = differences_of(Pool.of(incidence_of(pool + real, 1), slice(0, 3), slice(3, 4)), members)
+    found = differences_of(Pool.from_incidence(incidence_of(pool + real, 1), slice(0, 3), slice(3, 4)), members)
     for draw in range(3):
         chosen = members[:, draw].astype(bool)
         groups = [[each for each, label in zip(pool, chosen, strict=True) if label == side] for side in (True, False)]
@@ -216,7 +218,7 @@ def test_tallied_and_other_types_are_counted_alike() -> None:
     pool.append([len(grid)] * 4)  # only in the pool
     real = [[phone for phone, (_, other) in enumerate(grid) for _ in range(other)], [len(grid) + 1] * 9]
     members = random.integers(0, 2, (10, 300), dtype=np.uint8)
-    groups = groups_of(Pool.of(incidence_of(pool + real, 1), slice(0, 10), slice(10, 12)), members)
+    groups = groups_of(Pool.from_incidence(incidence_of(pool + real, 1), slice(0, 10), slice(10, 12)), members)
     for draw in (0, 1, 150, 255, 256, 299):
         for found, label in ((groups.first, 1), (groups.second, 0)):
             chosen = [each for each, mark in zip(pool, members[:, draw], strict=True) if mark == label]
@@ -226,7 +228,7 @@ def test_tallied_and_other_types_are_counted_alike() -> None:
 def test_divergences_are_undefined_where_a_label_has_no_ngram() -> None:
     incidence = incidence_of([[0, 1], [1], [0, 1, 1]], 2)
     members = np.array([[1, 0], [0, 1]], dtype=np.uint8)
-    pool = Pool.of(incidence, slice(0, 2), slice(2, 3))
+    pool = Pool.from_incidence(incidence, slice(0, 2), slice(2, 3))
     assert np.isnan(differences_of(pool, members)).all()
     assert np.isnan(statistics_of(pool, members, rng(), centred=True)).all()
 
@@ -236,7 +238,7 @@ def test_the_size_of_a_block_moves_no_statistic(rows: int, monkeypatch: pytest.M
     random = rng()
     utterances = corpus(random.dirichlet(np.full(6, 0.5), 6), 45, 12, random)
     incidence = incidence_of(utterances, 2)
-    pool = Pool.of(incidence, slice(0, 30), slice(30, 45))
+    pool = Pool.from_incidence(incidence, slice(0, 30), slice(30, 45))
     drawn, scores = shuffles(10, 20, 500, (0,)), random.normal(size=30)
 
     def found() -> list[Floats]:
@@ -270,7 +272,7 @@ def test_false_alarms_of_scores_are_as_many_as_the_level_says() -> None:
     paired = paired_sums(a - b, swaps(30, 199, (0,)))
     false_alarms([p_value(each) for each in paired])
     drawn = shuffles(20, 30, 199, (0,))
-    unequal = [UnitScores.of(each, np.arange(50), 50) for each in random.exponential(1.0, (2000, 50))]
+    unequal = [UnitScores.from_scores(each, np.arange(50), 50) for each in random.exponential(1.0, (2000, 50))]
     false_alarms([p_value(each) for each in welch_statistics(unequal, drawn)])
 
 
@@ -287,7 +289,7 @@ def test_false_alarms_where_sizes_and_variances_are_unequal(sds: tuple[float, fl
     experiments = []
     for _ in range(1000):
         scores = (random.normal(0.0, sd) * speakers)[clusters] + random.normal(0.0, sd[clusters])
-        experiments.append(UnitScores.of(scores, clusters, sizes.size))
+        experiments.append(UnitScores.from_scores(scores, clusters, sizes.size))
     alarms = np.mean([p_value(each) <= 0.05 for each in welch_statistics(experiments, drawn)])
     assert 0.03 <= alarms <= 0.07
 
@@ -297,9 +299,9 @@ def test_false_alarms_where_clips_of_a_speaker_are_alike_need_whole_speakers() -
     random = rng()
     of_speaker = random.normal(0.0, 1.0, (1000, 20))
     clips = np.repeat(of_speaker, 10, axis=1) + random.normal(0.0, 0.5, (1000, 200))
-    speakers = [UnitScores.of(each, np.repeat(np.arange(20), 10), 20) for each in clips]
+    speakers = [UnitScores.from_scores(each, np.repeat(np.arange(20), 10), 20) for each in clips]
     false_alarms([p_value(each) for each in welch_statistics(speakers, shuffles(10, 10, 199, (0,)))])
-    alone = [UnitScores.of(each, np.arange(200), 200) for each in clips]
+    alone = [UnitScores.from_scores(each, np.arange(200), 200) for each in clips]
     by_clip = welch_statistics(alone, shuffles(100, 100, 199, (0,)))
     assert np.mean([p_value(each) <= 0.05 for each in by_clip]) > 0.4
 
@@ -312,7 +314,7 @@ def test_false_alarms_of_divergences_are_as_many_as_the_level_says() -> None:
         utterances = corpus(transitions, 48, 10, random)
         incidence = incidence_of(utterances, 2)
         pairs = all_of(swaps(16, 99, (seed,)))
-        both = Pool.of(incidence, slice(0, 32), slice(32, 48))
+        both = Pool.from_incidence(incidence, slice(0, 32), slice(32, 48))
         whole = np.concatenate((pairs, 1 - pairs))
         found["paired"].append(p_value(statistics_of(both, whole, random, centred=False)))
         groups = all_of(shuffles(16, 16, 99, (seed,)))
@@ -330,7 +332,9 @@ def test_another_source_is_told_apart() -> None:
         bad = corpus(real * 2 / 3 + other / 3, 40, 30, random)
         incidence = incidence_of(good + bad + corpus(real, 40, 30, random), 2)
         members = all_of(shuffles(40, 40, 99, (seed,)))
-        found = statistics_of(Pool.of(incidence, slice(0, 80), slice(80, 120)), members, random, centred=True)
+        found = statistics_of(
+            Pool.from_incidence(incidence, slice(0, 80), slice(80, 120)), members, random, centred=True
+        )
         assert found[0] < 0
         assert p_value(found) == 0.01
 
@@ -365,7 +369,7 @@ def test_the_curve_is_what_random_speech_scores_at_each_size() -> None:
     transitions = random.dirichlet(np.full(6, 0.5), 6)
     real = corpus(transitions, 100, 10, random)
     pool = corpus(transitions, 1000, 10, random)
-    both = Pool.of(incidence_of(pool + real, 3), slice(0, 1000), slice(1000, 1100))
+    both = Pool.from_incidence(incidence_of(pool + real, 3), slice(0, 1000), slice(1000, 1100))
     n_grams = 8  # of an utterance
     curves = [both.size_curve(math.log(20 * n_grams), math.log(180 * n_grams), random) for _ in range(20)]
     for size in (30, 60, 120):
@@ -373,7 +377,7 @@ def test_the_curve_is_what_random_speech_scores_at_each_size() -> None:
         measured = np.mean([np.polyval(curve, math.log(size * n_grams)) for curve in curves])
         assert measured == pytest.approx(fresh, rel=0.05)
     one = incidence_of([[0, 1, 1], [1, 0, 1]], 2)
-    alone = Pool.of(one, slice(0, 1), slice(1, 2)).size_curve(0.0, 3.0, random)
+    alone = Pool.from_incidence(one, slice(0, 1), slice(1, 2)).size_curve(0.0, 3.0, random)
     assert np.polyval(alone, 0.0) == np.polyval(alone, 3.0)
 
 
@@ -402,7 +406,9 @@ def test_false_alarms_where_systems_differ_in_size_or_in_length(
         mine, other = (uneven(transitions, *each, random) for each in zip(sizes, means, strict=True))
         real = uneven(transitions, 3000, 20, random)
         n_both = len(mine) + len(other)
-        pool = Pool.of(incidence_of(mine + other + real, 3), slice(0, n_both), slice(n_both, n_both + len(real)))
+        pool = Pool.from_incidence(
+            incidence_of(mine + other + real, 3), slice(0, n_both), slice(n_both, n_both + len(real))
+        )
         members = all_of(shuffles(len(mine), len(other), 99, (seed,)))
         p_of.append(p_value(statistics_of(pool, members, random, centred=True)))
     assert np.mean(np.array(p_of) <= 0.05) <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 200)
@@ -419,7 +425,9 @@ def test_more_speech_of_one_system_costs_no_power() -> None:
         for size, rejected in found.items():
             good = uneven(usual, size, 20, random)
             n_both = len(good) + len(bad)
-            pool = Pool.of(incidence_of(good + bad + real, 3), slice(0, n_both), slice(n_both, n_both + len(real)))
+            pool = Pool.from_incidence(
+                incidence_of(good + bad + real, 3), slice(0, n_both), slice(n_both, n_both + len(real))
+            )
             members = all_of(shuffles(len(good), len(bad), 99, (seed,)))
             rejected.append(p_value(statistics_of(pool, members, random, centred=True)) <= 0.05)
     equal, more = (np.mean(each) for each in found.values())
@@ -437,7 +445,7 @@ def test_utterances_of_very_different_length_leave_the_test_its_power() -> None:
             [corpus(each, 1, length, random)[0] for length in lengths]
             for each in (real, real * 0.8 + other * 0.2, real)
         )
-        both = Pool.of(incidence_of(good + bad + reference, 2), slice(0, 40), slice(40, 60))
+        both = Pool.from_incidence(incidence_of(good + bad + reference, 2), slice(0, 40), slice(40, 60))
         members = all_of(shuffles(20, 20, 99, (seed,)))
         adjusted = statistics_of(both, members, random, centred=True)
         found.append((p_value(differences_of(both, members)) <= 0.05, p_value(adjusted) <= 0.05))
@@ -479,7 +487,7 @@ def test_false_alarms_of_several_metrics_together_are_as_many_as_the_level_says(
         shared = random.normal(size=(1, 40))
         values = 3 * shared + random.normal(size=(5, 40))
         drawn = shuffles(20, 20, 99, (seed,))
-        scores = [UnitScores.of(of_metric, np.arange(40), 40) for of_metric in values]
+        scores = [UnitScores.from_scores(of_metric, np.arange(40), 40) for of_metric in values]
         alarms.append(omnibus(list(welch_statistics(scores, drawn))))
     false_alarms(alarms)
 

@@ -39,7 +39,7 @@ def test_counts_of_draws_equal_counting(draws: int, sizes: tuple[int, int], monk
     incidence = Incidence.build(windows, np.array([len(each) for each in utterances]))
     drawn = rng.integers(0, 2, (2, 40, draws), dtype=np.uint8)
     drawn[:, :, 0] = 1
-    bits = [Bits.of(each) for each in drawn]
+    bits = [Bits.from_draws(each) for each in drawn]
     groups = incidence.groups(np.ones(len(totals), dtype=bool), (slice(0, 40), slice(40, 80)))
     for side in (0, 1):
         found = np.concatenate([counted(group, side, bits[side]).T for group in groups], axis=1)
@@ -52,7 +52,7 @@ def test_counts_of_draws_equal_counting(draws: int, sizes: tuple[int, int], monk
 
 def test_blocks_of_draws_are_one_behind_the_other() -> None:
     drawn = np.random.default_rng(0).integers(0, 2, (9, 100), dtype=np.uint8)
-    one, several = Bits.of(drawn), Bits.of(drawn[:, :16], drawn[:, 16:80], drawn[:, 80:])
+    one, several = Bits.from_draws(drawn), Bits.from_draws(drawn[:, :16], drawn[:, 16:80], drawn[:, 80:])
     assert one.draws == several.draws == 100
     assert np.array_equal(one.words, several.words)
     assert not one.words[-1].any()

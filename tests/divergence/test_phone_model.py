@@ -40,7 +40,7 @@ class Dictionary:
 
 def test_golden() -> None:
     """By hand; V = 3: a, b and what is neither."""
-    models = PhoneModels.of(["abx"], ["aab", "ab"], np.array([0, 1]), 2)
+    models = PhoneModels.from_clips(["abx"], ["aab", "ab"], np.array([0, 1]), 2)
     generated, real = models.surprisals()
     # Without "aab": p(a) = p(b) = (1 + 2/3)/4, p(a|a) = (5/12)/2, p(b|a) = (1 + 5/12)/2.
     assert real.total[0] == pytest.approx(-math.log(5 / 24) - math.log(17 / 24), abs=1e-14)
@@ -56,7 +56,7 @@ def test_golden() -> None:
 @given(generated=st.lists(st.text("abcdxy", max_size=9), min_size=1, max_size=4), real=CLIPS, n=st.integers(1, 4))
 def test_equals_dictionaries_for_any_clips(generated: list[str], real: list[str], n: int) -> None:
     folds = divide(real, np.arange(len(real)))
-    found = PhoneModels.of(generated, real, folds, n).surprisals()
+    found = PhoneModels.from_clips(generated, real, folds, n).surprisals()
     vocabulary = "".join(sorted(set("".join(real))))
     models = [
         Dictionary([clip for clip, own in zip(real, folds, strict=True) if own != fold], vocabulary, n)
@@ -80,7 +80,7 @@ def test_probabilities_after_a_context_sum_to_one(real: list[str], n: int, conte
     phones = [*sorted(set("".join(real))), "?"]
     clips = [context[len(context) - n + 1 :] + phone for phone in phones]
     halves = np.arange(len(real)) % 2
-    models = PhoneModels.of(clips, real, halves, n)
+    models = PhoneModels.from_clips(clips, real, halves, n)
     counts = [np.asarray(of_level) for of_level in models._counts[0]]
     p = models.grams.probabilities(counts)
     types = models.grams.types[: len(phones)]  # one window a clip
@@ -92,8 +92,8 @@ def test_a_clip_is_scored_alike_beside_any_others() -> None:
     real = ["".join(rng.choice(list("abcde"), size)) for size in rng.integers(4, 30, 40)]
     one, others = "abecadx", ["".join(rng.choice(list("abcdefxy"), 50)) for _ in range(20)]
     folds = divide(real, np.arange(len(real)))
-    alone = PhoneModels.of([one], real, folds, 3).surprisals()[0].total[0]
-    assert PhoneModels.of([*others, one], real, folds, 3).surprisals()[0].total[-1] == alone  # to the last bit
+    alone = PhoneModels.from_clips([one], real, folds, 3).surprisals()[0].total[0]
+    assert PhoneModels.from_clips([*others, one], real, folds, 3).surprisals()[0].total[-1] == alone  # to the last bit
 
 
 def test_folds_keep_clusters_together_and_depend_on_what_was_said_alone() -> None:
@@ -125,7 +125,7 @@ def test_coupling_is_what_pairs_of_real_clips_add_to_the_variance() -> None:
     values, given_models, coupling = [], [], []
     for _ in range(200):
         real = draw(40)
-        models = PhoneModels.of(draw(120), real, divide(real, np.arange(40)), 3)
+        models = PhoneModels.from_clips(draw(120), real, divide(real, np.arange(40)), 3)
         sides = [side.mean for side in models.surprisals()]
         values.append(sides[0].mean() - sides[1].mean())
         given_models.append(sum(np.var(side, ddof=1) / side.size for side in sides))
@@ -140,7 +140,7 @@ def test_a_table_and_sorting_number_windows_alike(monkeypatch: pytest.MonkeyPatc
     generated, real = (["".join(random.choice(list(phones), 15)) for _ in range(20)] for phones in ("abcdxy", "abcd"))
 
     def found() -> list[list[float]]:
-        models = PhoneModels.of(generated, real, divide(real, np.arange(20)), 3)
+        models = PhoneModels.from_clips(generated, real, divide(real, np.arange(20)), 3)
         return [each.total.tolist() for each in models.surprisals()] + [[models.coupling()]]
 
     by_table = found()

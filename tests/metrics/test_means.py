@@ -33,23 +33,23 @@ def normal(n: int, seed: int = 0, at: float = 3.0) -> np.ndarray:
 class TestOneMean:
     def test_single_clips_have_the_t_interval(self) -> None:
         scores = normal(37)
-        moments = Moments.from_frames(list(scores))
+        moments = Moments.from_scores(list(scores))
         reference = stats.ttest_1samp(scores, 0).confidence_interval(0.95)
         assert moments.ci95 == pytest.approx((reference.low, reference.high), abs=1e-12)
         assert moments.sd == pytest.approx(scores.std(ddof=1))
-        assert Moments.from_frames([2.5]) == Moments(2.5, None, None, 1)
+        assert Moments.from_scores([2.5]) == Moments(2.5, None, None, 1)
 
     def test_clusters_of_one_size_have_that_of_their_means(self) -> None:
         scores, clusters = normal(36), np.arange(36) % 9
         means = np.array([scores[clusters == cluster].mean() for cluster in range(9)])
         reference = stats.ttest_1samp(means, 0).confidence_interval(0.95)
-        moments = Moments.from_frames(list(scores), clusters)
+        moments = Moments.from_scores(list(scores), clusters)
         assert moments.ci95 == pytest.approx((reference.low, reference.high), abs=1e-12)
         assert (moments.value, moments.sd, moments.n) == pytest.approx((scores.mean(), scores.std(ddof=1), 36))
 
     def test_a_clip_that_is_there_ten_times_over_tells_as_much_as_once(self) -> None:
         once = [1.0, 2.0, 4.0, 2.0, 3.0, 5.0]
-        assert Moments.from_frames(once * 10, np.arange(60) % 6).ci95 == pytest.approx(Moments.from_frames(once).ci95)
+        assert Moments.from_scores(once * 10, np.arange(60) % 6).ci95 == pytest.approx(Moments.from_scores(once).ci95)
 
     def test_uneven_clusters_by_hand(self) -> None:
         # Sums of deviations -3 and 3, shares 2/3 and 1/3: the squared error is (27 + 13.5) / 9.
@@ -68,14 +68,14 @@ class TestDifference:
     def test_pairs_have_the_t_test_of_pairs(self) -> None:
         a = normal(20)
         b = a + normal(20, 1, at=0.2)
-        found = difference(Sample.of(a), Sample.of(b))
+        found = difference(Sample.from_scores(a), Sample.from_scores(b))
         reference = stats.ttest_rel(a, b)
         assert found.interval() == pytest.approx(tuple(reference.confidence_interval(0.95)), abs=1e-12)
         assert found.p_value() == pytest.approx(reference.pvalue, abs=1e-12)
 
     def test_strangers_have_welchs(self) -> None:
         a, b = normal(12), 3 * normal(40, 1, at=1.1)
-        found = difference(Sample.of(a), Sample.of(b, np.arange(12, 52)))
+        found = difference(Sample.from_scores(a), Sample.from_scores(b, np.arange(12, 52)))
         reference = stats.ttest_ind(a, b, equal_var=False)
         assert found.interval() == pytest.approx(tuple(reference.confidence_interval(0.95)), abs=1e-12)
         assert found.p_value() == pytest.approx(reference.pvalue, abs=1e-12)
@@ -88,7 +88,7 @@ class TestDifference:
         scores = rng.normal(3, np.where(sides == 0, 0.3, 0.9))
         a, b = (scores[sides == side].tolist() for side in (0, 1))
         of_a, of_b = (clusters[sides == side] for side in (0, 1))
-        found = difference(Sample.of(a, of_a), Sample.of(b, of_b))
+        found = difference(Sample.from_scores(a, of_a), Sample.from_scores(b, of_b))
         assert found.value == pytest.approx(np.mean(a) - np.mean(b))
         # The variance of a clip on each side, as its own standard error says.
         errors = [
@@ -100,16 +100,16 @@ class TestDifference:
 
     def test_each_side_must_be_large_enough(self) -> None:
         large, small = normal(300), normal(4, 1)
-        found = difference(Sample.of(large), Sample.of(small, np.arange(300, 304)))
+        found = difference(Sample.from_scores(large), Sample.from_scores(small, np.arange(300, 304)))
         assert found.interval() == Withheld(TOO_FEW_CLIPS)
         assert found.p_value() == 1.0
 
     def test_scores_that_never_vary_show_nothing(self) -> None:
-        low, high = Sample.of([0.1] * 8), Sample.of([0.3] * 8)
+        low, high = Sample.from_scores([0.1] * 8), Sample.from_scores([0.3] * 8)
         assert difference(low, high).interval() == Withheld(NOTHING_VARIES)
-        assert difference(low, Sample.of([0.3] * 8, np.arange(8, 16))).p_value() == 1.0
+        assert difference(low, Sample.from_scores([0.3] * 8, np.arange(8, 16))).p_value() == 1.0
         varied = normal(8)
-        assert difference(Sample.of(varied), Sample.of(varied + 0.1)).p_value() == 1.0
+        assert difference(Sample.from_scores(varied), Sample.from_scores(varied + 0.1)).p_value() == 1.0
 
 
 def by_matrices(
@@ -142,7 +142,7 @@ class TestScale:
         error = scores.std(ddof=1) / math.sqrt(12) / 4 / (place * (1 - place))
         half = stats.t.ppf(0.975, 11) * error
         expected = [1 + 4 * special.expit(special.logit(place) + sign * half) for sign in (-1, 1)]
-        assert Moments.from_frames(scores.tolist(), None, (1.0, 5.0)).ci95 == pytest.approx(expected, abs=1e-12)
+        assert Moments.from_scores(scores.tolist(), None, (1.0, 5.0)).ci95 == pytest.approx(expected, abs=1e-12)
 
     @given(st.lists(st.floats(1, 5), min_size=5, max_size=30))
     def test_it_stays_within_the_scale_and_contains_the_mean(self, scores: list[float]) -> None:
@@ -155,7 +155,9 @@ class TestScale:
 
     def test_far_from_the_ends_it_is_the_plain_one(self) -> None:
         scores = normal(400, at=3.0)
-        assert Moments.from_frames(list(scores), None, (1.0, 5.0)).ci95 == pytest.approx(Moments.from_frames(list(scores)).ci95, abs=2e-4)
+        assert Moments.from_scores(list(scores), None, (1.0, 5.0)).ci95 == pytest.approx(
+            Moments.from_scores(list(scores)).ci95, abs=2e-4
+        )
 
     def test_a_mean_outside_the_scale_has_none(self) -> None:
         assert mean([0.5, 0.6, 0.7, 0.8, 0.9, 1.2]).interval((1.0, 5.0)) == Withheld(OFF_SCALE)

@@ -189,9 +189,9 @@ def test_what_the_run_says_of_shared_and_broken_clips_is_there(
 
 def test_a_shard_takes_every_nth_clip(corpora: tuple[Path, Path]) -> None:
     corpus = load_corpus(corpora[0])
-    parts = [[clip.id for clip in Share(index=at, count=3).of(corpus).clips] for at in (1, 2, 3)]
+    parts = [[clip.id for clip in Share(index=at, count=3).select(corpus).clips] for at in (1, 2, 3)]
     assert [each for at in range(4) for part in parts for each in part[at : at + 1]] == [c.id for c in corpus.clips]
-    assert Share(index=30, count=30).of(corpus).clips == ()
+    assert Share(index=30, count=30).select(corpus).clips == ()
 
 
 def test_labels_of_clips_travel(tmp_path: Path, cache: Path) -> None:

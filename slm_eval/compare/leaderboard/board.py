@@ -63,7 +63,7 @@ def leaderboards(
     per_signature: bool = False,
     seed: int = 0,
 ) -> list[Leaderboard]:
-    """One leaderboard, or one per signature.
+    """Make one leaderboard, or one per signature.
 
     Args:
         systems: at least two, names differ.

@@ -111,6 +111,6 @@ def absent(key: str, systems: Sequence[System]) -> dict[str, str]:
 
 
 def interval(metric: Mapping[str, object]) -> Interval | None:
-    """The 95 % interval of a summary."""
+    """Return the 95 % interval of a summary."""
     ends = metric["ci95"]
     return None if ends is None else (float(ends[0]), float(ends[1]))  # type: ignore[index]

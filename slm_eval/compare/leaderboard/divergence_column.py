@@ -90,7 +90,7 @@ def _tested(
     if not speech:
         return {}, {}
     with_real = next(system for system in holders if system.name in speech)
-    real = Speech.of(sorted(_recognised(with_real, "real"), key=lambda clip: (clip["phones"], clip["id"])))
+    real = Speech.from_clips(sorted(_recognised(with_real, "real"), key=lambda clip: (clip["phones"], clip["id"])))
     return pair_tests(n, speech, real, seed)
 
 
@@ -106,7 +106,7 @@ def _as_they_are(key: str, systems: Sequence[System]) -> _Found:
         why = NO_INTERVAL if ends is None else None if _has_phones(system) else "its run has no phones to test it by"
         found.results[system.name] = Result(metric["value"], ends, size, coverage=metric["coverage"], why_unranked=why)
         if why is None:
-            found.speech[system.name] = Speech.of(_recognised(system, "generated"))
+            found.speech[system.name] = Speech.from_clips(_recognised(system, "generated"))
         if metric["floor"] is not None and metric["floor_sd"] is not None:
             found.floors.append((metric["floor"], metric["floor_sd"]))
     return found
@@ -153,7 +153,7 @@ def _at_equal_size(n: int, systems: Sequence[System], seed: int) -> _Found:
             why_unranked="it has no interval at this size" if ends is None else None,
         )
         if ends is not None:
-            found.speech[system.name] = Speech.of(clips, phones)
+            found.speech[system.name] = Speech.from_clips(clips, phones)
         if analysis.floor is not None and analysis.floor_sd is not None:
             found.floors.append((analysis.floor * per_nat, analysis.floor_sd * per_nat))
     return found

@@ -51,7 +51,7 @@ class Speech:
     labels: Sequence[Hashable]
 
     @classmethod
-    def of(cls, clips: Sequence[Clip], phones: Sequence[Sequence[str]] | None = None) -> Speech:
+    def from_clips(cls, clips: Sequence[Clip], phones: Sequence[Sequence[str]] | None = None) -> Speech:
         """Return that of recognised clips.
 
         Args:
@@ -75,7 +75,7 @@ def pair_tests(n: int, systems: Mapping[str, Speech], real: Speech, seed: int) -
     halved: dict[str, _Halved] = {}
     reasons = {}
     for name, drawn in _shared_halves(systems, np.random.default_rng((seed, _SYSTEMS))):
-        found = _Halved.of(n, systems[name], real, drawn, of_real)
+        found = _Halved.from_draws(n, systems[name], real, drawn, of_real)
         if isinstance(found, Undefined):
             reasons[name] = found.reason
         else:
@@ -100,7 +100,7 @@ class _Halved:
     effective: float
 
     @classmethod
-    def of(cls, n: int, system: Speech, real: Speech, drawn: Draws, of_real: Draws) -> _Halved | Undefined:
+    def from_draws(cls, n: int, system: Speech, real: Speech, drawn: Draws, of_real: Draws) -> _Halved | Undefined:
         both = encode([*system.phones, *real.phones])
         ((_, windows),) = window_keys(both, (n,))
         incidence = Incidence.build(windows, both.n_windows(n))

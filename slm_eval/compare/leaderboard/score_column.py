@@ -65,7 +65,9 @@ def _samples(key: str, systems: Sequence[System]) -> dict[str, Sample]:
     }
     number = {label: at for at, label in enumerate(dict.fromkeys(each for of in labels.values() for each in of))}
     return {
-        name: Sample.of([clip["scores"][key] for clip in clips[name]], np.array([number[each] for each in of_system]))
+        name: Sample.from_scores(
+            [clip["scores"][key] for clip in clips[name]], np.array([number[each] for each in of_system])
+        )
         for name, of_system in labels.items()
     }
 

@@ -66,7 +66,7 @@ def require_names(systems: Sequence[System]) -> None:
 
 
 def _read(text: str) -> System:
-    """A folder may have an equals sign in its own name."""
+    """Split NAME=RUN; a folder may have an equals sign in its own name."""
     name, equals, folder = text.partition("=")
     if not equals or not name or Path(text).exists():
         name, folder = "", text

@@ -115,7 +115,7 @@ class _Side:
             self.values[key] = values[known]
             clusters = np.unique(self.clusters[known], return_inverse=True)[1]
             scale = _PERCENT if _TOLD[key][1] == "%" else None
-            self.moments[key] = Moments.of(self.values[key].tolist(), clusters, scale)
+            self.moments[key] = Moments.from_scores(self.values[key].tolist(), clusters, scale)
 
     def _listen(self, phones: list[list[str]]) -> None:
         """Repetition and entropy, from the phones of every clip; some clip has some."""
