@@ -264,7 +264,7 @@ def _shards(todo: list[Source], output: Path, options: PrepareOptions) -> Iterat
                 good = [source for source in shard if source.id not in failures]
                 yield good, {source.id: failures[source.id] for source in shard if source.id in failures}
         finally:
-            answers.close()  # type: ignore[attr-defined]
+            answers.close()
 
 
 def _account(answer: Answer, failures: dict[str, Any], bar: tqdm) -> None:

@@ -1,27 +1,16 @@
-"""Decoding processes that run ahead of the model.
-
-Each worker is a Python process of its own that reads jobs from its standard input and writes what it decoded to its
-standard output; one thread here serves each of them. So a file that crashes a decoder costs one clip and not the run,
-nothing forks beside torch's threads, a caller's script needs no ``__main__`` guard, and when this process is killed
-the workers see the end of their input and leave.
-"""
+"""Clips decoded ahead of the model, in processes of their own (``base.pool``): jobs and what comes back."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import queue
-import subprocess
-import sys
-import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import TypeAlias
 
-from slm_eval.base import launching
 from slm_eval.base.digests import content_digest, file_state
-from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.pool import Died, in_processes
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
 from slm_eval.speech.audio import Audio, AudioError, AudioFacts, read_audio, resample
 
@@ -37,6 +26,9 @@ class Job:
     seconds: float  # as far as known beforehand: for the order and the memory budget
     rates: frozenset[int | None]  # Hz; None: the native rate
     observers: tuple[int, ...]  # positions in the list of observers that workers hold
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 @dataclass(frozen=True)
@@ -103,23 +95,6 @@ def _observe(audio: Audio, job: Job, observers: Sequence[Observer]) -> Decoded:
     return Decoded(audio.facts, {rate: at_rate(rate) for rate in job.rates}, observations)
 
 
-# A worker that dies may have been ended for the memory that others took: a fresh one tries the file again.
-TRIES = 2
-
-
-@dataclass(frozen=True)
-class Died:
-    """A process did not survive a file; ``how`` it ended is of ``launching.ended``."""
-
-    how: str
-
-    def twice_on(self, path: Path) -> AudioError:
-        """Return what is said of a file that two processes in a row did not survive, this one being the second."""
-        advice = "; if memory is short, fewer --workers need less of it" if self.how == "by SIGKILL" else ""
-        line = f"the decoder process died twice on {path.name}, the second time {self.how}{advice}"
-        return AudioError("decode_error", line)
-
-
 def decode_all(
     jobs: Sequence[Job], observers: Sequence[Observer], workers: int, ahead_seconds: float
 ) -> Generator[tuple[Job, Outcome], None, None]:
@@ -136,196 +111,24 @@ def decode_all(
     """
     if not jobs:
         return
+    begin = partial(_ready_to_decode, list(observers))
     if workers == 0:
-        for observer in observers:
-            observer.ready("cpu")
-        yield from ((job, decode(job, observers)) for job in jobs)
+        yield from zip(jobs, map(begin(), jobs), strict=True)
         return
-    pool = _Pool(jobs, observers, min(workers, len(jobs)), ahead_seconds)
-    try:
-        for _ in jobs:
-            yield pool.take()
-    finally:
-        pool.stop()
+    processes = min(workers, len(jobs))
+    with closing(in_processes(begin, jobs, processes, size=lambda job: job.seconds, ahead=ahead_seconds)) as answers:
+        for job, outcome in answers:
+            yield job, died_twice(job.path, outcome) if isinstance(outcome, Died) else outcome
 
 
-class _Pool:
-    """Threads that each serve a worker process, a queue of what they decoded, and a budget for its size."""
-
-    def __init__(self, jobs: Sequence[Job], observers: Sequence[Observer], workers: int, ahead_seconds: float) -> None:
-        self._jobs = iter(jobs)
-        self._observers = list(observers)
-        self._ahead_seconds = ahead_seconds
-        self._in_flight: list[float] = []  # seconds of the jobs that are begun and not yet taken
-        self._stopped = False
-        self._changed = threading.Condition()
-        self._ready: queue.SimpleQueue[tuple[Job, Outcome] | SlmEvalError] = queue.SimpleQueue()
-        self._processes: set[_Worker] = set()
-        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
-        for thread in self._threads:
-            thread.start()
-
-    def take(self) -> tuple[Job, Outcome]:
-        """The next decoded job; makes room for another one."""
-        item = self._ready.get()
-        if isinstance(item, SlmEvalError):
-            raise item
-        with self._changed:
-            self._in_flight.remove(item[0].seconds)
-            self._changed.notify_all()
-        return item
-
-    def stop(self) -> None:
-        """End the worker processes, whatever they are doing, and wait for the threads."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-            for process in self._processes:
-                process.kill()
-        for thread in self._threads:
-            thread.join()
-
-    def _serve(self) -> None:
-        worker: _Worker | None = None
-        try:
-            while (job := self._next_job()) is not None:
-                for _ in range(TRIES):
-                    worker = worker or self._start()
-                    result = worker.call(job)
-                    if not isinstance(result, Died):
-                        break
-                    self._end(worker)
-                    worker = None
-                    if self._stopped:
-                        return
-                self._ready.put((job, result.twice_on(job.path) if isinstance(result, Died) else result))
-        except SlmEvalError as error:
-            self._ready.put(error)
-        finally:
-            if worker is not None:
-                self._end(worker)
-
-    def _next_job(self) -> Job | None:
-        """The next job once there is room for it; None when there is none left."""
-        with self._changed:
-            job = next(self._jobs, None)
-            if job is None:
-                return None
-            # Asked of the list: a running sum is left a little above 0 by rounding, and nothing would ever be alone.
-            while not self._stopped and self._in_flight and sum(self._in_flight) + job.seconds > self._ahead_seconds:
-                self._changed.wait()
-            self._in_flight.append(job.seconds)
-            return None if self._stopped else job
-
-    def _start(self) -> _Worker:
-        worker = _Worker(self._observers)
-        with self._changed:
-            self._processes.add(worker)
-            if self._stopped:
-                worker.kill()
-        worker.wait_until_ready()
-        return worker
-
-    def _end(self, worker: _Worker) -> None:
-        with self._changed:
-            self._processes.discard(worker)
-        worker.end()
-
-
-class _Worker:
-    """A process that runs ``main`` below, spoken to in pickles over its standard streams."""
-
-    def __init__(self, observers: list[Observer]) -> None:
-        self._observers = observers
-        self._process = subprocess.Popen(
-            launching.python("slm_eval.observing.workers"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # The worker finds what this process finds, also where the package is not installed.
-            env=launching.environment(),
-            # Ctrl-C at a terminal reaches every process of the group: this process decides what it means.
-            start_new_session=True,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._input, self._output = self._process.stdin, self._process.stdout
-
-    def wait_until_ready(self) -> None:
-        try:
-            self._send(self._observers)
-            self._receive()
-        except (EOFError, OSError) as error:
-            raise SlmEvalError("a decoding process could not start; --workers 0 decodes in the main process") from error
-
-    def call(self, job: Job) -> Outcome | Died:
-        try:
-            self._send(job)
-            return self._receive()
-        except (EOFError, OSError, pickle.UnpicklingError):
-            return Died(launching.ended(self._process))
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._output.close()
-        try:
-            self._input.close()
-        except BrokenPipeError:
-            return  # what was not yet written is for nobody
-
-    def _send(self, message: Any) -> None:
-        pickle.dump(message, self._input, protocol=pickle.HIGHEST_PROTOCOL)
-        self._input.flush()
-
-    def _receive(self) -> Any:
-        result = pickle.load(self._output)
-        if isinstance(result, SlmEvalError):
-            raise result
-        return result
-
-
-def main() -> None:
-    """What a worker process runs: read observers, then jobs, until the input ends."""
-    # What libraries print must not get between the pickles.
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    try:
-        _work(sys.stdin.buffer, output)
-    except (EOFError, BrokenPipeError):
-        return  # the process that asked is gone
-
-
-def _work(source: BinaryIO, sink: BinaryIO) -> None:
-    def send(message: Any) -> None:
-        pickle.dump(message, sink, protocol=pickle.HIGHEST_PROTOCOL)
-        sink.flush()
-
-    try:
-        observers: list[Observer] = pickle.load(source)
-    except (ImportError, AttributeError) as error:
-        send(
-            SlmEvalError(
-                f"a decoding process cannot import an observer ({error}); install its module, or name the module's "
-                "folder in full in PYTHONPATH; --workers 0 decodes in the main process"
-            )
-        )
-        return
+def _ready_to_decode(observers: Sequence[Observer]) -> Callable[[Job], Outcome]:
     for observer in observers:
-        try:
-            observer.ready("cpu")
-        except SlmEvalError as error:
-            send(error)
-            return
-    send("ready")
-    while True:
-        job: Job = pickle.load(source)
-        try:
-            result: Any = decode(job, observers)
-        except SlmEvalError as error:
-            result = error
-        except Exception as error:  # noqa: BLE001 - a bug in an observer is reported where the user sees it
-            result = SlmEvalError(f"{type(error).__name__} while observing {job.path}: {error}")
-        send(result)
+        observer.ready("cpu")
+    return partial(decode, observers=observers)
+
+
+def died_twice(path: Path, died: Died) -> AudioError:
+    """Return what is said of a file that two processes in a row did not survive."""
+    advice = "; if memory is short, fewer --workers need less of it" if died.how == "by SIGKILL" else ""
+    line = f"the decoder process died twice on {path.name}, the second time {died.how}{advice}"
+    return AudioError("decode_error", line)

@@ -1,44 +1,49 @@
-"""Clips that are decoded ahead fit their budget, and one that is beyond it travels alone."""
+"""Clips come back from processes as they do from this one, whatever of them fails."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from slm_eval.observing.workers import Job, _Pool
+import numpy as np
+
+from slm_eval.base.digests import content_digest
+from slm_eval.base.pool import Died
+from slm_eval.observing.workers import Decoded, Job, decode_all, died_twice
+from slm_eval.speech.audio import AudioError
 from tests.conftest import noise
 
 
-def test_a_clip_beyond_the_budget_comes_once_nothing_else_waits(tmp_path: Path, write_wav: Callable[..., Path]) -> None:
-    """0.1 + 0.2 - 0.1 - 0.2 is 2.8e-17 in floating point: as a running sum it stood for a clip that never came."""
-    path = write_wav(tmp_path / "clip.wav", noise(0.1))
+def test_processes_change_nothing(tmp_path: Path, write_wav: Callable[..., Path]) -> None:
+    paths = [write_wav(tmp_path / f"{n}.wav", noise(0.1 * n, seed=n)) for n in (1, 2, 3)]
+    (tmp_path / "no.wav").write_bytes(b"RIFF and no more")
     jobs = [
-        Job(f"{n}", path, None, None, seconds, frozenset([16_000]), ()) for n, seconds in enumerate((0.1, 0.2, 9.0))
+        Job(content_digest(path), path, None, None, 1.0, frozenset([16_000]), ())
+        for path in (*paths, tmp_path / "no.wav")
     ]
-    pool = _Pool(jobs, [], workers=1, ahead_seconds=0.4)
-    taken: list[str] = []
-
-    def take_all() -> None:
-        while pool._ready.qsize() < 2:  # both are in flight at once
-            time.sleep(0.01)
-        taken.extend(pool.take()[0].content for _ in jobs)
-
-    thread = threading.Thread(target=take_all, daemon=True)
-    thread.start()
-    thread.join(timeout=60)
-    pool.stop()
-    assert taken == ["0", "1", "2"]
+    outcomes = [{job.path: outcome for job, outcome in decode_all(jobs, [], workers, 1.5)} for workers in (0, 2)]
+    assert outcomes[0].keys() == outcomes[1].keys() == {job.path for job in jobs}
+    for path in paths:
+        here, there = (each[path] for each in outcomes)
+        assert isinstance(here, Decoded)
+        assert isinstance(there, Decoded)
+        assert here.facts == there.facts
+        assert np.array_equal(here.signals[16_000].samples, there.signals[16_000].samples)
+    errors = [each[tmp_path / "no.wav"] for each in outcomes]
+    assert all(isinstance(each, AudioError) for each in errors)
+    assert str(errors[0]) == str(errors[1])
 
 
-def test_what_waits_stays_within_the_budget(tmp_path: Path, write_wav: Callable[..., Path]) -> None:
-    path = write_wav(tmp_path / "clip.wav", noise(0.1))
-    jobs = [Job(f"{n}", path, None, None, 1.0, frozenset([16_000]), ()) for n in range(6)]
-    pool = _Pool(jobs, [], workers=2, ahead_seconds=2.5)
-    while pool._ready.qsize() < 2:
-        time.sleep(0.01)
-    time.sleep(0.3)
-    assert pool._ready.qsize() == 2  # a third second would be 3 of 2.5
-    assert len({pool.take()[0].content for _ in jobs}) == 6
-    pool.stop()
+def test_without_clips_no_observer_is_made_ready() -> None:
+    class Unready:
+        def ready(self, device: str) -> None:
+            raise AssertionError
+
+    assert list(decode_all([], [Unready()], 0, 1.5)) == []  # type: ignore[list-item]
+
+
+def test_where_memory_may_be_short_fewer_workers_are_advised() -> None:
+    line = "the decoder process died twice on x.wav, the second time "
+    assert died_twice(Path("a/x.wav"), Died("with status 3")).message == f"{line}with status 3"
+    advice = "; if memory is short, fewer --workers need less of it"
+    assert died_twice(Path("a/x.wav"), Died("by SIGKILL")).message == f"{line}by SIGKILL{advice}"
