@@ -87,13 +87,7 @@ def cut(source: str | Path | Corpus, output: Path, options: CutOptions) -> Outco
     rate = (shards.spec if shards else FeatureSpec()).sample_rate
     places = windows(corpus if shards is None else _held_out(corpus, shards), options)
     files = {side: wav_files([place.name for place in places], output / side) for side in (CONTEXTS, REAL)}
-    made = {
-        "made_by": f"slm-zoo cut {__version__}",
-        "source": corpus.path,
-        "seconds": [options.context_seconds, options.seconds],
-        "clips": options.clips,
-        "held_out": shards.digest if shards else None,
-    }
+    made = _provenance(corpus, shards, options)
     for side, paths in files.items():
         claim(output / side, {**made, "part": side}, paths.values())
     outcome = Outcome([], [], {})
@@ -111,6 +105,17 @@ def cut(source: str | Path | Corpus, output: Path, options: CutOptions) -> Outco
         outcome.written.append(place.name)
     write_jsonl(output / CLIPS, (_line(place) for place in places if place.name not in outcome.failed))
     return outcome
+
+
+def _provenance(corpus: Corpus, shards: MelShards | None, options: CutOptions) -> dict[str, Any]:
+    """Return all that decides what is cut."""
+    return {
+        "made_by": f"slm-zoo cut {__version__}",
+        "source": corpus.path,
+        "seconds": [options.context_seconds, options.seconds],
+        "clips": options.clips,
+        "held_out": shards.digest if shards else None,
+    }
 
 
 def windows(corpus: Corpus, options: CutOptions) -> list[Window]:

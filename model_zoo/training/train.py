@@ -106,15 +106,7 @@ def train(config: TrainConfig, output: Path, device: str = "auto", stop: Stop | 
                 run.checkpoints.wait()
                 return None
 
-        # 3. What comes out.
-        run.checkpoints.wait()
-        if not run.latest:  # stopped between its last checkpoint and here
-            run.validate(config.steps)
-        run.export(output / "model.safetensors", config.steps)
-        result = run.result()
-        if ranks.first:
-            write_json(output / "result.json", result)
-    return result
+        return run.finish()
 
 
 class Run:
@@ -259,8 +251,18 @@ class Run:
             model, diffusion, spec = self.config.model, self.config.diffusion, self.shards.spec
             checkpoint.save(path, model, weights, diffusion, spec, self.shards.normalizer, facts, averaged or None)
 
-    def result(self) -> dict[str, Any]:
-        """Return what result.json holds."""
+    def finish(self) -> dict[str, Any]:
+        """Write what comes out of a run whose steps are done; return the content of result.json."""
+        self.checkpoints.wait()
+        if not self.latest:  # stopped between its last checkpoint and here
+            self.validate(self.config.steps)
+        self.export(self.output / "model.safetensors", self.config.steps)
+        result = self._result()
+        if self.ranks.first:
+            write_json(self.output / "result.json", result)
+        return result
+
+    def _result(self) -> dict[str, Any]:
         validation = {key: value for key, value in self.latest.items() if not isinstance(value, list)}
         return {
             "steps": self.config.steps,
