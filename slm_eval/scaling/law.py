@@ -22,7 +22,7 @@ from slm_eval.base.errors import UsageError
 # C = 6 N D: two operations per weight forward, four backward (section 4).
 FLOPS_PER_TOKEN = 6.0
 
-# Of numbers whose squares floats can hold.
+# ln of the largest number whose square a float holds: e^700 is 1e304.
 LARGEST_LOG = 350.0
 
 
@@ -100,20 +100,20 @@ class _Surface:
     gamma: float
 
     def _check(self, **others: float) -> None:
-        """Refuses coefficients with which nothing below has a meaning."""
+        """Refuse coefficients with which nothing below has a meaning."""
         above_0 = {"A": self.A, "B": self.B, "alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
         for name, value in {**above_0, **others}.items():
             if not math.isfinite(value):
-                raise UsageError(f"{name} of a scaling law has to be finite, and is {value}")
+                raise UsageError(f"{name} of a scaling law: expected a finite number, got {value}")
             if name in above_0 and value <= 0:
-                raise UsageError(f"{name} of a scaling law has to be above 0, and is {value}")
+                raise UsageError(f"{name} of a scaling law: expected a number above 0, got {value}")
 
     @property
     def G(self) -> float:
-        """(alpha A / (beta B))^(1 / (alpha + beta)): N* of the budget C = k.
+        """Return (alpha A / (beta B))^(1 / (alpha + beta)): N* of the budget C = k.
 
         Raises:
-            UsageError: it is no number, as of a law of runs without an optimum, in which A or B vanish.
+            UsageError: it is beyond floats, as of a law of runs without an optimum, in which A or B vanish.
         """
         log = (math.log(self.alpha / self.beta) + math.log(self.A) - math.log(self.B)) / self._s
         if abs(log) > LARGEST_LOG:
@@ -126,7 +126,7 @@ class _Surface:
         return Exponents(N=beta / s, D=alpha / s, r=(alpha - beta) / s, excess=-self.gamma * alpha * beta / s)
 
     def compute_at_ratio(self, ratio: npt.ArrayLike, flops_per_token: float = FLOPS_PER_TOKEN) -> Floats:
-        """The budget at which r* = D*/N* is ``ratio``: k (R G²)^(s / (alpha - beta)).
+        """Return the budget at which r* = D*/N* is ``ratio``: k (R G²)^(s / (alpha - beta)).
 
         Raises:
             UsageError: alpha equals beta, so that r* is the same at every budget; or a ratio that is not above 0.
@@ -141,18 +141,18 @@ class _Surface:
         return self.alpha + self.beta
 
     def _inner(self, N: npt.ArrayLike, D: npt.ArrayLike) -> Floats:
-        """(A/N^alpha + B/D^beta)^gamma."""
+        """Return (A/N^alpha + B/D^beta)^gamma."""
         N, D = _positive("N", N), _positive("D", D)
         return (self.A * N**-self.alpha + self.B * D**-self.beta) ** self.gamma
 
     def _allocate(self, C: npt.ArrayLike, flops_per_token: float) -> tuple[Floats, Floats, Floats]:
-        """C, N* and D*."""
+        """Return C, N* and D*."""
         C, powers = _positive("a budget C", C), self.exponents
         pairs = C / _positive("the FLOPs per parameter and frame", flops_per_token)
         return C, self.G * pairs**powers.N, pairs**powers.D / self.G
 
     def _best_inner(self) -> float:
-        """A/N^alpha + B/D^beta at the optimum of C = k; at C it is this times (C/k)^(-alpha beta / s)."""
+        """Return A/N^alpha + B/D^beta at the optimum of C = k; at C it is this times (C/k)^(-alpha beta / s)."""
         return self.A * self.G**-self.alpha + self.B * self.G**self.beta
 
 
@@ -174,14 +174,14 @@ class LossLaw(_Surface):
     def __post_init__(self) -> None:
         self._check(E=self.E)
         if self.E < 0:
-            raise UsageError(f"E of a scaling law cannot be negative, and is {self.E}")
+            raise UsageError(f"E of a scaling law: expected a number not below 0, got {self.E}")
 
     def __call__(self, N: npt.ArrayLike, D: npt.ArrayLike) -> Floats:
-        """Loss of models with N parameters trained on D frames. N and D broadcast."""
+        """Return the loss of models with N parameters trained on D frames. N and D broadcast."""
         return self.E + self._inner(N, D)
 
     def optimal(self, C: npt.ArrayLike, flops_per_token: float = FLOPS_PER_TOKEN) -> Optimum:
-        """The best model and data sizes of budgets ``C`` in FLOPs, and the curvature there."""
+        """Return the best model and data sizes of budgets ``C`` in FLOPs, and the curvature there."""
         C, N, D = self._allocate(C, flops_per_token)
         excess = self._best_inner() ** self.gamma * (C / flops_per_token) ** self.exponents.excess
         curvature = self.alpha * self.beta * self.gamma * excess
@@ -190,7 +190,7 @@ class LossLaw(_Surface):
     def range(
         self, C: npt.ArrayLike, eps: float, relative: bool = False, flops_per_token: float = FLOPS_PER_TOKEN
     ) -> Range:
-        """The models of budgets ``C`` whose loss is at most L* + eps.
+        """Return the models of budgets ``C`` whose loss is at most L* + eps.
 
         With ``relative``, eps is a share of L* - E, and the range is then equally wide, in decades, at every budget.
         An absolute one widens because L* - E shrinks; where it exceeds L* - E it says little.
@@ -227,7 +227,7 @@ class Sigmoid:
     k: float
 
     def __call__(self, loss: npt.ArrayLike) -> Floats:
-        """Metric of models of this loss."""
+        """Return the metric of models of this loss."""
         return self.low + (self.high - self.low) * expit(self.k * (np.asarray(loss, dtype=np.float64) - self.L0))
 
 
@@ -255,7 +255,7 @@ class MetricLaw(_Surface):
 
     @classmethod
     def from_sigmoid(cls, law: LossLaw, low: float, high: float, L0: float, k: float) -> MetricLaw:
-        """The paper's ten parameters: M = low + (high - low) / (1 + exp(-k (L - L0))), L by ``law``.
+        """Return the law of the paper's ten parameters: M = low + (high - low) / (1 + exp(-k (L - L0))), L by ``law``.
 
         Raises:
             UsageError: k is 0, which makes the metric a constant.
@@ -268,28 +268,28 @@ class MetricLaw(_Surface):
         return cls(low, high, k * (law.E - L0), scale * law.A, scale * law.B, law.alpha, law.beta, law.gamma)
 
     def to_sigmoid(self, E: float, A: float) -> tuple[LossLaw, Sigmoid]:
-        """The paper's ten parameters, which are any ten with this E and A: take these from a fit of the loss."""
+        """Return the paper's ten parameters, which are any ten with this E and A: take these from a fit of the loss."""
         k = (self.A / A) ** self.gamma
         law = LossLaw(E, A, self.B * k ** (-1 / self.gamma), self.alpha, self.beta, self.gamma)
         return law, Sigmoid(self.low, self.high, E - self.c / k, k)
 
     def __call__(self, N: npt.ArrayLike, D: npt.ArrayLike) -> Floats:
-        """Metric of models with N parameters trained on D frames. N and D broadcast."""
+        """Return the metric of models with N parameters trained on D frames. N and D broadcast."""
         return self._squash(self._inner(N, D))
 
     @property
     def limit(self) -> float:
-        """M_inf: what the compute-optimal metric approaches as C grows for ever, low + (high - low) sigmoid(c)."""
+        """Return M_inf, what the compute-optimal metric approaches as C grows: low + (high - low) sigmoid(c)."""
         return float(self._squash(np.float64(0.0)))
 
     def optimal(self, C: npt.ArrayLike, flops_per_token: float = FLOPS_PER_TOKEN) -> MetricOptimum:
-        """The best model and data sizes of budgets ``C``, those of the loss since M is monotone in it, and M*."""
+        """Return the best model and data sizes of budgets ``C``, those of the loss (M is monotone in it), and M*."""
         C, N, D = self._allocate(C, flops_per_token)
         inner = self._best_inner() ** self.gamma * (C / flops_per_token) ** self.exponents.excess
         return MetricOptimum(C, N, D, D / N, self._squash(inner))
 
     def reaches(self, band: tuple[float, float], flops_per_token: float = FLOPS_PER_TOKEN) -> float | None:
-        """The budget at which M* enters real speech's band (lowest, highest); None where no budget is enough.
+        """Return the budget at which M* enters real speech's band (lowest, highest); None where no budget is enough.
 
         0 where the law is inside the band at any budget, however small. A law that crosses the band and leaves it on
         the other side does reach it.
@@ -298,7 +298,7 @@ class MetricLaw(_Surface):
             UsageError: the band's ends are not in order.
         """
         if not band[0] <= band[1]:
-            raise UsageError(f"a band is (lowest, highest), and {band} is not in order")
+            raise UsageError(f"expected a band (lowest, highest), got {band}")
         # From the start, `high`, towards `limit`: the near end of the band is what has to be passed.
         if band[0] <= self.high <= band[1]:
             return 0.0
@@ -314,23 +314,23 @@ class MetricLaw(_Surface):
 
 
 def expit(x: Floats) -> Floats:
-    """1 / (1 + exp(-x)). Of scipy, which is loaded when it is first needed."""
-    from scipy.special import expit as of_scipy
+    """Return 1 / (1 + exp(-x)), by scipy, which is loaded when it is first needed."""
+    from scipy.special import expit as scipy_expit
 
-    return of_scipy(x)
+    return scipy_expit(x)
 
 
 def _positive(what: str, values: npt.ArrayLike) -> Floats:
-    """As float64; refuses what has no place in a power law."""
+    """Return float64; refuse what has no place in a power law."""
     array = np.asarray(values, dtype=np.float64)
     bad = ~(np.isfinite(array) & (array > 0))
     if bad.any():
-        raise UsageError(f"{what} has to be a finite number above 0, and is {array[bad].flat[0]}")
+        raise UsageError(f"{what}: expected a finite number above 0, got {array[bad].flat[0]}")
     return array[()]
 
 
 def _roots(rise: Floats, alpha: float, beta: float) -> tuple[Floats, Floats]:
-    """Both t with (beta/s) (e^(-alpha t) - 1) + (alpha/s) (e^(beta t) - 1) = rise, one on either side of 0.
+    """Return both t with (beta/s) (e^(-alpha t) - 1) + (alpha/s) (e^(beta t) - 1) = rise, one on either side of 0.
 
     The left side is convex with its minimum 0 at t = 0, so Newton's method from outside comes in without overshooting.
     """

@@ -290,10 +290,10 @@ def test_where_the_metric_reaches_a_band() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"A": 0.0}, "A of a scaling law has to be above 0, and is 0.0"),
-        ({"gamma": -1.0}, "gamma of a scaling law has to be above 0"),
-        ({"E": -0.1}, "E of a scaling law cannot be negative"),
-        ({"beta": math.nan}, "beta of a scaling law has to be finite, and is nan"),
+        ({"A": 0.0}, "A of a scaling law: expected a number above 0, got 0.0"),
+        ({"gamma": -1.0}, "gamma of a scaling law: expected a number above 0"),
+        ({"E": -0.1}, "E of a scaling law: expected a number not below 0, got -0.1"),
+        ({"beta": math.nan}, "beta of a scaling law: expected a finite number, got nan"),
     ],
 )
 def test_coefficients_without_meaning_are_refused(change: dict[str, float], said: str) -> None:
@@ -305,11 +305,11 @@ def test_questions_without_an_answer_are_refused() -> None:
     even = LossLaw(E=1, A=1, B=1, alpha=0.5, beta=0.5, gamma=1)
     with pytest.raises(UsageError, match=r"D\*/N\* is 1 at every budget: there is no crossing"):
         even.compute_at_ratio(20)
-    with pytest.raises(UsageError, match=r"epsilon has to be a finite number above 0, and is 0\.0"):
+    with pytest.raises(UsageError, match=r"epsilon: expected a finite number above 0, got 0\.0"):
         PUBLISHED.range(1e20, 0)
-    with pytest.raises(UsageError, match=r"a budget C has to be a finite number above 0, and is -1\.0"):
+    with pytest.raises(UsageError, match=r"a budget C: expected a finite number above 0, got -1\.0"):
         PUBLISHED.optimal([1e20, -1])
-    with pytest.raises(UsageError, match="N has to be a finite number above 0, and is nan"):
+    with pytest.raises(UsageError, match="N: expected a finite number above 0, got nan"):
         PUBLISHED(math.nan, 1e9)
     with pytest.raises(UsageError, match=r"this law has no optimum: N\* would be e\^-576 times a power of C"):
         LossLaw(E=1, A=1e-250, B=1, alpha=0.5, beta=0.5, gamma=1).optimal(1e20)

@@ -23,7 +23,6 @@ import numpy as np
 from slm_eval._version import __version__
 from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError, unknown_name
-from slm_eval.base.tables import Strong, Table
 from slm_eval.scaling.runs.cells import MetricColumn, metric_column, number, over_seeds, read_cells
 from slm_eval.scaling.runs.table import KNOWN
 
@@ -52,26 +51,28 @@ class Ablation:
     n_seeds: dict[str, Any]
 
     def impact(self, name: str) -> Impact | None:
-        """How far this choice moves a metric; None where fewer than two settings were measured."""
+        """Return how far this choice moves a metric; None where fewer than two settings were measured."""
         mean = self.mean.get(name, np.array([]))
-        there = np.flatnonzero(~np.isnan(mean))
-        if there.size < 2:
+        measured = np.flatnonzero(~np.isnan(mean))
+        if measured.size < 2:
             return None
-        low, high = there[mean[there].argmin()], there[mean[there].argmax()]
+        low, high = measured[mean[measured].argmin()], measured[mean[measured].argmax()]
         best, worst = (high, low) if self.columns[name].higher_is_better else (low, high)
         sd = self.sd[name][~np.isnan(self.sd[name])]
         noise = float(np.sqrt(np.mean(sd**2))) if sd.size else None
         spread = float(mean[high] - mean[low])
-        return Impact(spread, self.settings[best], self.settings[worst], int(there.size), noise)
+        return Impact(spread, self.settings[best], self.settings[worst], int(measured.size), noise)
 
 
 @dataclass(frozen=True)
 class Impact:
-    """Attributes:
-    range: largest minus smallest mean of a setting.
-    best, worst: settings.
-    n: settings that were measured.
-    seed_sd: sd over seeds, pooled over settings; None where each has one.
+    """How far a choice moves a metric.
+
+    Attributes:
+        range: largest minus smallest mean of a setting.
+        best, worst: settings.
+        n: settings that were measured.
+        seed_sd: sd over seeds, pooled over settings; None where each has one.
     """
 
     range: float
@@ -82,7 +83,7 @@ class Impact:
 
 
 def read_ablation(path: Path, extra: Mapping[str, bool] | None = None, log_base: str = "e") -> Ablation:
-    """Read the CSV of one ablation; the order of its rows is nothing.
+    """Read the CSV of one ablation; the order of its rows does not matter.
 
     Args:
         extra: name -> whether higher is better, for metrics that are no keys of slm-eval.
@@ -94,9 +95,9 @@ def read_ablation(path: Path, extra: Mapping[str, bool] | None = None, log_base:
     header, lines = read_cells(path)
     varied = header[0]
     if varied in KNOWN or metric_column(varied, extra or {}) is not None:
-        raise UsageError(f"{path}: the first column has to be what was varied, and is {varied!r}")
+        raise UsageError(f"{path}: expected what was varied in the first column, got {varied!r}")
     columns = {name: metric_column(name, extra or {}, log_base) for name in header[1:] if name != "loss"}
-    metrics = {name: each for name, each in columns.items() if each is not None}
+    metrics = {name: column for name, column in columns.items() if column is not None}
     if "loss" in header:
         metrics = {"loss": MetricColumn("loss", higher_is_better=False), **metrics}
     if not metrics:
@@ -104,84 +105,69 @@ def read_ablation(path: Path, extra: Mapping[str, bool] | None = None, log_base:
     lines = sorted(lines, key=lambda line: line[1])
     settings = sorted({cells[0] for _, cells in lines}, key=_in_order)
     of_setting = np.array([settings.index(cells[0]) for _, cells in lines], dtype=np.intp)
-    found = Ablation(path.stem, varied, tuple(settings), metrics, {}, {}, {})
+    study = Ablation(path.stem, varied, tuple(settings), metrics, {}, {}, {})
     for name in metrics:
-        at = header.index(name)
-        values = [number(cells[at], f"{path}, row {row}: {name}", needed=False) for row, cells in lines]
-        each = over_seeds(np.array(values), of_setting, len(settings))
-        found.mean[name], found.sd[name], found.n_seeds[name] = each
-    return found
+        place = header.index(name)
+        values = [number(cells[place], f"{path}, row {row}: {name}", needed=False) for row, cells in lines]
+        averaged = over_seeds(np.array(values), of_setting, len(settings))
+        study.mean[name], study.sd[name], study.n_seeds[name] = averaged
+    return study
 
 
 def select(studies: Sequence[Ablation], names: Sequence[str] | None) -> list[Ablation]:
-    """With the metrics of these names alone: columns, keys or families; None for all.
+    """Return the ablations with the metrics of these names alone: columns, keys or families; None for all.
 
     Raises:
         UsageError: a name that is in none of them.
     """
     if names is None:
         return list(studies)
-    known = {each: column.names for each, column in metric_names(studies).items()}
+    known = {column: metric.names for column, metric in metric_columns(studies).items()}
     for name in names:
-        if not any(name in each for each in known.values()):
+        if not any(name in names_of for names_of in known.values()):
             raise unknown_name("metric", name, set().union(*known.values()))
-    kept = {each for each, own in known.items() if own & set(names)}
+    kept = {column for column, names_of in known.items() if names_of & set(names)}
     return [replace(study, columns={k: v for k, v in study.columns.items() if k in kept}) for study in studies]
 
 
-def metric_names(studies: Sequence[Ablation]) -> dict[str, MetricColumn]:
-    """Metrics of any of them, in the order in which they appear."""
+def metric_columns(studies: Sequence[Ablation]) -> dict[str, MetricColumn]:
+    """Return name -> column for the metrics of any ablation, in the order in which they appear."""
     return {name: column for study in studies for name, column in study.columns.items()}
 
 
-def table(studies: Sequence[Ablation]) -> Table:
-    """The range of each metric by ablation; the largest of a row stands out."""
-    header = ["range over settings", *(f"{each.name} ({len(each.settings)})" for each in studies), "sd over seeds"]
-    rows = []
-    for name in metric_names(studies):
-        impacts = [study.impact(name) for study in studies]
-        widest = max((each.range for each in impacts if each is not None), default=math.inf)
-        noise = [each.seed_sd for each in impacts if each is not None and each.seed_sd is not None]
-        cells = ["-" if each is None else _bold(f"{each.range:.4g}", each.range == widest) for each in impacts]
-        rows.append([name, *cells, f"{math.sqrt(sum(sd**2 for sd in noise) / len(noise)):.2g}" if noise else "-"])
-    notes = ["Range: largest minus smallest mean over seeds; in brackets the number of settings, with which it grows."]
-    return Table("How far each choice moves each metric", header, rows, notes)
-
-
 def to_dict(studies: Sequence[Ablation]) -> dict[str, Any]:
-    """The object of ablations.json."""
+    """Return the object of ablations.json."""
     return {
         "schema": SCHEMA,
         "version": __version__,
-        "ablations": [
-            {
-                "name": each.name,
-                "varied": each.varied,
-                "settings": list(each.settings),
-                "metrics": {
-                    name: {
-                        "mean": _plain(each.mean[name]),
-                        "sd": _plain(each.sd[name]),
-                        "n_seeds": each.n_seeds[name].tolist(),
-                        "impact": None if (impact := each.impact(name)) is None else vars(impact),
-                    }
-                    for name in each.columns
-                },
-            }
-            for each in studies
-        ],
+        "ablations": [_study_to_dict(study) for study in studies],
     }
 
 
-def _bold(text: str, stands_out: bool) -> str:
-    return Strong(text) if stands_out else text
+def _study_to_dict(study: Ablation) -> dict[str, Any]:
+    impacts = {name: study.impact(name) for name in study.columns}
+    return {
+        "name": study.name,
+        "varied": study.varied,
+        "settings": list(study.settings),
+        "metrics": {
+            name: {
+                "mean": _plain(study.mean[name]),
+                "sd": _plain(study.sd[name]),
+                "n_seeds": study.n_seeds[name].tolist(),
+                "impact": None if impact is None else vars(impact),
+            }
+            for name, impact in impacts.items()
+        },
+    }
 
 
 def _plain(values: Floats) -> list[float | None]:
-    return [None if math.isnan(each) else float(each) for each in values]
+    return [None if math.isnan(value) else float(value) for value in values]
 
 
 def _in_order(setting: str) -> tuple[bool, float, str]:
+    """Return a key by which numbers come first, in order, and text after them."""
     try:
         value = float(setting)
     except ValueError:

@@ -6,50 +6,56 @@ Nothing here knows of a law: it is what the runs show by themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
 from slm_eval.base.arrays import Floats
+from slm_eval.scaling.findings.report import Behaviour
 from slm_eval.scaling.fitting.isoflop import LEAST_SIZES, IsoflopMinimum, isoflop_minima
 from slm_eval.scaling.runs.points import widest_budget
 from slm_eval.scaling.runs.table import Runs
 
-Report = dict[str, Any]
 
-
-def minima_of(runs: Runs, values: Floats, *, lower_is_better: bool) -> list[Report]:
-    """The vertex of a parabola through each budget, or why there is none. ``values``: shape (points,)."""
-    return [asdict(each) for each in _minima(runs, values, lower_is_better=lower_is_better)]
-
-
-def behaviour(runs: Runs, values: Floats, *, lower_is_better: bool) -> Report:
-    """How many budgets have an optimum between their sizes, and how often more compute was better.
+def minima_of_budgets(runs: Runs, values: Floats, *, lower_is_better: bool) -> list[IsoflopMinimum]:
+    """Return the vertex of a parabola through each budget, or why there is none.
 
     Args:
         values: shape (points,), NaN where not measured.
     """
-    found = _minima(runs, values, lower_is_better=lower_is_better)
+    means = runs.means()
+    measured = ~np.isnan(values) & (values > 0)
+    if not measured.any():
+        return []
+    minima = isoflop_minima(
+        means.N[measured], means.D[measured], values[measured], means.C[measured], budget=means.budget[measured],
+        lower_is_better=lower_is_better, tolerance=runs.tolerance,
+    )  # fmt: skip
+    return list(minima)
+
+
+def behaviour(runs: Runs, values: Floats, *, lower_is_better: bool) -> Behaviour:
+    """Return how many budgets have an optimum between their sizes, and how often more compute was better.
+
+    Args:
+        values: shape (points,), NaN where not measured.
+    """
+    minima = minima_of_budgets(runs, values, lower_is_better=lower_is_better)
     means = runs.means()
     sign = 1.0 if lower_is_better else -1.0
-    there = ~np.isnan(values)
-    best = [
-        (sign * values[there & (means.budget == at)]).min()
-        for at in range(runs.budgets.size)
-        if (there & (means.budget == at)).any()
-    ]
-    return {
-        "budgets": len(found),
-        "interior": sum(each.N is not None and not each.edge for each in found),
-        "steps": len(best) - 1 if best else 0,
-        "improved": int((np.diff(best) < 0).sum()),
-    }
+    measured = ~np.isnan(values)
+    of_budgets = [measured & (means.budget == index) for index in range(runs.budgets.size)]
+    best = [(sign * values[points]).min() for points in of_budgets if points.any()]
+    return Behaviour(
+        budgets=len(minima),
+        interior=sum(minimum.N is not None and not minimum.edge for minimum in minima),
+        steps=len(best) - 1 if best else 0,
+        improved=int((np.diff(best) < 0).sum()),
+    )
 
 
 def scattered(sizes: Sequence[int]) -> bool:
     """Return whether compute hardly comes in budgets, by the number of sizes of each: most cannot show an optimum."""
-    return sum(each < LEAST_SIZES for each in sizes) > len(sizes) / 2
+    return sum(size < LEAST_SIZES for size in sizes) > len(sizes) / 2
 
 
 def remarks_on_budgets(runs: Runs) -> list[str]:
@@ -57,7 +63,8 @@ def remarks_on_budgets(runs: Runs) -> list[str]:
     means = runs.means()
     sizes = np.bincount(means.budget)
     alone = int((sizes[means.budget] < LEAST_SIZES).sum())
-    low, high = (np.array([end(means.C[means.budget == at]) for at in range(sizes.size)]) for end in (np.min, np.max))
+    of_budgets = [means.C[means.budget == index] for index in range(sizes.size)]
+    low, high = (np.array([end(compute) for compute in of_budgets]) for end in (np.min, np.max))
     widest = widest_budget(runs.tolerance) * (1 + 1e-9)
     remarks = []
     if scattered(sizes.tolist()):
@@ -78,14 +85,3 @@ def remarks_on_budgets(runs: Runs) -> list[str]:
             "a column 'budget' names those that were planned"
         )
     return remarks
-
-
-def _minima(runs: Runs, values: Floats, *, lower_is_better: bool) -> tuple[IsoflopMinimum, ...]:
-    means = runs.means()
-    there = ~np.isnan(values) & (values > 0)
-    if not there.any():
-        return ()
-    return isoflop_minima(
-        means.N[there], means.D[there], values[there], means.C[there], budget=means.budget[there],
-        lower_is_better=lower_is_better, tolerance=runs.tolerance,
-    )  # fmt: skip

@@ -40,7 +40,7 @@ def basin_hopping(
     step: float = 0.5,
     seed: int = 0,
 ) -> Basin:
-    """Lowest minimum of sum_i w_i Huber(r_i; delta) that ``iterations`` hops from ``start`` (P,) find.
+    """Return the lowest minimum of sum_i w_i Huber(r_i; delta) that ``iterations`` hops from ``start`` (P,) reach.
 
     Args:
         residuals, lower, upper, delta: as in ``levenberg.minimise``.
@@ -52,11 +52,11 @@ def basin_hopping(
     from scipy.optimize import basinhopping
 
     def objective(theta: Floats) -> tuple[float, Floats]:
-        r, jacobian = (each[0] for each in residuals(theta[None], FIRST))
+        r, jacobian = (batch[0] for batch in residuals(theta[None], FIRST))
         slope = weights * np.clip(r, -delta, delta)
         return float(weights @ huber(r, delta)) / delta**2, jacobian @ slope / delta**2
 
-    found: list[float] = []
+    reached: list[float] = []
     best = basinhopping(
         objective,
         np.clip(start, lower, upper),
@@ -64,7 +64,7 @@ def basin_hopping(
         T=temperature,
         stepsize=step,
         rng=np.random.default_rng(seed),
-        callback=lambda _theta, value, _accepted: found.append(value),
+        callback=lambda _theta, value, _accepted: reached.append(value),
         minimizer_kwargs={
             "method": "L-BFGS-B",
             "jac": True,
@@ -73,4 +73,4 @@ def basin_hopping(
         },
     )
     lowest = best.lowest_optimization_result
-    return Basin(lowest.x, float(lowest.fun) * delta**2, bool(lowest.success), np.array(found) * delta**2)
+    return Basin(lowest.x, float(lowest.fun) * delta**2, bool(lowest.success), np.array(reached) * delta**2)

@@ -68,14 +68,14 @@ class Bootstrap(Generic[Law]):
     warnings: tuple[str, ...]
 
     def sample(self, of: str | Callable[[Law], Any]) -> Floats:
-        """What each resample says: a coefficient by name, or any function of the law. Shape (n, ...)."""
+        """Return what each resample says: a coefficient by name, or any function of the law. Shape (n, ...)."""
         function = (lambda law: getattr(law, of)) if isinstance(of, str) else of
         return np.array([function(law) for law in self.laws], dtype=np.float64)
 
     def interval(self, of: str | Callable[[Law], Any], level: float = LEVEL) -> tuple[Floats, Floats]:
-        """Percentile interval of a coefficient, or of any function of the law: ``lambda law: law.optimal(1e21).N``."""
+        """Return the percentile interval of a coefficient, or of a function: ``lambda law: law.optimal(1e21).N``."""
         if not 0 < level < 1:
-            raise UsageError(f"the level of an interval lies between 0 and 1, and {level} does not")
+            raise UsageError(f"expected the level of an interval between 0 and 1, got {level}")
         low, high = np.quantile(self.sample(of), [(1 - level) / 2, (1 + level) / 2], axis=0)
         return low, high
 
@@ -93,7 +93,7 @@ def bootstrap_loss_law(
     weights: npt.ArrayLike | None = None,
     **options: Any,
 ) -> Bootstrap[LossLaw]:
-    """Loss laws of ``n`` resamples of the runs.
+    """Return the loss laws of ``n`` resamples of the runs.
 
     Args:
         N, D, loss, gamma, weights, options: as of ``fit_loss_law``.
@@ -130,7 +130,7 @@ def bootstrap_metric_law(
     weights: npt.ArrayLike | None = None,
     **options: Any,
 ) -> Bootstrap[MetricLaw]:
-    """Metric laws of ``n`` resamples of the runs.
+    """Return the metric laws of ``n`` resamples of the runs.
 
     Args:
         N, D, metric, loss_fit, weights, options: as of ``fit_metric_law``. Of a law tied to the loss, the points of
@@ -176,21 +176,23 @@ def _bootstrap_tied(fit: MetricFit, loss_fit: LossFit | None, n: int, unit: str,
 
 
 def _choose(unit: str, surface: LossSurface | MetricSurface, law: LossLaw | MetricLaw, points: Points) -> Choice:
-    """The unit that was asked for, or that follows from how the fit's residuals cluster."""
+    """Return the unit that was asked for, or that follows from how the fit's residuals cluster."""
     if unit == "seed":
         return Choice(unit, "as asked", None)
     theta = surface.theta(law)  # type: ignore[arg-type]
-    residuals, jacobian = (each[0] for each in surface.residuals(theta[None], np.array([0])))
+    residuals, jacobian = (batch[0] for batch in surface.residuals(theta[None], np.array([0])))
     free = (theta > surface.lower) & (theta < surface.upper)
-    found = clustering(residuals, jacobian[free], points.budget)
-    return choose_unit(found, np.unique(points.budget).size) if unit == AUTO else Choice(unit, "as asked", found)
+    clusters = clustering(residuals, jacobian[free], points.budget)
+    return choose_unit(clusters, np.unique(points.budget).size) if unit == AUTO else Choice(unit, "as asked", clusters)
 
 
 def _refit(
     surface: Surface, starts: Floats, fit: Floats, drawn: Resamples, delta: float, project: Projection | None = None
 ) -> Minima:
-    """The best minimum of each resample from its starts (K, S, P) and from the fit (P,): a few steps of all, then the
-    best of each resample to the end."""
+    """Return the best minimum of each resample from its starts (K, S, P) and from the fit (P,).
+
+    All go a few steps, then the best of each resample goes to the end.
+    """
     count = len(starts)
     every = np.concatenate([starts, np.broadcast_to(fit, (count, 1, fit.size))], axis=1)
     resample = np.repeat(np.arange(count), every.shape[1])
@@ -206,8 +208,8 @@ def _refit(
 def _bootstrap(
     fit: Law, laws: list[Law], minima: Minima, surface: Surface, drawn: Resamples, choice: Choice, seed: int
 ) -> Bootstrap[Law]:
-    at = (surface.lower < surface.upper) & ((minima.theta <= surface.lower) | (minima.theta >= surface.upper))
-    shares = {name: float(share) for name, share in zip(surface.names, at.mean(axis=0), strict=True) if share}
+    on_bound = (surface.lower < surface.upper) & ((minima.theta <= surface.lower) | (minima.theta >= surface.upper))
+    shares = {name: float(share) for name, share in zip(surface.names, on_bound.mean(axis=0), strict=True) if share}
     converged = float(minima.converged.mean())
     warnings = [f"{name} is on its bound in {x:.0%} of the resamples" for name, x in shares.items() if x > MANY]
     if converged < 1 - MANY:
@@ -216,8 +218,9 @@ def _bootstrap(
         warnings.append(f"{drawn.redrawn} resamples had too few points and were drawn again: intervals are too narrow")
     warnings += warn_of_points(choice)
     return Bootstrap(
-        fit, tuple(laws), choice.unit, seed, choice.why, choice.found, converged, shares, drawn.redrawn, tuple(warnings)
-    )
+        fit, tuple(laws), choice.unit, seed, choice.why, choice.clustering, converged, shares, drawn.redrawn,
+        tuple(warnings),
+    )  # fmt: skip
 
 
 def _check_same_runs(of_fit: Points, given: Points) -> None:
@@ -232,5 +235,5 @@ def _check_same_runs(of_fit: Points, given: Points) -> None:
 
 def _at_least_2(n: int) -> int:
     if n < 2:
-        raise UsageError(f"a bootstrap needs at least 2 resamples, and {n} was asked for")
+        raise UsageError(f"expected at least 2 resamples of a bootstrap, got {n}")
     return n

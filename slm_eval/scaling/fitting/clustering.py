@@ -21,7 +21,7 @@ DRAWS = 999
 LIKELY = 0.2
 # Below this p it is a finding.
 SURE = 0.05
-# That can be drawn.
+# Of two budgets every second draw would hold one of them twice, and a law needs two.
 FEWEST_BUDGETS = 3
 
 
@@ -51,30 +51,31 @@ class Choice:
     Attributes:
         unit: "point" or "budget".
         why: a clause.
-        found: None where clustering could not be looked for.
+        clustering: None where it could not be looked for.
     """
 
     unit: str
     why: str
-    found: Clustering | None
+    clustering: Clustering | None
 
 
-def choose_unit(found: Clustering | None, n_budgets: int) -> Choice:
+def choose_unit(clusters: Clustering | None, n_budgets: int) -> Choice:
     """Return budgets where residuals cluster by them, else points."""
-    if found is None:
-        return Choice("point", "too few runs share a budget to see whether they miss the law alike", found)
-    if found.p >= LIKELY:
-        return Choice("point", f"residuals do not cluster by budget ({found})", found)
+    if clusters is None:
+        return Choice("point", "too few runs share a budget to see whether they miss the law alike", clusters)
+    if clusters.p >= LIKELY:
+        return Choice("point", f"residuals do not cluster by budget ({clusters})", clusters)
     if n_budgets < FEWEST_BUDGETS:
-        return Choice("point", f"residuals cluster by budget ({found}), but {n_budgets} budgets cannot be drawn", found)
-    return Choice("budget", f"residuals cluster by budget ({found})", found)
+        why = f"residuals cluster by budget ({clusters}), but {n_budgets} budgets cannot be drawn"
+        return Choice("point", why, clusters)
+    return Choice("budget", f"residuals cluster by budget ({clusters})", clusters)
 
 
 def warn_of_points(choice: Choice) -> list[str]:
     """Return a sentence where points are drawn though residuals cluster."""
-    if choice.unit != "point" or choice.found is None or choice.found.p >= SURE:
+    if choice.unit != "point" or choice.clustering is None or choice.clustering.p >= SURE:
         return []
-    return [f"residuals cluster by budget ({choice.found}), and points were drawn: intervals are too narrow"]
+    return [f"residuals cluster by budget ({choice.clustering}), and points were drawn: intervals are too narrow"]
 
 
 def clustering(residuals: Floats, jacobian: Floats, group: npt.NDArray[np.intp], seed: int = 0) -> Clustering | None:
@@ -97,8 +98,8 @@ def clustering(residuals: Floats, jacobian: Floats, group: npt.NDArray[np.intp],
     taken_up, _, _ = np.linalg.svd(jacobian.T, full_matrices=False)
     noise = np.random.default_rng(seed).standard_normal((DRAWS, residuals.size))
     noise -= noise @ taken_up @ taken_up.T
-    found, *drawn = _correlations(_normal_scores(np.vstack([residuals, noise])[:, used]), label)
-    return Clustering(groups, float(found), float((1 + (np.array(drawn) >= found).sum()) / (1 + DRAWS)))
+    measured, *drawn = _correlations(_normal_scores(np.vstack([residuals, noise])[:, used]), label)
+    return Clustering(groups, float(measured), float((1 + (np.array(drawn) >= measured).sum()) / (1 + DRAWS)))
 
 
 def _normal_scores(values: Floats) -> Floats:

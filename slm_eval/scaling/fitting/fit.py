@@ -63,7 +63,7 @@ class LossFit(LossLaw):
 
     @property
     def law(self) -> LossLaw:
-        """The law alone."""
+        """Return the law alone."""
         return LossLaw(self.E, self.A, self.B, self.alpha, self.beta, self.gamma)
 
 
@@ -99,26 +99,26 @@ def fit_loss_law(
     """
     solver = Solver(method, delta, starts, iterations, seed)
     if gamma is not None and not GAMMA[0] <= gamma <= GAMMA[1]:
-        raise UsageError(f"gamma has to lie within {GAMMA[0]} and {GAMMA[1]}, and is {gamma}")
+        raise UsageError(f"gamma: expected a number from {GAMMA[0]} to {GAMMA[1]}, got {gamma}")
     points = gather(N, D, loss, weights, budget=budget)
     free = LOSS if gamma is None else LOSS - 1
     notes = check_design(points, free)
     surface = LossSurface(points, gamma)
-    found = solver.solve(surface, surface.starts(points.weights[None], starts)[0], points.weights)
-    return _describe(surface, points, found, notes, solver, free)
+    minimum = solver.solve(surface, surface.starts(points.weights[None], starts)[0], points.weights)
+    return _describe(surface, points, minimum, notes, solver, free)
 
 
 def _describe(
-    surface: LossSurface, points: Points, found: Found, notes: tuple[str, ...], solver: Solver, free: int
+    surface: LossSurface, points: Points, minimum: Found, notes: tuple[str, ...], solver: Solver, free: int
 ) -> LossFit:
-    law = surface.law(found.theta)
+    law = surface.law(minimum.theta)
     fitted = law(points.N, points.D)
     mre = mean_relative_error(fitted, points.value)
-    warnings = (*doubts(found), *warn_of_fit(surface, points, found.theta, law, free))
+    warnings = (*doubts(minimum), *warn_of_fit(surface, points, minimum.theta, law, free))
     return LossFit(
         law.E, law.A, law.B, law.alpha, law.beta, law.gamma,
-        objective=found.objective, converged=found.converged, agreement=found.agreement,
-        bounds_hit=bounds_hit(surface, found.theta), n=points.n, runs=int(points.runs.sum()), mre=mre,
+        objective=minimum.objective, converged=minimum.converged, agreement=minimum.agreement,
+        bounds_hit=bounds_hit(surface, minimum.theta), n=points.n, runs=int(points.runs.sum()), mre=mre,
         mre_excess=float(np.mean(np.abs(fitted - points.value) / (fitted - law.E))),
         skill=1 - mre / constant_error(points), skill_compute=1 - mre / power_of_compute_error(points),
         warnings=(*notes, *warnings), method=solver.method, delta=solver.delta, free=free, points=points,

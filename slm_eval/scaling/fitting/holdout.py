@@ -91,7 +91,7 @@ def hold_out(
     fitted = fit(N[~held], D[~held], value[~held])
     by_compute = fit_power_of_compute(train)(test)
     return HoldOut(
-        fitted, tuple(float(each) for each in centres[-budgets_held:]), train.n, test.n,
+        fitted, tuple(float(centre) for centre in centres[-budgets_held:]), train.n, test.n,
         mre_train=fitted.mre,
         mre_held=mean_relative_error(fitted(test.N, test.D), test.value),
         mre_held_compute=mean_relative_error(by_compute, test.value),

@@ -18,7 +18,7 @@ from slm_eval.base.arrays import Floats
 from slm_eval.scaling.law import FLOPS_PER_TOKEN
 from slm_eval.scaling.runs.points import SAME_BUDGET, Points, budgets, columns, gather, widest_budget
 
-# Coefficients of a parabola.
+# A parabola has three coefficients.
 LEAST_SIZES = 3
 
 
@@ -61,7 +61,7 @@ def isoflop_minima(
     lower_is_better: bool = True,
     tolerance: float = SAME_BUDGET,
 ) -> tuple[IsoflopMinimum, ...]:
-    """The optimum of each budget by a parabola through its runs, smallest budget first.
+    """Return the optimum of each budget by a parabola through its runs, smallest budget first.
 
     Args:
         N, D, value: one entry per run: a loss, or any metric. Seeds of one (N, D) are averaged.
@@ -76,30 +76,31 @@ def isoflop_minima(
     N, D, value, C = columns(N=N, D=D, value=value, C=FLOPS_PER_TOKEN * np.multiply(N, D) if C is None else C)
     label, _ = budgets(C, tolerance) if budget is None else (np.asarray(budget), None)
     minima = []
-    for each in np.unique(label):
-        mine = label == each
-        points = gather(N[mine], D[mine], value[mine], what="value")
-        minima.append(_minimum(points, C[mine], widest_budget(tolerance), lower_is_better))
+    for name in np.unique(label):
+        members = label == name
+        points = gather(N[members], D[members], value[members], what="value")
+        minima.append(_minimum(points, C[members], widest_budget(tolerance), lower_is_better))
     return tuple(sorted(minima, key=lambda minimum: minimum.C))
 
 
 def _minimum(points: Points, compute: Floats, widest: float, lower_is_better: bool) -> IsoflopMinimum:
+    """Return the vertex of one budget, or why there is none."""
     order = np.argsort(points.N)
     N, value = points.N[order], points.value[order]
     best = int(value.argmin() if lower_is_better else value.argmax())
     C, spread = math.exp(np.log(compute).mean()), float(compute.max() / compute.min())
-    found = partial(IsoflopMinimum, C=C, spread=spread, n=N.size, N_best=float(N[best]))
+    minimum = partial(IsoflopMinimum, C=C, spread=spread, n=N.size, N_best=float(N[best]))
     if np.unique(N).size < LEAST_SIZES:
-        return found(problem=f"{N.size} sizes only: a parabola needs {LEAST_SIZES}")
+        return minimum(problem=f"{N.size} sizes only: a parabola needs {LEAST_SIZES}")
     middle = np.log(N).mean()
     bend, slope, level = np.polyfit(np.log(N) - middle, value, 2)
     curvature = 2 * float(bend)
     if curvature == 0 or (curvature > 0) != lower_is_better:
         shape = "valley" if lower_is_better else "summit"
-        return found(curvature=curvature, problem=f"no {shape}: the curve bends the other way")
+        return minimum(curvature=curvature, problem=f"no {shape}: the curve bends the other way")
     step = -float(slope) / curvature
     if abs(step) > np.ptp(np.log(N)):
-        return found(curvature=curvature, edge=True, problem="the vertex is farther away than the sizes are apart")
+        return minimum(curvature=curvature, edge=True, problem="the vertex is farther away than the sizes are apart")
     vertex = math.exp(middle + step)
     edge = best in (0, N.size - 1) or not N[0] < vertex < N[-1]
     D = math.exp(np.log(points.N * points.D).mean()) / vertex
@@ -108,7 +109,7 @@ def _minimum(points: Points, compute: Floats, widest: float, lower_is_better: bo
         problem = "the sizes do not bracket the optimum: the best is the smallest or largest, or the vertex outside"
     elif spread > widest * (1 + 1e-9):
         problem = f"C differs by a factor of {spread:.3g} within this budget, which moves the vertex"
-    return found(
+    return minimum(
         N=vertex, D=D, r=D / vertex, value=float(level) - curvature * step**2 / 2, curvature=curvature,
         edge=edge, problem=problem,
     )  # fmt: skip

@@ -45,7 +45,7 @@ class Minima:
 
 
 def huber(residuals: Floats, delta: float) -> Floats:
-    """r²/2 up to delta, then delta (|r| - delta/2)."""
+    """Return r²/2 up to delta, then delta (|r| - delta/2)."""
     size = np.abs(residuals)
     near = np.minimum(size, delta)
     return near * (size - near / 2)
@@ -63,7 +63,7 @@ def minimise(
     max_iterations: int = MAX_ITERATIONS,
     project: Projection | None = None,
 ) -> Minima:
-    """The minimum that each start leads to.
+    """Return the minimum that each start leads to.
 
     Args:
         residuals: of a batch of parameters.
@@ -106,7 +106,7 @@ def minimise(
                 solved[ended],
             )
             place, which, now, w, damping, r, jacobian, value, hessian, gradient = (
-                each[~ended] for each in (place, which, now, w, damping, r, jacobian, value, hessian, gradient)
+                array[~ended] for array in (place, which, now, w, damping, r, jacobian, value, hessian, gradient)
             )
         trial = np.clip(now - _solve(hessian, gradient, damping[:, None, None]), lower, upper)
         if project is not None:
@@ -121,14 +121,14 @@ def minimise(
 
 
 def _normal_equations(jacobian: Floats, r: Floats, w: Floats, delta: float) -> tuple[Floats, Floats]:
-    """J^T W J (B, P, P) and J^T W r (B, P), with the weights that stand for the Huber loss."""
+    """Return J^T W J (B, P, P) and J^T W r (B, P), with the weights that stand for the Huber loss."""
     weight = w * (delta / np.maximum(np.abs(r), delta))
     weighted = jacobian * weight[:, None, :]
     return weighted @ jacobian.transpose(0, 2, 1), (weighted @ r[:, :, None])[:, :, 0]
 
 
 def _hold_at_bounds(hessian: Floats, gradient: Floats, theta: Floats, lower: Floats, upper: Floats) -> None:
-    """Parameters that a descent would push out of their bounds stay where they are."""
+    """Hold parameters that a descent would push out of their bounds where they are."""
     held = ((theta <= lower) & (gradient > 0)) | ((theta >= upper) & (gradient < 0))
     gradient[held] = 0
     hessian[held[:, :, None] | held[:, None, :]] = 0
@@ -137,7 +137,7 @@ def _hold_at_bounds(hessian: Floats, gradient: Floats, theta: Floats, lower: Flo
 
 
 def _solve(hessian: Floats, gradient: Floats, damping: Floats | float) -> Floats:
-    """(H + damping diag H)^-1 g in units in which the diagonal of H is 1."""
+    """Return (H + damping diag H)^-1 g in units in which the diagonal of H is 1."""
     diagonal = np.einsum("bpp->bp", hessian)
     # A parameter that does nothing has a diagonal of 0, and no step.
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))

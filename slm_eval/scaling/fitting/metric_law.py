@@ -12,7 +12,7 @@ our choice. Also fit a metric directly, without a sigmoid: ``fit_loss_law(N, D, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy.typing as npt
 
@@ -69,7 +69,7 @@ class MetricFit(MetricLaw):
 
     @property
     def law(self) -> MetricLaw:
-        """The law alone."""
+        """Return the law alone."""
         return MetricLaw(self.low, self.high, self.c, self.A, self.B, self.alpha, self.beta, self.gamma)
 
 
@@ -107,39 +107,46 @@ def fit_metric_law(
     if tie is not None and tie not in TIES:
         raise unknown_name("tie", tie, TIES)
     if not limits[0] < limits[1]:
-        raise UsageError(f"limits of a metric are (lowest, highest), and {limits} is not in order")
+        raise UsageError(f"expected limits of a metric (lowest, highest), got {limits}")
     points = gather(N, D, metric, weights, "metric", budget)
     if tie is None:
-        notes = check_design(points, FREE, what="metric")
-        surface = MetricSurface(points, limits, delta)
-        found = _free(surface, points, loss_fit, solver)
-        law = surface.law(found.theta)
-        ten = (None, None) if loss_fit is None else law.to_sigmoid(loss_fit.E, loss_fit.A)
-        return _describe(surface, points, found, law, ten, notes, solver, limits, tied=False)
+        return _fit_free(points, limits, loss_fit, solver)
     if loss_fit is None:
         raise UsageError('tie="loss" needs loss_fit: the fit of the loss of these runs, by fit_loss_law')
-    notes = check_design(points, OWN, what="metric")
-    tied = TiedSurface(loss_fit.points, points, limits, loss_fit.delta, delta)
-    together = Solver(method, loss_fit.delta, starts, iterations, seed)
-    found = together.solve(tied, tied.starts(loss_fit.law, starts), tied.weights, project=tied.project)
-    law = tied.law(found.theta)
-    loss_law = tied.loss.law(tied.of_loss(found.theta[None])[0])
-    ten = law.to_sigmoid(loss_law.E, loss_law.A)
-    return _describe(tied, points, found, law, ten, notes, solver, limits, tied=True)
+    return _fit_tied(points, limits, loss_fit, solver)
 
 
-def _free(surface: MetricSurface, points: Points, loss_fit: LossFit | None, solver: Solver) -> Found:
+def _fit_free(points: Points, limits: tuple[float, float], loss_fit: LossFit | None, solver: Solver) -> MetricFit:
+    """Fit the eight parameters that the metric determines by itself."""
+    notes = check_design(points, FREE, what="metric")
+    surface = MetricSurface(points, limits, solver.delta)
     sets = None
     if loss_fit is not None:
         sets = surface.level_sets(loss_fit.A, loss_fit.B, loss_fit.alpha, loss_fit.beta)
     starts = surface.starts(points.weights[None], solver.starts, sets)[0]
-    return solver.solve(surface, starts, points.weights, project=surface.project)
+    minimum = solver.solve(surface, starts, points.weights, project=surface.project)
+    law = surface.law(minimum.theta)
+    ten = (None, None) if loss_fit is None else law.to_sigmoid(loss_fit.E, loss_fit.A)
+    return _describe(surface, points, minimum, law, ten, notes, solver, limits, tied=False)
+
+
+def _fit_tied(points: Points, limits: tuple[float, float], loss_fit: LossFit, solver: Solver) -> MetricFit:
+    """Fit all ten parameters, jointly with the loss of the same runs."""
+    notes = check_design(points, OWN, what="metric")
+    tied = TiedSurface(loss_fit.points, points, limits, loss_fit.delta, solver.delta)
+    together = replace(solver, delta=loss_fit.delta)
+    starts = tied.starts(loss_fit.law, solver.starts)
+    minimum = together.solve(tied, starts, tied.weights, project=tied.project)
+    law = tied.law(minimum.theta)
+    loss_law = tied.loss.law(tied.of_loss(minimum.theta[None])[0])
+    ten = law.to_sigmoid(loss_law.E, loss_law.A)
+    return _describe(tied, points, minimum, law, ten, notes, solver, limits, tied=True)
 
 
 def _describe(
     surface: Surface,
     points: Points,
-    found: Found,
+    minimum: Found,
     law: MetricLaw,
     ten: tuple[LossLaw | None, Sigmoid | None],
     notes: tuple[str, ...],
@@ -149,11 +156,11 @@ def _describe(
 ) -> MetricFit:
     mre = mean_relative_error(law(points.N, points.D), points.value)
     own = OWN if tied else FREE
-    warnings = (*doubts(found), *warn_of_fit(surface, points, found.theta, law, own, what="metric"))
+    warnings = (*doubts(minimum), *warn_of_fit(surface, points, minimum.theta, law, own, what="metric"))
     return MetricFit(
         law.low, law.high, law.c, law.A, law.B, law.alpha, law.beta, law.gamma,
-        objective=found.objective, converged=found.converged, agreement=found.agreement,
-        bounds_hit=bounds_hit(surface, found.theta), n=points.n, runs=int(points.runs.sum()), mre=mre,
+        objective=minimum.objective, converged=minimum.converged, agreement=minimum.agreement,
+        bounds_hit=bounds_hit(surface, minimum.theta), n=points.n, runs=int(points.runs.sum()), mre=mre,
         skill=1 - mre / constant_error(points), skill_compute=1 - mre / power_of_compute_error(points),
         warnings=(*notes, *warnings), method=solver.method, delta=solver.delta,
         free=surface.lower.size, tied=tied, limits=limits, loss_law=ten[0], sigmoid=ten[1], points=points,

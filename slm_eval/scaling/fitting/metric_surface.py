@@ -68,7 +68,7 @@ class MetricSurface:
         self.lower, self.upper = np.array([limits, limits, CENTRE, LOG_SLOPE, free, *exponents]).T
 
     def residuals(self, theta: Floats, which: Which) -> tuple[Floats, Floats]:
-        """Fitted over measured metric, less 1 (B, n), and derivatives (B, 8, n), of parameters (B, 8) of problems."""
+        """Return fitted over measured metric, less 1 (B, n), and derivatives (B, 8, n), of parameters (B, 8)."""
         low, high, centre, log_slope, omega, alpha, beta, gamma = (theta[:, i, None] for i in range(8))
         N_term = -np.logaddexp(0, -omega) - alpha * self.n
         log_x = np.logaddexp(N_term, -np.logaddexp(0, omega) - beta * self.d)
@@ -90,7 +90,7 @@ class MetricSurface:
         return low * jacobian[:, 0] + high * jacobian[:, 1] - 1, jacobian
 
     def project(self, theta: Floats, which: Which, weights: Floats) -> Floats:
-        """theta (B, 8) with the low and high that fit best within their limits, by reweighted least squares."""
+        """Return theta (B, 8) with the low and high that fit best within their limits, by reweighted squares."""
         theta = theta.copy()
         residual, jacobian = self.residuals(theta, which)
         by_low, by_high = jacobian[:, 0], jacobian[:, 1]
@@ -111,7 +111,7 @@ class MetricSurface:
     def starts(
         self, weights: Floats, count: int, level_sets: Floats | None = None, gamma: float | None = None
     ) -> Floats:
-        """The ``count`` best points of a grid, for each row of weights (B, n): theta (B, count, 8).
+        """Return the ``count`` best points of a grid, for each row of weights (B, n): theta (B, count, 8).
 
         Args:
             level_sets: (omega, alpha, beta) of a loss law, shape (3,); None searches them too.
@@ -148,12 +148,12 @@ class MetricSurface:
         return np.stack([*sigmoids, *np.moveaxis(sets[which], -1, 0), bend[0, :, 0][shape]], axis=-1)
 
     def law(self, theta: Floats) -> MetricLaw:
-        """The canonical law of one theta (8,).
+        """Return the canonical law of one theta (8,).
 
         Raises:
             UsageError: one of the terms is too small for a number: the metric does not change with that size.
         """
-        low, high, centre, log_slope, omega, alpha, beta, gamma = (float(each) for each in theta)
+        low, high, centre, log_slope, omega, alpha, beta, gamma = (float(value) for value in theta)
         log_scale = (log_slope - math.log(gamma)) / gamma  # ln X0
         A = math.exp(log_scale - np.logaddexp(0, -omega) + alpha * self.middle[0])
         B = math.exp(log_scale - np.logaddexp(0, omega) + beta * self.middle[1])
@@ -165,20 +165,20 @@ class MetricSurface:
         return MetricLaw(low, high, centre - math.exp(log_slope) / gamma, A, B, alpha, beta, gamma)
 
     def theta(self, law: MetricLaw) -> Floats:
-        """The parameters (8,) of a law."""
+        """Return the parameters (8,) of a law."""
         omega, alpha, beta = self.level_sets(law.A, law.B, law.alpha, law.beta)
         N_term = math.log(law.A) - law.alpha * self.middle[0]
         inner = math.exp(law.gamma * (N_term + np.logaddexp(0, -omega)))
         return np.array([law.low, law.high, law.c + inner, math.log(law.gamma * inner), omega, alpha, beta, law.gamma])
 
     def level_sets(self, A: float, B: float, alpha: float, beta: float) -> Floats:
-        """(omega, alpha, beta) of a law with these coefficients: the sizes that it holds equal."""
+        """Return (omega, alpha, beta) of a law with these coefficients: the sizes that it holds equal."""
         omega = math.log(A) - alpha * self.middle[0] - math.log(B) + beta * self.middle[1]
         return np.array([omega, alpha, beta])
 
 
 def box_cox(log_x: Floats, gamma: Floats) -> tuple[Floats, Floats]:
-    """(x^gamma - 1) / gamma and its derivative by gamma, without cancellation where x^gamma is close to 1."""
+    """Return (x^gamma - 1) / gamma and its derivative by gamma, without cancellation near 1."""
     power = gamma * log_x
     bend = np.expm1(power) / gamma
     series = log_x**2 * (1 / 2 + power / 3 + power**2 / 8)

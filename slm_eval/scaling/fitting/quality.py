@@ -14,12 +14,12 @@ from slm_eval.scaling.runs.points import Points
 
 
 def mean_relative_error(fitted: Floats, measured: Floats) -> float:
-    """Mean of |fitted / measured - 1|: the paper's MRE."""
+    """Return the mean of |fitted / measured - 1|: the paper's MRE."""
     return float(np.mean(np.abs(fitted / measured - 1)))
 
 
 def constant_error(points: Points) -> float:
-    """Mean relative error of the constant that has the least: a median weighted by 1 / value."""
+    """Return the mean relative error of the constant that has the least: a median weighted by 1 / value."""
     order = np.argsort(points.value)
     value = points.value[order]
     cumulative = np.cumsum(1 / value)
@@ -28,7 +28,7 @@ def constant_error(points: Points) -> float:
 
 
 def fit_power_of_compute(points: Points) -> Callable[[Points], Floats]:
-    """value = a C^b by least absolute deviations of logarithms, as a function of points; C is N D up to a factor.
+    """Fit value = a C^b, with C = N D up to a factor, by least absolute deviations of logarithms.
 
     A line of least absolute deviations passes through two of the points, and iterated weighting comes close to it.
     """
@@ -43,7 +43,7 @@ def fit_power_of_compute(points: Points) -> Callable[[Points], Floats]:
 
 
 def power_of_compute_error(points: Points) -> float:
-    """Mean relative error of the power law in C alone that fits best."""
+    """Return the mean relative error of the power law in C alone that fits best."""
     return mean_relative_error(fit_power_of_compute(points)(points), points.value)
 
 

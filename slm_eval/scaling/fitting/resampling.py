@@ -28,7 +28,7 @@ class Resamples:
 
 
 def resample(points: Points, unit: str, count: int, least: int, rng: np.random.Generator) -> Resamples:
-    """``count`` resamples of the points.
+    """Return ``count`` resamples of the points.
 
     - "point": points with replacement: what other runs of the same plan would have said.
     - "budget": whole budgets with replacement: wider, where budgets have something in common beyond the law.
@@ -69,7 +69,7 @@ def resample(points: Points, unit: str, count: int, least: int, rng: np.random.G
 
 
 def _two_budgets(times: npt.NDArray[np.int64], budget: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-    in_budget = np.stack([(times[:, budget == each] > 0).any(axis=1) for each in np.unique(budget)])
+    in_budget = np.stack([(times[:, budget == label] > 0).any(axis=1) for label in np.unique(budget)])
     return in_budget.sum(axis=0) >= 2
 
 
@@ -78,8 +78,8 @@ def _means_of_seeds(points: Points, count: int, rng: np.random.Generator) -> Flo
         raise UsageError("a bootstrap of seeds needs points with two seeds or more, and every (N, D) came once")
     values = np.empty((count, points.n))
     for point, n_runs in enumerate(points.runs):
-        mine = points.point_of_run == point
-        value, weight = points.value_of_run[mine], points.weight_of_run[mine]
+        of_point = points.point_of_run == point
+        value, weight = points.value_of_run[of_point], points.weight_of_run[of_point]
         drawn = rng.integers(n_runs, size=(count, n_runs))
         values[:, point] = (value[drawn] * weight[drawn]).sum(axis=1) / weight[drawn].sum(axis=1)
     return values

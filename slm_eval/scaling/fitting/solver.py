@@ -27,7 +27,7 @@ class Surface(Protocol):
     upper: Floats
 
     def residuals(self, theta: Floats, which: Which) -> tuple[Floats, Floats]:
-        """theta (B, P), which problem each row is (B,) -> residuals (B, n) and their derivatives (B, P, n)."""
+        """Return residuals (B, n) and their derivatives (B, P, n) of theta (B, P) of problems ``which`` (B,)."""
         ...
 
 
@@ -52,13 +52,13 @@ class Solver:
         if self.method not in METHODS:
             raise unknown_name("method", self.method, METHODS)
         if not (np.isfinite(self.delta) and self.delta > 0):
-            raise UsageError(f"delta of the Huber loss has to be a finite number above 0, and is {self.delta}")
+            raise UsageError(f"delta of the Huber loss: expected a finite number above 0, got {self.delta}")
         for name, value in (("starts", self.starts), ("iterations", self.iterations)):
             if value < 1:
-                raise UsageError(f"{name} has to be at least 1, and is {value}")
+                raise UsageError(f"{name}: expected at least 1, got {value}")
 
     def solve(self, surface: Surface, starts: Floats, weights: Floats, project: Projection | None = None) -> Found:
-        """The lowest minimum found from ``starts`` (S, P), best first; ``weights`` (n,).
+        """Return the lowest minimum reached from ``starts`` (S, P), best first; ``weights`` (n,).
 
         Args:
             project: see ``levenberg.minimise``; basin hopping does without.
@@ -88,23 +88,23 @@ class Found:
     agreement: float
 
 
-def doubts(found: Found) -> tuple[str, ...]:
-    """Sentences on whether the minimum is one, and the lowest."""
+def doubts(minimum: Found) -> tuple[str, ...]:
+    """Return sentences on whether the minimum is one, and the lowest."""
     notes = []
-    if not found.converged:
+    if not minimum.converged:
         notes.append("the fit did not converge: its numbers are where the optimiser stopped")
-    if found.agreement < FEW_AGREE:
-        notes.append(f"only {found.agreement:.0%} of the starts ended at this minimum: others may be as good")
+    if minimum.agreement < FEW_AGREE:
+        notes.append(f"only {minimum.agreement:.0%} of the starts ended at this minimum: others may be as good")
     return tuple(notes)
 
 
 def share_that_agrees(objectives: Floats, weights: Floats) -> float:
-    """Share within 1e-6 of the lowest; what is only rounding agrees with what is."""
+    """Return the share within 1e-6 of the lowest; what is only rounding agrees with what is."""
     rounding = ROUNDING**2 * float(weights.sum())
     return float(np.mean(objectives <= objectives.min() * (1 + AGREE) + rounding))
 
 
 def bounds_hit(surface: Surface, theta: Floats) -> tuple[str, ...]:
-    """Names of the parameters that end on a bound. One that was fixed is not named."""
-    at = (surface.lower < surface.upper) & ((theta <= surface.lower) | (theta >= surface.upper))
-    return tuple(name for name, hit in zip(surface.names, at, strict=True) if hit)
+    """Return the names of the parameters that end on a bound. One that was fixed is not named."""
+    on_bound = (surface.lower < surface.upper) & ((theta <= surface.lower) | (theta >= surface.upper))
+    return tuple(name for name, hit in zip(surface.names, on_bound, strict=True) if hit)

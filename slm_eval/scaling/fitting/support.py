@@ -29,7 +29,7 @@ ON_A_BOUND = {
 
 
 def check_design(points: Points, free: int, what: str = "loss") -> tuple[str, ...]:
-    """Sentences on runs that make a poor basis; ``free`` is the number of parameters to be fitted.
+    """Return sentences on runs that make a poor basis; ``free`` is the number of parameters to be fitted.
 
     Raises:
         UsageError: no law can be fitted to such runs.
@@ -63,12 +63,12 @@ def check_design(points: Points, free: int, what: str = "loss") -> tuple[str, ..
 def warn_of_fit(
     surface: Surface, points: Points, theta: Floats, law: LossLaw | MetricLaw, free: int, what: str = "loss"
 ) -> tuple[str, ...]:
-    """Sentences on a fitted law that its numbers alone would hide; ``free`` is the number of parameters fitted."""
+    """Return sentences on a law that its numbers alone would hide; ``free`` is the number of parameters fitted."""
     return (*_of_errors(points, law, free, what), *_of_coefficients(surface, points, theta, law))
 
 
 def _of_errors(points: Points, law: LossLaw | MetricLaw, free: int, what: str) -> list[str]:
-    """Is there a law in the data at all? The first of these answers that applies."""
+    """Say whether there is a law in the data at all: the first answer that applies."""
     compute = points.N * points.D
     larger = points.part(compute >= np.median(compute))
     # Parameters follow noise: as in an adjusted R², errors are made what they would be without that.
@@ -123,11 +123,11 @@ def _of_coefficients(surface: Surface, points: Points, theta: Floats, law: LossL
 
 
 def _standard_errors(surface: Surface, theta: Floats) -> Floats:
-    """First-order standard errors of theta (P,): the scatter of residuals and the pseudo-inverse of J^T J.
+    """Return first-order standard errors of theta (P,): the scatter of residuals and the pseudo-inverse of J^T J.
 
     0 for a parameter that is fixed or on a bound. A rough figure, to warn by and not to report.
     """
-    r, jacobian = (each[0] for each in surface.residuals(theta[None], np.array([0])))
+    r, jacobian = (batch[0] for batch in surface.residuals(theta[None], np.array([0])))
     free = (theta > surface.lower) & (theta < surface.upper)
     scatter = 1.4826 * float(np.median(np.abs(r)))
     design = jacobian[free]

@@ -60,7 +60,7 @@ class LossSurface:
         self.lower, self.upper = np.array([floor, TERM, TERM, EXPONENTS, EXPONENTS, (low, high)]).T
 
     def residuals(self, theta: Floats, which: Which) -> tuple[Floats, Floats]:
-        """ln of fitted over measured loss (B, n), and derivatives (B, 6, n), of parameters (B, 6) of problems (B,)."""
+        """Return ln of fitted over measured loss (B, n), and derivatives (B, 6, n), of parameters (B, 6)."""
         e, a, b, alpha, beta, gamma = (theta[:, i, None] for i in range(6))
         N_term = a - alpha * self.n
         v = np.logaddexp(N_term, b - beta * self.d)
@@ -77,7 +77,7 @@ class LossSurface:
         return fitted - of_problems(self.log_loss, which), jacobian
 
     def starts(self, weights: Floats, count: int) -> Floats:
-        """The ``count`` best points of a grid, for each row of weights (B, n): theta (B, count, 6).
+        """Return the ``count`` best points of a grid, for each row of weights (B, n): theta (B, count, 6).
 
         L = E + S q with q = (w N^-alpha + (1-w) D^-beta)^gamma is linear in E and S, so each grid point has its best
         E and S in closed form, by least squares on relative residuals.
@@ -104,18 +104,18 @@ class LossSurface:
         return np.stack([*columns, alpha[best], beta[best], gamma[best]], axis=-1)
 
     def law(self, theta: Floats) -> LossLaw:
-        """The law of one theta (6,)."""
-        e, a, b, alpha, beta, gamma = (float(each) for each in theta)
+        """Return the law of one theta (6,)."""
+        e, a, b, alpha, beta, gamma = (float(value) for value in theta)
         A, B = math.exp(a + alpha * self.middle[0]), math.exp(b + beta * self.middle[1])
         return LossLaw(math.exp(e), A, B, alpha, beta, gamma)
 
     def theta(self, law: LossLaw) -> Floats:
-        """The parameters (6,) of a law."""
+        """Return the parameters (6,) of a law."""
         a = math.log(law.A) - law.alpha * self.middle[0]
         b = math.log(law.B) - law.beta * self.middle[1]
         return np.array([math.log(law.E), a, b, law.alpha, law.beta, law.gamma])
 
 
 def of_problems(values: Floats, which: Which) -> Floats:
-    """The rows of values (K, n) of these problems; with one row, that of all problems."""
+    """Return the rows of values (K, n) of these problems; with one row, that of all problems."""
     return values if len(values) == 1 else values[which]

@@ -33,16 +33,16 @@ class TiedSurface:
         self._scale = loss_delta / metric_delta
 
     def of_loss(self, theta: Floats) -> Floats:
-        """The loss's theta (B, 6)."""
+        """Return the loss's theta (B, 6)."""
         return theta[:, :LOSS]
 
     def of_metric(self, theta: Floats) -> Floats:
-        """The metric's theta (B, 8)."""
+        """Return the metric's theta (B, 8)."""
         omega = theta[:, 1] - theta[:, 2]
         return np.concatenate([theta[:, LOSS:], omega[:, None], theta[:, 3:LOSS]], axis=1)
 
     def residuals(self, theta: Floats, which: Which) -> tuple[Floats, Floats]:
-        """Residuals (B, n of both) and derivatives (B, 10, n of both), of parameters (B, 10)."""
+        """Return residuals (B, n of both) and derivatives (B, 10, n of both), of parameters (B, 10)."""
         loss, by_loss = self.loss.residuals(self.of_loss(theta), which)
         metric, by_metric = self.metric.residuals(self.of_metric(theta), which)
         jacobian = np.zeros((len(theta), theta.shape[1], loss.shape[1] + metric.shape[1]))
@@ -55,20 +55,20 @@ class TiedSurface:
         return np.concatenate([loss, self._scale * metric], axis=1), jacobian
 
     def project(self, theta: Floats, which: Which, weights: Floats) -> Floats:
-        """theta (B, 10) with the low and high that fit best."""
+        """Return theta (B, 10) with the low and high that fit best."""
         best = self.metric.project(self.of_metric(theta), which, weights[:, self._n_loss :])
         return np.concatenate([theta[:, :LOSS], best[:, :2], theta[:, LOSS + 2 :]], axis=1)
 
     def starts(self, law: LossLaw, count: int) -> Floats:
-        """theta (count, 10): the loss law as it is, with the sigmoids that fit best on its level sets."""
+        """Return theta (count, 10): the loss law as it is, with the sigmoids that fit best on its level sets."""
         sets = self.metric.level_sets(law.A, law.B, law.alpha, law.beta)
         shapes = self.metric.starts(self.weights[None, self._n_loss :], count, sets, law.gamma)[0]
         return np.concatenate([np.tile(self.loss.theta(law), (count, 1)), shapes[:, :4]], axis=1)
 
     def theta(self, loss: LossLaw, metric: MetricLaw) -> Floats:
-        """The parameters (10,) of two laws with one alpha, beta and gamma."""
+        """Return the parameters (10,) of two laws with one alpha, beta and gamma."""
         return np.concatenate([self.loss.theta(loss), self.metric.theta(metric)[:4]])
 
     def law(self, theta: Floats) -> MetricLaw:
-        """The metric's law of one theta (10,)."""
+        """Return the metric's law of one theta (10,)."""
         return self.metric.law(self.of_metric(theta[None])[0])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from slm_eval.base.errors import SlmEvalError, UsageError, unknown_name
 from slm_eval.base.files import dump, write_whole
 from slm_eval.scaling.findings import ablations
+from slm_eval.scaling.findings.report import FitReport
 from slm_eval.scaling.output import ablation_figure, figures, style, tables
+from slm_eval.scaling.output.ablation_table import ablation_table
 from slm_eval.scaling.runs.real import Real
 
 FIT = "fit.json"
@@ -24,27 +25,27 @@ class Written:
     problem: str | None = None
 
 
-def write_fit(report: dict[str, Any], folder: Path, formats: Sequence[str]) -> Written:
-    """fit.json, table.md and table.tex, then the figures; without matplotlib all but those.
+def write_fit(report: FitReport, folder: Path, formats: Sequence[str]) -> Written:
+    """Write fit.json, table.md and table.tex, then the figures; without matplotlib all but those.
 
     Raises:
         SlmEvalError: a file cannot be written.
     """
     write_whole(folder / "table.md", [tables.markdown(report)])
     write_whole(folder / "table.tex", [tables.latex(report)])
-    write_whole(folder / FIT, [dump(report, indent=1), "\n"])
+    write_whole(folder / FIT, [dump(report.to_dict(), indent=1), "\n"])
     return _with_figures([FIT, "table.md", "table.tex"], formats, lambda: figures.draw(report, folder, formats))
 
 
 def write_ablations(
     studies: Sequence[ablations.Ablation], folder: Path, real: dict[str, Real], formats: Sequence[str]
 ) -> Written:
-    """ablations.json, ablations.md and ablations.tex, then figure 6.
+    """Write ablations.json, ablations.md and ablations.tex, then figure 6.
 
     Raises:
         SlmEvalError: a file cannot be written.
     """
-    table = ablations.table(studies)
+    table = ablation_table(studies)
     write_whole(folder / "ablations.md", [table.to_markdown(), "\n"])
     write_whole(folder / "ablations.tex", ["% Needs \\usepackage{booktabs}.\n\n", table.to_latex(), "\n"])
     write_whole(folder / "ablations.json", [dump(ablations.to_dict(studies), indent=1), "\n"])
@@ -63,15 +64,17 @@ def _with_figures(names: list[str], formats: Sequence[str], draw: Callable[[], l
 
 
 def refuse_fit(folder: Path, *, force: bool) -> None:
-    """Raises:
-    UsageError: the folder holds another fit, and it was not said to replace it.
+    """Refuse to replace another fit unasked.
+
+    Raises:
+        UsageError: the folder holds one, and it was not said to replace it.
     """
     if (folder / FIT).exists() and not force:
         raise UsageError(f"{folder} holds a fit; --force replaces it, or choose another --output")
 
 
 def parse_gamma(text: str) -> float | None:
-    """None for "free".
+    """Return a number, or None for "free".
 
     Raises:
         UsageError: it is neither that nor a number.
@@ -85,7 +88,7 @@ def parse_gamma(text: str) -> float | None:
 
 
 def parse_metrics(text: str | None) -> tuple[list[str] | None, dict[str, bool]]:
-    """Names that are asked for, and the direction of those that slm-eval does not know: ``pjsd,mine:lower``.
+    """Return the names that are asked for, and the direction of those that slm-eval does not know: ``pjsd,name:lower``.
 
     Raises:
         UsageError: a direction that is neither higher nor lower.
@@ -94,26 +97,26 @@ def parse_metrics(text: str | None) -> tuple[list[str] | None, dict[str, bool]]:
         return None, {}
     extra = {}
     names = []
-    for each in text.split(","):
-        name, colon, direction = each.strip().partition(":")
+    for entry in text.split(","):
+        name, colon, direction = entry.strip().partition(":")
         names.append(name)
         if colon and direction not in {"higher", "lower"}:
-            raise UsageError(f"--metrics {each.strip()}: after the colon comes higher or lower, whichever is better")
+            raise UsageError(f"--metrics {entry.strip()}: after the colon comes higher or lower, whichever is better")
         if colon:
             extra[name] = direction == "higher"
     return names, extra
 
 
 def figure_formats(text: str, no_figures: bool) -> list[str]:
-    """File formats of figures; none where there shall be no figures.
+    """Return file formats of figures; none where there shall be no figures.
 
     Raises:
         UsageError: an unknown format.
     """
     if no_figures:
         return []
-    formats = list(dict.fromkeys(each.strip() for each in text.split(",")))
-    for each in formats:
-        if each not in style.FORMATS:
-            raise unknown_name("format", each, style.FORMATS)
+    formats = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in formats:
+        if name not in style.FORMATS:
+            raise unknown_name("format", name, style.FORMATS)
     return formats

@@ -64,8 +64,10 @@ _STYLE: dict[Any, Any] = {
 
 
 def require_matplotlib() -> None:
-    """Raises:
-    SlmEvalError: matplotlib is not installed; how to get it.
+    """Check that figures can be drawn.
+
+    Raises:
+        SlmEvalError: matplotlib is not installed; how to get it.
     """
     try:
         import matplotlib  # noqa: F401
@@ -75,7 +77,7 @@ def require_matplotlib() -> None:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Our style, whatever the user's own settings are; theirs are back afterwards."""
+    """Set our style, whatever the user's own settings are; theirs are back afterwards."""
     import matplotlib
 
     require_matplotlib()
@@ -88,7 +90,7 @@ def styled() -> Iterator[None]:
 def panels(
     rows: int, columns: int, size: tuple[float, float] = PANEL, key: float = 0.0, **kwargs: Any
 ) -> tuple[Figure, Any]:
-    """A figure and its axes, shape (rows, columns), without pyplot: nothing global, no display.
+    """Return a figure and its axes, shape (rows, columns), without pyplot: nothing global, no display.
 
     Args:
         size: of a panel, in inches.
@@ -115,7 +117,7 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> lis
     }
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # what was laid out stays so; each format would do it again
-    paths = [folder / f"{name}.{each}" for each in formats]
+    paths = [folder / f"{name}.{form}" for form in formats]
     for path, form in zip(paths, formats, strict=True):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -126,15 +128,15 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> lis
 
 
 def budget_colours(n: int) -> list[Any]:
-    """From dark (least compute) to light, without the yellow that paper swallows."""
+    """Return colours from dark (least compute) to light, without the yellow that paper swallows."""
     import matplotlib
 
     scale = matplotlib.colormaps["viridis"]
-    return [scale(0.05 + 0.8 * (at / (n - 1) if n > 1 else 0.0)) for at in range(n)]
+    return [scale(0.05 + 0.8 * (index / (n - 1) if n > 1 else 0.0)) for index in range(n)]
 
 
 def scientific(value: float, digits: int = 2) -> str:
-    """As mathematics: $3\\cdot10^{18}$, and $10^{18}$ where the mantissa is one."""
+    """Return a number as mathematics: $3\\cdot10^{18}$, and $10^{18}$ where the mantissa is one."""
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     power = f"10^{{{int(exponent)}}}"
@@ -142,13 +144,13 @@ def scientific(value: float, digits: int = 2) -> str:
 
 
 def log_axis(axes: Axes, which: str = "x") -> None:
-    """Logarithmic, with a label at every decade; where there is hardly one, at round values between."""
+    """Make an axis logarithmic, with a label at every decade; where there is hardly one, at round values between."""
     getattr(axes, f"set_{which}scale")("log")
     log_ticks(axes.xaxis if which == "x" else axes.yaxis, *sorted(getattr(axes, f"get_{which}lim")()))
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Ticks of a logarithmic axis from ``low`` to ``high``."""
+    """Set the ticks of a logarithmic axis from ``low`` to ``high``."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     decades = math.log10(high / low)
@@ -163,24 +165,24 @@ def log_ticks(axis: Axis, low: float, high: float) -> None:
 
 
 def letter(panel: int) -> str:
-    """(a) to (z), then (aa) and so on, of panels counted from 0."""
+    """Return (a) to (z), then (aa) and so on, of panels counted from 0."""
     more, last = divmod(panel, 26)
     return f"({chr(96 + more) if more else ''}{chr(97 + last)})"
 
 
 def short(value: float) -> str:
-    """A tick's number: plain where that is short, else as a power of ten."""
+    """Return a tick's number: plain where that is short, else as a power of ten."""
     return f"{value:g}" if 1e-3 <= abs(value) < 1e5 else scientific(value)
 
 
 def halo() -> list[Any]:
-    """Keeps text readable over lines."""
+    """Keep text readable over lines."""
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=1.5, foreground="white")]
 
 
 def grid(axes: Axes) -> None:
-    """Thin lines behind the marks."""
+    """Draw thin lines behind the marks."""
     axes.set_axisbelow(True)
     axes.grid(True, which="major", color=PALE, linewidth=0.5)

@@ -58,7 +58,7 @@ class MetricColumn:
 
     @property
     def names(self) -> set[str]:
-        """By which it can be asked for: the column, its key, and the key's family."""
+        """Return what it can be asked for by: the column, its key, and the key's family."""
         return {self.name, self.key, self.family}
 
 
@@ -83,21 +83,21 @@ _OF_A_SWEEP = {"hours", "seconds", "scoring_seconds", "run", "commit"}
 
 
 def why_unused(names: Sequence[str]) -> list[str]:
-    """A line for columns that are not read; one each for those that look like a misspelt key."""
+    """Return a line for columns that are not read; one each for those that look like a misspelt key."""
     near = {
         name: difflib.get_close_matches(name.partition(".")[0], METRICS, n=1, cutoff=0.7)
         for name in names
         if name not in _OF_A_SWEEP
     }
-    lines = [f"column {name!r} is not used; did you mean {each[0]}?" for name, each in near.items() if each]
-    others = [name for name, each in near.items() if not each]
+    lines = [f"column {name!r} is not used; did you mean {keys[0]}?" for name, keys in near.items() if keys]
+    others = [name for name, keys in near.items() if not keys]
     if others:
         lines.append(f"not used, being no keys of slm-eval: {', '.join(others)}; --metrics NAME:higher takes a column")
     return lines
 
 
 def read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Names of the columns, and each filled row with its number. Commas, semicolons or tabs.
+    """Return the names of the columns, and each filled row with its number. Commas, semicolons or tabs.
 
     Raises:
         UsageError: no such file, no text, no runs, a name twice, or a row of another length.
@@ -115,21 +115,21 @@ def read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     except csv.Error as error:
         raise UsageError(f"{path} is not CSV ({error}); export the runs again") from error
     rows = [[cell.strip() for cell in row] for row in read]
-    filled = [(at, row) for at, row in enumerate(rows, start=1) if any(row)]
+    filled = [(place, row) for place, row in enumerate(rows, start=1) if any(row)]
     if len(filled) < 2:
         raise UsageError(f"{path} holds no runs; expected a header and a row for each run")
     (_, header), *lines = filled
     twice = [name for name in header if header.count(name) > 1]
     if twice:
         raise UsageError(f"{path} has two columns {twice[0]!r}; each name can stand once")
-    for at, row in lines:
+    for place, row in lines:
         if len(row) != len(header):
-            raise UsageError(f"{path}, row {at}: {len(row)} cells, but the header has {len(header)}")
+            raise UsageError(f"{path}, row {place}: {len(row)} cells, but the header has {len(header)}")
     return header, lines
 
 
 def number(text: str, what: str, *, needed: bool) -> float:
-    """A finite number; NaN for an empty cell that is not needed.
+    """Return a finite number; NaN for an empty cell that is not needed.
 
     Args:
         what: the cell, for people: file, row and column.
@@ -144,7 +144,7 @@ def number(text: str, what: str, *, needed: bool) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise UsageError(f"{what} is {text!r}, which is no number") from None
+        raise UsageError(f"{what} is {text!r}; expected a number") from None
     if not math.isfinite(value):
         hint = "leave out runs that diverged" if needed else "leave the cell empty where it was not measured"
         raise UsageError(f"{what} is {text}; {hint}")
@@ -152,13 +152,13 @@ def number(text: str, what: str, *, needed: bool) -> float:
 
 
 def over_seeds(values: Floats, points: npt.NDArray[np.intp], n: int) -> tuple[Floats, Floats, npt.NDArray[np.intp]]:
-    """Mean, sd and number of the values that there are, of each point."""
+    """Return mean, sd and number of the values that there are, of each point."""
     mean, sd = np.full(n, np.nan), np.full(n, np.nan)
     count = np.bincount(points[~np.isnan(values)], minlength=n)
-    for at in range(n):
-        of_point = values[(points == at) & ~np.isnan(values)]
+    for index in range(n):
+        of_point = values[(points == index) & ~np.isnan(values)]
         if of_point.size:
-            mean[at] = of_point.mean()
+            mean[index] = of_point.mean()
         if of_point.size > 1:
-            sd[at] = of_point.std(ddof=1)
+            sd[index] = of_point.std(ddof=1)
     return mean, sd, count

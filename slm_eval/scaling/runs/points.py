@@ -48,7 +48,7 @@ class Points:
         return self.N.size
 
     def part(self, keep: npt.NDArray[np.bool_]) -> Points:
-        """Those of the points where ``keep`` (n,) is true, in the same order."""
+        """Return the points where ``keep`` (n,) is true, in the same order."""
         place = np.cumsum(keep) - 1
         runs = keep[self.point_of_run]
         return Points(
@@ -84,14 +84,7 @@ def gather(
     rows = rows[rows[:, 3] > 0]
     if not len(rows):
         raise UsageError("there are no runs to fit a law to")
-    _, first = np.unique(rows[:, :3], axis=0, return_index=True)
-    notes = []
-    if repeated := len(rows) - first.size:
-        notes.append(
-            f"{repeated} of {len(rows)} rows repeat N, D and {what} of another to the last digit: counted once"
-        )
-    rows = rows[np.sort(first)]
-
+    rows, notes = _without_repeated(rows, what)
     _, first, point = np.unique(rows[:, :2], axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     point = np.argsort(order)[point.ravel()]
@@ -100,8 +93,18 @@ def gather(
     mean = np.bincount(point, rows[:, 2] * rows[:, 3]) / weight
     sizes = rows[np.sort(first)]
     label = budgets(sizes[:, 0] * sizes[:, 1], DRAWN_TOGETHER)[0] if budget is None else sizes[:, 4].astype(np.intp)
-    of_runs = point, rows[:, 2], rows[:, 3]
-    return Points(sizes[:, 0], sizes[:, 1], mean, weight / runs, runs, label, tuple(notes), *of_runs)
+    return Points(
+        sizes[:, 0], sizes[:, 1], mean, weight / runs, runs, label, notes,
+        point_of_run=point, value_of_run=rows[:, 2], weight_of_run=rows[:, 3],
+    )  # fmt: skip
+
+
+def _without_repeated(rows: Floats, what: str) -> tuple[Floats, tuple[str, ...]]:
+    """Return the rows whose N, D and value no row before has, and a note where others were left out."""
+    _, first = np.unique(rows[:, :3], axis=0, return_index=True)
+    repeated = len(rows) - first.size
+    note = f"{repeated} of {len(rows)} rows repeat N, D and {what} of another to the last digit: counted once"
+    return rows[np.sort(first)], (note,) if repeated else ()
 
 
 def widest_budget(tolerance: float = SAME_BUDGET) -> float:
@@ -141,7 +144,7 @@ def budgets(C: npt.ArrayLike, tolerance: float = SAME_BUDGET) -> tuple[npt.NDArr
 
 
 def columns(may_be_zero: str | None = None, **values: npt.ArrayLike) -> list[Floats]:
-    """Columns of runs as float64, checked: of one length, and finite numbers above 0.
+    """Return columns of runs as float64, checked: of one length, and finite numbers above 0.
 
     Raises:
         UsageError: names the column, the first entry that is wrong (counted from 0), and how many are.
@@ -159,11 +162,11 @@ def _column(name: str, values: npt.ArrayLike, may_be_zero: bool) -> Floats:
     except (TypeError, ValueError):
         raise UsageError(f"{name} has an entry that is not a number") from None
     if array.ndim != 1:
-        raise UsageError(f"{name} has to be a plain column of numbers, and has {array.ndim} dimensions")
+        raise UsageError(f"{name}: expected a plain column of numbers, got {array.ndim} dimensions")
     bad = ~np.isfinite(array) | (array < 0 if may_be_zero else array <= 0)
     if bad.any():
         where = int(np.flatnonzero(bad)[0])
         rest = f" ({int(bad.sum())} such entries)" if bad.sum() > 1 else ""
         limit = "not below 0" if may_be_zero else "above 0"
-        raise UsageError(f"{name}[{where}] is {array[where]:g}{rest}; it has to be a finite number {limit}")
+        raise UsageError(f"{name}[{where}] is {array[where]:g}{rest}; expected a finite number {limit}")
     return array

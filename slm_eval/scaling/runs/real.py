@@ -22,7 +22,7 @@ _OF_CLIPS, _OF_FLOOR, _GIVEN = "mean ± sd of clips", "floor ± sd", "as given"
 
 @dataclass(frozen=True)
 class Real:
-    """Of one metric.
+    """What real speech scores in one metric.
 
     Attributes:
         band: lowest and highest value that counts as real speech's; None where no spread is known.
@@ -38,19 +38,19 @@ class Real:
 
 
 def read_real(path: Path) -> dict[str, Real]:
-    """Key, or name of a column -> what real speech scores. A summary without a real side of a metric has none of it.
+    """Return key, or name of a column -> what real speech scores; a summary may have no real side of a metric.
 
     Raises:
         UsageError: the file is of none of these forms, or holds nothing.
     """
-    found = _from_csv(path) if path.suffix.lower() in {".csv", ".tsv"} else _from_json(path)
-    if not found:
+    real = _from_csv(path) if path.suffix.lower() in {".csv", ".tsv"} else _from_json(path)
+    if not real:
         raise UsageError(f"{path} holds no values of real speech; give a run's summary.json, or CSV of metric,value,sd")
-    return found
+    return real
 
 
 def of_column(real: dict[str, Real], name: str) -> Real | None:
-    """By the name of a column, ``pjsd.5@2``, else by its key."""
+    """Return what real speech scores by the name of a column, ``pjsd.5@2``, else by its key."""
     return real.get(name, real.get(name.partition("@")[0]))
 
 
@@ -62,35 +62,35 @@ def _from_json(path: Path) -> dict[str, Real]:
     except ValueError as error:
         raise UsageError(f"{path} cannot be read as JSON ({error})") from error
     if not isinstance(read, dict):
-        raise UsageError(f"{path} holds no JSON object of metrics")
+        raise UsageError(f"{path}: expected a JSON object of metrics, got {type(read).__name__}")
     if isinstance(read.get("metrics"), dict):
         return _from_summary(read["metrics"], path)
-    return {key: _given(each, f"{path}: {key}") for key, each in read.items()}
+    return {key: _given(entry, f"{path}: {key}") for key, entry in read.items()}
 
 
 def _from_summary(metrics: dict[str, Any], path: Path) -> dict[str, Real]:
-    found = {}
-    for key, each in metrics.items():
+    real = {}
+    for key, entry in metrics.items():
         what = f"{path}: {key}"
-        if not isinstance(each, dict):
-            raise UsageError(f"{what} is no object")
-        if each.get("floor") is not None:
-            found[key] = _around(each["floor"], each.get("floor_sd"), _OF_FLOOR, what)
-        elif isinstance(each.get("real"), dict):
-            found[key] = _around(each["real"].get("value"), each["real"].get("sd"), _OF_CLIPS, what)
-    return found
+        if not isinstance(entry, dict):
+            raise UsageError(f"{what}: expected a JSON object, got {type(entry).__name__}")
+        if entry.get("floor") is not None:
+            real[key] = _around(entry["floor"], entry.get("floor_sd"), _OF_FLOOR, what)
+        elif isinstance(entry.get("real"), dict):
+            real[key] = _around(entry["real"].get("value"), entry["real"].get("sd"), _OF_CLIPS, what)
+    return real
 
 
-def _given(each: Any, what: str) -> Real:
-    if isinstance(each, dict) and each.get("band") is not None:
-        band = each["band"]
+def _given(entry: Any, what: str) -> Real:
+    if isinstance(entry, dict) and entry.get("band") is not None:
+        band = entry["band"]
         if not (isinstance(band, list) and len(band) == 2):
-            raise UsageError(f"{what}: a band is [lowest, highest], not {band!r}")
+            raise UsageError(f"{what}: expected a band [lowest, highest], got {band!r}")
         low, high = sorted(_finite(end, what) for end in band)
-        return Real(_finite(each.get("value", (low + high) / 2), what), (low, high), _GIVEN)
-    if isinstance(each, dict):
-        return _around(each.get("value"), each.get("sd"), "± sd", what)
-    return _around(each, None, _GIVEN, what)
+        return Real(_finite(entry.get("value", (low + high) / 2), what), (low, high), _GIVEN)
+    if isinstance(entry, dict):
+        return _around(entry.get("value"), entry.get("sd"), "± sd", what)
+    return _around(entry, None, _GIVEN, what)
 
 
 def _around(value: Any, sd: Any, meaning: str, what: str) -> Real:
@@ -103,16 +103,16 @@ def _around(value: Any, sd: Any, meaning: str, what: str) -> Real:
 
 def _finite(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UsageError(f"{what}: {value!r} is no number")
+        raise UsageError(f"{what}: expected a finite number, got {value!r}")
     return float(value)
 
 
 def _from_csv(path: Path) -> dict[str, Real]:
-    """Columns metric, value and sd, or metric, value, low and high."""
+    """Read columns metric, value and sd, or metric, value, low and high."""
     header, lines = read_cells(path)
     if not {"metric", "value"} <= set(header):
         raise UsageError(f"{path} needs columns metric and value, and sd or low and high; it has {', '.join(header)}")
-    found = {}
+    real = {}
     for row, cells in lines:
         named = dict(zip(header, cells, strict=True))
         values = {
@@ -123,5 +123,5 @@ def _from_csv(path: Path) -> dict[str, Real]:
         given = {name: value for name, value in values.items() if not math.isnan(value)}
         if {"low", "high"} <= given.keys():
             given = {"value": given["value"], "band": [given["low"], given["high"]]}  # type: ignore[dict-item]
-        found[named["metric"]] = _given(given, f"{path}, row {row}")
-    return found
+        real[named["metric"]] = _given(given, f"{path}, row {row}")
+    return real

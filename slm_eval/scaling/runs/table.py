@@ -46,8 +46,8 @@ class Runs:
         seed: of each run, as text; "" where the table has none.
         budgets: FLOPs of each compute budget, ascending; shape (budgets,).
         budget: which one each run belongs to; shape (runs,).
-        named: whether the table has a column that names budgets; else they are told by C.
-        tolerance: how far from the middle of its budget the C of a run may lie, where budgets are told by C.
+        named: whether the table has a column that names budgets; else they follow from C.
+        tolerance: how far from the middle of its budget the C of a run may lie, where budgets follow from C.
         metrics: name of a column -> values, NaN where not measured; shape (runs,).
         columns: name -> what is known of that metric.
         warnings: what is odd, but may be meant; one line each.
@@ -68,7 +68,7 @@ class Runs:
     warnings: tuple[str, ...] = ()
 
     def means(self) -> Means:
-        """One point for each N and D: the mean over its seeds, as in the paper."""
+        """Return one point for each N and D: the mean over its seeds, as in the paper."""
         pairs, rows = np.unique(np.stack([self.budget, self.N, self.D]), axis=1, return_inverse=True)
         rows = rows.reshape(-1)
         log_c = np.bincount(rows, np.log(self.C)) / np.bincount(rows)
@@ -82,8 +82,8 @@ class Runs:
             loss=loss,
             loss_sd=loss_sd,
             n_seeds=seeds,
-            metrics={name: each[0] for name, each in metrics.items()},
-            metrics_sd={name: each[1] for name, each in metrics.items()},
+            metrics={name: averaged[0] for name, averaged in metrics.items()},
+            metrics_sd={name: averaged[1] for name, averaged in metrics.items()},
             of_run=rows,
         )
 
@@ -129,71 +129,85 @@ def read_runs(
         log_base: that of pJSD: "e" for nats, "2" for bits.
 
     Raises:
-        UsageError: what is wrong, in which row, and how to mend it.
+        UsageError: what is wrong, in which row, and how to fix it.
     """
     header, lines = read_cells(path)
     columns, ignored = _columns(header, extra or {}, path, log_base)
-    given = {
-        name: np.array(
-            [
-                number(cells[header.index(name)], f"{path}, row {row}: {name}", needed=name in KNOWN)
-                for row, cells in lines
-            ]
-        )
-        for name in columns
-    }
     rows = [row for row, _ in lines]
+    given = {name: _numbers(header.index(name), name, lines, path) for name in columns}
     seeds, names = ([cells[header.index(name)] if name in header else "" for _, cells in lines] for name in NAMES)
-    for name in (each for each in KNOWN if each in columns):
-        _refuse_not_positive(given[name], name, rows, path)
-    compute = 6.0 * given["N"] * given["D"]
+    # What is wrong is refused by row, before rows are ordered.
+    for name in KNOWN:
+        if name in columns:
+            _refuse_not_positive(given[name], name, rows, path)
     if "C" in given:
         explain_compute(given, rows, path, frame_rate, tolerance)
-        compute = given["C"]
     _refuse_duplicates(given, seeds, rows, path)
     _refuse_two_budgets(given, names, rows, path)
-    order = sorted(range(len(rows)), key=lambda at: (given["N"][at] * given["D"][at], given["N"][at], seeds[at]))
-    compute = compute[order]
-    named = "budget" in header
-    budget = _named_budgets([names[at] for at in order], compute) if named else budgets_of(compute, tolerance)[0]
+    warnings = (*ignored, *implausible_units(given["N"], given["D"], frame_rate))
+    metrics = {name: column for name, column in columns.items() if column is not None}
+    named_budgets = names if "budget" in header else None
+    return _ordered(path.name, given, seeds, named_budgets, metrics, tolerance, warnings)
+
+
+def _numbers(place: int, name: str, lines: list[tuple[int, list[str]]], path: Path) -> Floats:
+    """Return a column of numbers; only metrics may have empty cells."""
+    needed = name in KNOWN
+    return np.array([number(cells[place], f"{path}, row {row}: {name}", needed=needed) for row, cells in lines])
+
+
+def _ordered(
+    source: str,
+    given: dict[str, Floats],
+    seeds: list[str],
+    names: list[str] | None,
+    metrics: dict[str, MetricColumn],
+    tolerance: float,
+    warnings: tuple[str, ...],
+) -> Runs:
+    """Return the runs by compute, N and seed; budgets by ``names``, where the table has them, or by compute."""
+    pairs = given["N"] * given["D"]
+    order = sorted(range(len(seeds)), key=lambda row: (pairs[row], given["N"][row], seeds[row]))
+    compute = given.get("C", 6.0 * given["N"] * given["D"])[order]
+    budget = budgets_of(compute, tolerance)[0] if names is None else _named_budgets([names[i] for i in order], compute)
     return Runs(
-        source=path.name,
+        source=source,
         N=given["N"][order],
         D=given["D"][order],
         C=compute,
-        seed=tuple(seeds[at] for at in order),
+        seed=tuple(seeds[row] for row in order),
         loss=given["loss"][order],
-        budgets=np.array([np.median(compute[budget == at]) for at in range(budget.max() + 1)]),
+        budgets=np.array([np.median(compute[budget == index]) for index in range(budget.max() + 1)]),
         budget=budget,
-        metrics={name: given[name][order] for name, each in columns.items() if each is not None},
-        columns={name: each for name, each in columns.items() if each is not None},
-        named=named,
+        metrics={name: given[name][order] for name in metrics},
+        columns=metrics,
+        named=names is not None,
         tolerance=tolerance,
-        warnings=(*ignored, *implausible_units(given["N"], given["D"], frame_rate)),
+        warnings=warnings,
     )
 
 
 def _columns(
     header: list[str], extra: Mapping[str, bool], path: Path, log_base: str
 ) -> tuple[dict[str, MetricColumn | None], list[str]]:
-    """Columns that are read: name -> its metric, or None; and a line for each that is not."""
+    """Return the columns that are read, name -> its metric, or None; and a line for each that is not."""
     for name in NEEDED:
         if name not in header:
-            near = [each for each in header if each.lower().replace("_", "") in _ALIASES[name]]
+            near = [other for other in header if other.lower().replace("_", "") in _ALIASES[name]]
             near = near or difflib.get_close_matches(name, header, n=1, cutoff=0.6)
             hint = f"if {near[0]!r} holds it, rename it" if near else f"there are: {', '.join(header)}"
             raise UsageError(f"{path} has no column {name!r}; {hint}")
     metrics = {name: metric_column(name, extra, log_base) for name in header if name not in KNOWN}
-    found: dict[str, MetricColumn | None] = {name: None for name in KNOWN if name in header and name not in NAMES}
-    found |= {name: each for name, each in metrics.items() if each is not None}
-    return found, why_unused([name for name, each in metrics.items() if each is None])
+    columns: dict[str, MetricColumn | None] = {name: None for name in KNOWN if name in header and name not in NAMES}
+    columns |= {name: metric for name, metric in metrics.items() if metric is not None}
+    return columns, why_unused([name for name, metric in metrics.items() if metric is None])
 
 
 def _named_budgets(names: list[str], compute: Floats) -> npt.NDArray[np.intp]:
     """Return the budget of each run by its name, 0 for the smallest median C; a run without one is alone."""
-    alone = [name or f"\0{at}" for at, name in enumerate(names)]
+    alone = [name or f"\0{index}" for index, name in enumerate(names)]
     unique, label = np.unique(alone, return_inverse=True)
-    middle = [np.median(compute[label == each]) for each in range(unique.size)]
+    middle = [np.median(compute[label == index]) for index in range(unique.size)]
     return np.argsort(np.argsort(middle, kind="stable"))[label]
 
 
@@ -217,8 +231,9 @@ def _refuse_duplicates(given: dict[str, Floats], seeds: list[str], rows: list[in
 def _refuse_two_budgets(given: dict[str, Floats], names: list[str], rows: list[int], path: Path) -> None:
     first: dict[tuple[float, float], tuple[str, int]] = {}
     for n, d, name, row in zip(given["N"], given["D"], names, rows, strict=True):
-        before, at = first.setdefault((n, d), (name, row))
+        before, earlier = first.setdefault((n, d), (name, row))
         if before != name:
             raise UsageError(
-                f"{path}: rows {at} and {row} have the same N and D, expected one budget, got {before!r} and {name!r}"
+                f"{path}: rows {earlier} and {row} have the same N and D, expected one budget, "
+                f"got {before!r} and {name!r}"
             )

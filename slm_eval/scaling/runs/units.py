@@ -10,7 +10,7 @@ import numpy as np
 from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 
-# Of a model that is trained at all: below it D is more likely in hours, since the paper's optima see 200 to 800 frames
+# Below this ratio D is more likely in hours, since the paper's optima see 200 to 800 frames
 # per parameter, and one hour has 288,000 frames.
 _FEWEST_FRAMES_PER_PARAMETER = 0.05
 _FEWEST_PARAMETERS = 5000
@@ -40,12 +40,12 @@ def explain_compute(
     many = f" (in {int(off.sum())} of {off.size} rows)" if off.sum() > 1 else ""
     small = "N" if given["N"][first] < _FEWEST_PARAMETERS else "N or D"
     hint = looks_like(factor, frame_rate, tolerance, small)
-    hint = hint or f"the tolerance is {100 * tolerance:g} %; mend it, or leave out column C"
+    hint = hint or f"the tolerance is {100 * tolerance:g} %; fix it, or leave out column C"
     raise UsageError(f"{path}, row {rows[first]}: C differs from 6ND by {by}{many}: {hint}")
 
 
 def looks_like(factor: float, frame_rate: float, tolerance: float, small: str = "N or D") -> str | None:
-    """The unit that leaves this factor between C and 6ND, as a clause; None where no unit does.
+    """Return the unit that leaves this factor between C and 6ND, as a clause; None where no unit does.
 
     Args:
         small: which column a round factor is of.
@@ -75,7 +75,7 @@ def looks_like(factor: float, frame_rate: float, tolerance: float, small: str = 
 
 
 def implausible_units(n: Floats, d: Floats, frame_rate: float) -> list[str]:
-    """What is odd of N and D themselves, where there is no C to compare with: a line each."""
+    """Return what is odd of N and D themselves, without a C to compare with: a line each."""
     lines = []
     if np.median(n) < _FEWEST_PARAMETERS:
         lines.append(f"N is {np.median(n):g} at the median: if these are millions, multiply; C and r* rest on it")

@@ -203,9 +203,9 @@ def test_options_out_of_range_are_refused() -> None:
     loss = noisy(0)
     with pytest.raises(UsageError, match="unknown method 'papr'; did you mean 'paper'"):
         fit_loss_law(N, D, loss, method="papr")
-    with pytest.raises(UsageError, match="delta of the Huber loss has to be"):
+    with pytest.raises(UsageError, match="delta of the Huber loss: expected"):
         fit_loss_law(N, D, loss, delta=0)
-    with pytest.raises(UsageError, match=r"gamma has to lie within 0\.05 and 5\.0, and is 9"):
+    with pytest.raises(UsageError, match=r"gamma: expected a number from 0\.05 to 5\.0, got 9"):
         fit_loss_law(N, D, loss, 9)
-    with pytest.raises(UsageError, match="starts has to be at least 1"):
+    with pytest.raises(UsageError, match="starts: expected at least 1"):
         fit_loss_law(N, D, loss, starts=0)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.scaling.made_sweep import add_metrics, sweep, write
+from tests.scaling.output.drawn import lines, panel
 
 pytest.importorskip("matplotlib")
 
 import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slm_eval.scaling import PUBLISHED
-from slm_eval.scaling.findings import ablations
-from slm_eval.scaling.findings.analysis import Options, analyse
-from slm_eval.scaling.output import ablation_figure, figures, style
+from slm_eval.scaling.findings.analysis import analyse
+from slm_eval.scaling.findings.context import Options
+from slm_eval.scaling.findings.report import FitReport
+from slm_eval.scaling.output import figures, style
 from slm_eval.scaling.runs.real import Real
 from slm_eval.scaling.runs.table import read_runs
 
@@ -28,27 +29,14 @@ BAND = Real(5.9, (5.3, 6.5), "mean ± sd of clips")
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(tmp_path_factory: pytest.TempPathFactory) -> FitReport:
     """Noise-free losses, so that the law is the published one; metrics at two guidance scales."""
     rows = add_metrics(sweep(FOUR, sizes=7), noise=0.003)
     runs = read_runs(write(rows, tmp_path_factory.mktemp("figures") / "runs.csv"))
     return analyse(runs, Options(bootstrap=40, hold_out=1), {"audiobox.CU": BAND})
 
 
-def panel(figure: Figure, title: str) -> Axes:
-    (found,) = [axes for axes in figure.axes if title in axes.get_title(loc="left")]
-    return found
-
-
-def lines(axes: Axes, **look: object) -> list[Any]:
-    """Those that look so, errorbars' caps and empty ones left out."""
-    return [
-        line for line in axes.get_lines()
-        if len(line.get_xdata()) and all(getattr(line, f"get_{name}")() == value for name, value in look.items())
-    ]  # fmt: skip
-
-
-def test_files_are_there_are_the_same_again_and_leave_settings_alone(report: dict[str, Any], tmp_path: Path) -> None:
+def test_files_are_there_are_the_same_again_and_leave_settings_alone(report: FitReport, tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     names = [
         "figure1",
@@ -71,7 +59,7 @@ def test_files_are_there_are_the_same_again_and_leave_settings_alone(report: dic
     assert (tmp_path / "a" / "figure4.png").read_bytes() == (tmp_path / "b" / "figure4.png").read_bytes()
 
 
-def test_every_axis_is_named(report: dict[str, Any]) -> None:
+def test_every_axis_is_named(report: FitReport) -> None:
     with style.styled():
         drawn = [
             figures.figure1(report),
@@ -91,7 +79,7 @@ def test_every_axis_is_named(report: dict[str, Any]) -> None:
 class TestFigure1:
     @pytest.fixture
     @staticmethod
-    def figure(report: dict[str, Any]) -> Figure:
+    def figure(report: FitReport) -> Figure:
         with style.styled():
             return figures.figure1(report)
 
@@ -104,10 +92,10 @@ class TestFigure1:
             assert (d[0], d[-1]) == pytest.approx(tuple(float(PUBLISHED.optimal(compute).D) * x for x in (1 / 15, 15)))
             assert loss == pytest.approx(PUBLISHED(compute / (6 * d), d), rel=1e-5)
 
-    def test_points_are_the_runs_and_crosses_were_held_out(self, figure: Figure, report: dict[str, Any]) -> None:
+    def test_points_are_the_runs_and_crosses_were_held_out(self, figure: Figure, report: FitReport) -> None:
         for marker, held_out in (("o", False), ("x", True)):
             marks = [np.column_stack(each.get_data()) for each in lines(panel(figure, "(a)"), marker=marker)]
-            expected = {(each["D"], each["loss"]) for each in report["points"] if each["held_out"] == held_out}
+            expected = {(point.D, point.loss) for point in report.points if point.held_out == held_out}
             assert set(map(tuple, np.concatenate(marks).tolist())) == expected
 
     def test_stars_are_optima(self, figure: Figure) -> None:
@@ -134,49 +122,18 @@ class TestFigure1:
         assert widths == pytest.approx([265.0, 131.5, 10**1.536], rel=0.02)
 
 
-def test_figure3_shows_what_was_measured_and_real_speech(report: dict[str, Any]) -> None:
+def test_figure3_shows_what_was_measured_and_real_speech(report: FitReport) -> None:
     with style.styled():
         axes = panel(figures.figure3(report, "2"), "audiobox.CU")
     budgets = [each.get_data() for each in lines(axes, marker="o")]
-    expected = [(each["D"], each["metrics"]["audiobox.CU@2"]["value"]) for each in report["points"]]
+    expected = [(point.D, point.metrics["audiobox.CU@2"].value) for point in report.points]
     assert sum(len(d) for d, _ in budgets) == len(expected) == 28
     assert {(d, m) for x, y in budgets for d, m in zip(x, y, strict=True)} == set(expected)
     (real,) = [each for each in axes.patches if "real speech" in str(each.get_label())]
     assert (real.get_y(), real.get_y() + real.get_height()) == pytest.approx(BAND.band)
 
 
-def test_bars_end_where_the_metric_does(tmp_path: Path) -> None:
-    """Seeds of a pJSD near ln 2, and of a loss near 0: one sd would reach beyond."""
-    rows = sweep(FOUR, sizes=4, seeds=2)
-    for at, row in enumerate(rows):
-        row["pjsd.5"] = float(np.log(2)) - 0.3 * (at % 2) - 1e-3 * (at // 2)
-        row["dnsmos.ovrl"] = 1.0 + 0.4 * (at % 2) + 0.1 * (at // 2)
-    real = {"dnsmos.ovrl": Real(4.8, (4.0, 5.6), "mean ± sd of clips")}
-    made = analyse(read_runs(write(rows, tmp_path / "runs.csv")), Options(bootstrap=0), real)
-    with style.styled():
-        drawn = figures.figure3(made, None)
-    for title, (lowest, highest) in (("pjsd.5", (0.0, np.log(2))), ("dnsmos.ovrl", (1.0, 5.0))):
-        bars = [each for each in panel(drawn, title).collections if hasattr(each, "get_segments")]
-        ends = np.concatenate([segment[:, 1] for each in bars for segment in each.get_segments()])
-        assert ends.size
-        assert lowest - 1e-12 <= ends.min() < ends.max() <= highest + 1e-12
-    (band,) = [patch for patch in panel(drawn, "dnsmos.ovrl").patches if "real speech" in patch.get_label()]
-    assert band.get_y() + band.get_height() == pytest.approx(5.0)
-
-
-def test_points_of_no_budget_are_grey_and_without_a_curve(tmp_path: Path) -> None:
-    rows = [{**row, "budget": f"{row['C']:g}"} for row in sweep(FOUR, sizes=5)]
-    rows[0]["budget"] = rows[-1]["budget"] = ""
-    made = analyse(read_runs(write(rows, tmp_path / "runs.csv")), Options(bootstrap=0))
-    (axes,) = [each for each in figures.figure1(made).axes if each.get_xlabel() == figures.FRAMES]
-    grey = [line for line in axes.get_lines() if line.get_color() == style.GREY]
-    assert sorted(float(line.get_ydata()[0]) for line in grey) == pytest.approx(
-        sorted(float(rows[at]["loss"]) for at in (0, -1))  # type: ignore[arg-type]
-    )
-    assert "in no budget" in [text.get_text() for text in axes.get_legend().get_texts()]
-
-
-def test_figure4_crosses_where_the_paper_says(report: dict[str, Any]) -> None:
+def test_figure4_crosses_where_the_paper_says(report: FitReport) -> None:
     """r* = 400 at 5.7326e19 by the published coefficients; 245.27 at 1e21."""
     with style.styled():
         axes = figures.figure4(report).axes[0]
@@ -188,14 +145,14 @@ def test_figure4_crosses_where_the_paper_says(report: dict[str, Any]) -> None:
     assert [beyond.get_xdata()[0], beyond.get_xdata()[-1]] == pytest.approx([1e21, 1e22])
 
 
-def test_figure5_runs_to_the_limit(report: dict[str, Any]) -> None:
+def test_figure5_runs_to_the_limit(report: FitReport) -> None:
     with style.styled():
         figure = figures.figure5(report, "2")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert sum("MRE" in title and "held out" in title for title in titles) == 3
     (axes,) = [each for each in figure.axes if each.get_ylabel().startswith("audiobox.CU, ")]
     (limit,) = [each for each in axes.get_lines() if "limit" in str(each.get_label())]
-    assert limit.get_ydata()[0] == report["metrics"]["audiobox.CU@2"]["limit"]["value"]
+    assert limit.get_ydata()[0] == report.metrics["audiobox.CU@2"].limit.value
 
 
 def test_loss_alone_has_figures_without_metrics(tmp_path: Path) -> None:
@@ -204,47 +161,7 @@ def test_loss_alone_has_figures_without_metrics(tmp_path: Path) -> None:
     assert [path.stem for path in written] == ["figure1", "figure3", "figure4"]
 
 
-def test_a_guidance_is_no_path(report: dict[str, Any], tmp_path: Path) -> None:
-    odd = {**report, "metrics": {}, "columns": {"pjsd.5@2": {**report["columns"]["pjsd.5@2"], "guidance": "a/../b"}}}
+def test_a_guidance_is_no_path(report: FitReport, tmp_path: Path) -> None:
+    odd = replace(report, metrics={}, columns={"pjsd.5@2": replace(report.columns["pjsd.5@2"], guidance="a/../b")})
     names = {path.relative_to(tmp_path).as_posix() for path in figures.draw(odd, tmp_path, ("png",))}
     assert names == {"figure1.png", "figure3-guidance-a-..-b.png", "figure4.png"}
-
-
-def test_colours_of_budgets_go_from_dark_to_light() -> None:
-    """So that they are told apart in grey: relative luminance, as of the WCAG."""
-    for n in (2, 5, 10):
-        rgb = np.array(style.budget_colours(n))[:, :3]
-        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-        luminance = linear @ [0.2126, 0.7152, 0.0722]
-        assert (np.diff(luminance) > 0).all()
-        assert luminance.max() < 0.7  # on white
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(1e18, "$10^{18}$"), (3e18, r"$3\cdot10^{18}$"), (2.5e-4, r"$2.5\cdot10^{-4}$")]
-)
-def test_powers_of_ten_are_written_as_mathematics(value: float, text: str) -> None:
-    assert style.scientific(value) == text
-
-
-@pytest.mark.parametrize(("panel", "name"), [(0, "(a)"), (25, "(z)"), (26, "(aa)"), (51, "(az)"), (52, "(ba)")])
-def test_letters_of_panels(panel: int, name: str) -> None:
-    assert style.letter(panel) == name
-
-
-def test_figure6_has_a_dot_for_each_setting_and_names_the_extremes(tmp_path: Path) -> None:
-    (tmp_path / "patch_size.csv").write_text(
-        "patch,seed,loss,pjsd.5@2,pjsd.5@4\n1,0,2.0,0.3,0.31\n2,0,2.1,0.4,0.41\n3,0,2.5,0.5,0.52\n3,1,2.7,0.6,0.62\n"
-    )
-    (tmp_path / "steps.csv").write_text("T,pjsd.5@2\n100,0.35\n1000,0.33\n")
-    studies = [ablations.read_ablation(tmp_path / name) for name in ("patch_size.csv", "steps.csv")]
-    with style.styled():
-        figure = ablation_figure.figure6(studies, {})
-    axes = panel(figure, "pjsd.5")
-    dots = {marker: [list(each.get_ydata()) for each in lines(axes, marker=marker)] for marker in ("o", "s")}
-    assert dots["o"][0] == pytest.approx([0.3, 0.4, 0.55])
-    assert sorted(dots["o"][1]) == pytest.approx([0.33, 0.35])
-    assert dots["s"][0] == pytest.approx([0.31, 0.41, 0.57])
-    assert sorted(each.get_text() for each in axes.texts) == ["1", "1", "100", "1000", "3", "3"]
-    assert [each.get_text() for each in axes.get_xticklabels()] == ["patch\nsize", "steps"]
-    assert ablation_figure.draw(studies, tmp_path, {}, ("svg",)) == [tmp_path / "figure6.svg"]

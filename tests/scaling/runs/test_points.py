@@ -51,12 +51,12 @@ def test_a_part_is_the_points_of_its_own_runs() -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("loss", math.nan, r"loss\[1\] is nan; it has to be a finite number above 0"),
+        ("loss", math.nan, r"loss\[1\] is nan; expected a finite number above 0"),
         ("loss", -0.5, r"loss\[1\] is -0\.5"),
         ("loss", 0.0, r"loss\[1\] is 0"),
         ("N", math.inf, r"N\[1\] is inf"),
         ("D", 0.0, r"D\[1\] is 0"),
-        ("weights", -1.0, r"weights\[1\] is -1; it has to be a finite number not below 0"),
+        ("weights", -1.0, r"weights\[1\] is -1; expected a finite number not below 0"),
     ],
 )
 def test_an_impossible_entry_is_refused_by_its_place(column: str, value: float, said: str) -> None:
@@ -73,7 +73,7 @@ def test_columns_that_are_none_are_refused() -> None:
         gather(["many", 2], [1, 2], [1, 2])
     with pytest.raises(UsageError, match="no runs"):
         gather([], [], [])
-    with pytest.raises(UsageError, match="plain column of numbers, and has 2 dimensions"):
+    with pytest.raises(UsageError, match="plain column of numbers, got 2 dimensions"):
         gather(np.ones((2, 2)), [1, 2], [1, 2])
 
 

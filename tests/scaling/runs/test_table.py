@@ -165,7 +165,7 @@ def _set(at: int, column: str, value: object) -> Callable[[list[Row]], None]:
         (_set(2, "loss", -0.5), "row 4: loss is -0.5, expected a number above 0"),
         (_set(2, "loss", 0), "row 4: loss is 0, expected a number above 0"),
         (_set(2, "loss", ""), "row 4: loss is empty"),
-        (_set(2, "N", "1,5e6"), "row 4: N is '1,5e6', which is no number"),
+        (_set(2, "N", "1,5e6"), "row 4: N is '1,5e6'; expected a number"),
         (_set(2, "pjsd.5@2", "nan"), "row 4: pjsd.5@2 is nan; leave the cell empty where it was not measured"),
         (_set(2, "C", 1e19), "row 4: C differs from 6ND by a factor of 10"),
         (lambda rows: rows.append(dict(rows[3])), "rows 5 and 17 have the same N, D and seed 0; remove one"),
