@@ -129,17 +129,17 @@ def sweep(seed: int, world: str, resamples: int) -> dict[str, Any]:
     made = WORLDS[world]
     N, D, loss = made.draw(np.random.default_rng(seed), made.by_budget)
     fit = fit_loss_law(N, D, loss, made.gamma)
-    found: dict[str, Any] = {"chosen": bootstrap_loss_law(N, D, loss, n=2, fit=fit).unit}
+    outcome: dict[str, Any] = {"chosen": bootstrap_loss_law(N, D, loss, n=2, fit=fit).unit}
     of_law = quantities(float((6 * N * D).max()))
     if made.gamma is not None:
         del of_law["gamma"]
     for unit in UNITS:
         boot = bootstrap_loss_law(N, D, loss, n=resamples, unit=unit, seed=seed, fit=fit)
-        found[unit] = {}
+        outcome[unit] = {}
         for name, of in of_law.items():
             low, high = boot.interval(of)
-            found[unit][name] = (bool(low <= of(made.law) <= high), float((high - low) / of(made.law)))
-    return found
+            outcome[unit][name] = (bool(low <= of(made.law) <= high), float((high - low) / of(made.law)))
+    return outcome
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

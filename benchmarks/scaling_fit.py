@@ -70,7 +70,7 @@ def noisy(values: Floats, seed: int) -> Floats:
 
 
 def timed(function: Callable[[], T], repeats: int = 3) -> tuple[T, dict[str, float]]:
-    """The result, and medians of the seconds by the clock and of the processor."""
+    """Return the result, and medians of the seconds by the clock and of the processor."""
     times = []
     for _ in range(repeats):
         begin, cpu = time.perf_counter(), time.process_time()
@@ -83,7 +83,7 @@ def timed(function: Callable[[], T], repeats: int = 3) -> tuple[T, dict[str, flo
 # ---- the loss ----
 
 
-def of_loss(seed: int, hops: int) -> dict[str, Any]:
+def time_loss_law(seed: int, hops: int) -> dict[str, Any]:
     N, D, _ = grid()
     loss = noisy(PUBLISHED(N, D), seed)
     fast, seconds = timed(lambda: fit_loss_law(N, D, loss))
@@ -102,7 +102,7 @@ def of_loss(seed: int, hops: int) -> dict[str, Any]:
 
 
 def naive(hops: int) -> dict[str, Any]:
-    """Section 4.2 taken literally, on seed 0."""
+    """Fit as section 4.2 says, taken literally, on seed 0."""
     N, D, _ = grid()
     loss = noisy(PUBLISHED(N, D), 0)
     n, d = np.log(N) - np.log(N).mean(), np.log(D) - np.log(D).mean()
@@ -114,10 +114,10 @@ def naive(hops: int) -> dict[str, Any]:
 
     start = [np.log(loss.min()) - 0.1, -6.0, -6.0, 0.5, 0.5, 1.0]
     keywords = {"method": "L-BFGS-B", "bounds": [(None, None)] * 3 + [(0.01, 2.0)] * 2 + [(0.05, 5.0)]}
-    found, seconds = timed(
+    minimum, seconds = timed(
         lambda: basinhopping(objective, start, niter=hops, minimizer_kwargs=keywords, rng=np.random.default_rng(0)), 1
     )
-    return {**seconds, "objective": float(found.fun)}
+    return {**seconds, "objective": float(minimum.fun)}
 
 
 # ---- the fused law ----
@@ -150,7 +150,7 @@ def shares(objectives: Floats, best: float) -> dict[str, float]:
     return {f"{share:g}": float(np.mean(objectives <= best * (1 + share))) for share in (1e-6, 1e-4, 1e-2)}
 
 
-def of_metric(seed: int) -> dict[str, Any]:
+def time_metric_law(seed: int) -> dict[str, Any]:
     N, D, C = grid()
     train = C < 4e20
     n, d = N[train], D[train]
@@ -174,7 +174,7 @@ def of_metric(seed: int) -> dict[str, Any]:
 
 
 def in_plain_coordinates(n: Floats, d: Floats, metric: Floats, loss_fit: Any, best: float) -> dict[str, Any]:
-    """The same starts, bounds of exponents, and optimiser."""
+    """Fit from the same starts, with the same bounds of exponents and optimiser."""
     points = gather(n, d, metric)
     surface = MetricSurface(points, (0.0, math.inf), METRIC_DELTA)
     sets = surface.level_sets(loss_fit.A, loss_fit.B, loss_fit.alpha, loss_fit.beta)
@@ -186,21 +186,21 @@ def in_plain_coordinates(n: Floats, d: Floats, metric: Floats, loss_fit: Any, be
         starts.append([law.low, law.high, law.c, a, b, law.alpha, law.beta, law.gamma])
     free, limits = [-np.inf, np.inf], [0.0, np.inf]
     lower, upper = np.array([limits, limits, free, free, free, [0.01, 2], [0.01, 2], [0.05, 5]]).T
-    found, seconds = timed(
+    minimum, seconds = timed(
         lambda: minimise(
             plain_coordinates(metric, n, d), np.array(starts), lower, upper, np.ones((STARTS, points.n)), METRIC_DELTA
         )
     )
-    return {**seconds, "within": shares(found.objective, best), "converged": float(found.converged.mean())}
+    return {**seconds, "within": shares(minimum.objective, best), "converged": float(minimum.converged.mean())}
 
 
 # ---- the bootstrap ----
 
 
-def of_bootstrap(resamples: int) -> dict[str, Any]:
+def time_bootstrap(resamples: int) -> dict[str, Any]:
     N, D, C = grid()
     loss = noisy(PUBLISHED(N, D), 0)
-    triple = [np.tile(each, 3) for each in (N, D)]
+    triple = [np.tile(sizes, 3) for sizes in (N, D)]
     of_seeds = noisy(PUBLISHED(*triple), 0)
     rows: dict[str, Any] = {}
     for unit, runs in (("point", (N, D, loss)), ("budget", (N, D, loss)), ("seed", (*triple, of_seeds))):
@@ -254,16 +254,16 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=1_000)
     options = parser.parse_args()
     result: dict[str, Any] = {**stamp(), "options": vars(options)}
-    result["bootstrap"] = of_bootstrap(options.resamples)
+    result["bootstrap"] = time_bootstrap(options.resamples)
     print(json.dumps(result["bootstrap"]), flush=True)
     metric = []
     for seed in range(options.seeds):
-        metric.append(of_metric(seed))
+        metric.append(time_metric_law(seed))
         print(json.dumps(metric[-1]), flush=True)
     result["naive"] = naive(options.hops)
     loss = []
     for seed in range(options.seeds):
-        loss.append(of_loss(seed, options.hops))
+        loss.append(time_loss_law(seed, options.hops))
         print(json.dumps(loss[-1]), flush=True)
     result |= {"summary": summary(loss, metric), "loss": loss, "metric": metric}
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")

@@ -61,7 +61,8 @@ def test_the_surface(noisy: tuple[Path, dict[str, Any]]) -> None:
     """What other software relies on: options of the commands and keys of fit.json."""
     commands = main.commands["scaling"].commands  # type: ignore[attr-defined]
     options = {
-        name: {each for parameter in command.params for each in parameter.opts} for name, command in commands.items()
+        name: {option for parameter in command.params for option in parameter.opts}
+        for name, command in commands.items()
     }
     assert options["fit"] >= {
         "--output", "--gamma", "--method", "--hold-out", "--bootstrap", "--unit", "--metrics", "--tie", "--real",

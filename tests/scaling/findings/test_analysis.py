@@ -37,14 +37,16 @@ def test_what_was_held_out_is_in_no_fit(noisy: tuple[Path, dict[str, Any]], tmp_
     rows = [row for row in csv.DictReader((folder / "runs.csv").open()) if float(row["C"]) < 1e21]
     alone = fit(rows, tmp_path, "--bootstrap", 0, "--no-figures")  # type: ignore[arg-type]
     assert alone["loss"]["law"] == law
-    held = [each for each in report["points"] if each["held_out"]]
+    held = [point for point in report["points"] if point["held_out"]]
     errors = []
-    for each in held:
-        fitted = law["E"] + (law["A"] / each["N"] ** law["alpha"] + law["B"] / each["D"] ** law["beta"]) ** law["gamma"]
-        errors.append(abs(fitted / each["loss"] - 1))
+    for point in held:
+        fitted = (
+            law["E"] + (law["A"] / point["N"] ** law["alpha"] + law["B"] / point["D"] ** law["beta"]) ** law["gamma"]
+        )
+        errors.append(abs(fitted / point["loss"] - 1))
     assert len(held) == 7
     assert report["loss"]["quality"]["mre_held_out"] == pytest.approx(np.mean(errors), rel=1e-9)
-    assert [each["held_out"] for each in report["budgets"]] == [False, False, False, True]
+    assert [budget["held_out"] for budget in report["budgets"]] == [False, False, False, True]
 
 
 def test_runs_that_are_in_no_budgets_have_a_law(tmp_path: Path) -> None:

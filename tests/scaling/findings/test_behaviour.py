@@ -65,15 +65,15 @@ class TestBudgets:
     def test_without_names_budgets_are_cut_and_single_runs_said(self, tmp_path: Path) -> None:
         rows = [{key: value for key, value in row.items() if key != "budget"} for row in self.rows(0.0)]
         report = fit(rows, tmp_path, "--gamma", 1, "--bootstrap", 0, "--no-figures", "--hold-out", 1)
-        alone = sum(each["n_points"] for each in report["budgets"] if not each["isoflop"])
+        alone = sum(budget["n_points"] for budget in report["budgets"] if not budget["isoflop"])
         assert 0 < alone < 60
         assert any(line.startswith(f"{alone} of 240 points belong to no budget") for line in report["warnings"])
         assert any("C is spread without gaps: budgets were cut" in line for line in report["warnings"])
         # What is held out is a budget and not the single run beyond it.
-        held = [each for each in report["budgets"] if each["held_out"]]
+        held = [budget for budget in report["budgets"] if budget["held_out"]]
         assert held[0]["n_points"] >= 3
-        assert not any(each["isoflop"] for each in held[1:])
+        assert not any(budget["isoflop"] for budget in held[1:])
 
     def test_a_planned_sweep_is_in_budgets(self, noisy: tuple[Path, dict[str, Any]]) -> None:
         assert not any("budget" in line for line in noisy[1]["warnings"])
-        assert all(each["isoflop"] for each in noisy[1]["budgets"])
+        assert all(budget["isoflop"] for budget in noisy[1]["budgets"])

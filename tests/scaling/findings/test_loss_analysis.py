@@ -24,9 +24,9 @@ def test_optimum_curvature_and_range_of_the_largest_budget(exact: tuple[Path, di
     largest = exact[1]["loss"]["budgets"][-1]
     assert {name: largest[name]["value"] for name in golden} == pytest.approx(golden, rel=1e-4)
     relative = exact[1]["loss"]["relative_range"]  # 0.1 (L* - E): ln(N/N*) from -1.1547 to 1.0870
-    found = {name: relative[name]["value"] for name in ("from", "to", "decades")}
+    ratio = {name: relative[name]["value"] for name in ("from", "to", "decades")}
     expected = {"from": np.exp(-1.1546677372057649), "to": np.exp(1.0869601040606476), "decades": 0.97352660194}
-    assert found == pytest.approx(expected, rel=1e-4)
+    assert ratio == pytest.approx(expected, rel=1e-4)
     assert exact[1]["loss"]["ratio"]["C"]["value"] == pytest.approx(5.7325837218810346e19, rel=1e-4)
 
 
@@ -51,8 +51,8 @@ def test_a_ratio_that_no_budget_near_the_runs_has(tmp_path: Path, ratio: float, 
         "fit", write(sweep(FOUR), tmp_path / "r.csv"), "-o", tmp_path / "fit", "--ratio", ratio, "--bootstrap", 0,
         "--no-figures",
     )  # fmt: skip
-    found = json.loads((tmp_path / "fit" / "fit.json").read_text())["loss"]["ratio"]
-    assert found["C"] is None
+    ratio = json.loads((tmp_path / "fit" / "fit.json").read_text())["loss"]["ratio"]
+    assert ratio["C"] is None
     assert f"r* = {ratio:g} ({ratio / 20:g} text tokens per parameter) is not reached within" in result.output
     assert f"within a factor of 1,000 {way} the budgets." in result.output
 
@@ -63,6 +63,6 @@ def test_a_ratio_has_no_interval_that_leaves_all_that_was_seen(tmp_path: Path) -
     rows = sweep(FOUR, sizes=9, noise=0.004, law=law)
     ratio = float(law.optimal(1e20).r)
     report = fit(rows, tmp_path, "--gamma", 1, "--ratio", ratio, "--bootstrap", 100, "--no-figures")
-    found = report["loss"]["ratio"]
-    assert found["C"] is None or found["C"]["ci95"] is None
-    assert found["problem"] is not None
+    ratio = report["loss"]["ratio"]
+    assert ratio["C"] is None or ratio["C"]["ci95"] is None
+    assert ratio["problem"] is not None

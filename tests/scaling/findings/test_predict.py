@@ -13,24 +13,24 @@ from tests.scaling.commands import invoke
 
 def test_predict(exact: tuple[Path, dict[str, Any]]) -> None:
     result = invoke("predict", exact[0] / "fit", "--compute", "1e21", "--json")
-    (found,) = json.loads(result.output)["predictions"]
-    assert found["r"]["value"] == pytest.approx(245.26961359176462, rel=1e-4)
-    assert found["hours"] == pytest.approx(202183750415.21208 / 80 / 3600, rel=1e-4)
-    assert found["extrapolates"] == []
+    (prediction,) = json.loads(result.output)["predictions"]
+    assert prediction["r"]["value"] == pytest.approx(245.26961359176462, rel=1e-4)
+    assert prediction["hours"] == pytest.approx(202183750415.21208 / 80 / 3600, rel=1e-4)
+    assert prediction["extrapolates"] == []
 
 
 def test_a_model_of_optimal_size_is_predicted_its_budget(exact: tuple[Path, dict[str, Any]]) -> None:
     for option, value in (("-n", 824332649.50518424), ("-d", 202183750415.21208)):
         result = invoke("predict", exact[0] / "fit" / "fit.json", option, value, "--json")
-        (found,) = json.loads(result.output)["predictions"]
-        assert found["C"] == pytest.approx(1e21, rel=1e-3)
-        assert found["N"]["value"] * found["D"]["value"] * 6 == pytest.approx(found["C"], rel=1e-12)
+        (prediction,) = json.loads(result.output)["predictions"]
+        assert prediction["C"] == pytest.approx(1e21, rel=1e-3)
+        assert prediction["N"]["value"] * prediction["D"]["value"] * 6 == pytest.approx(prediction["C"], rel=1e-12)
 
 
 def test_a_run_as_given(exact: tuple[Path, dict[str, Any]]) -> None:
     result = invoke("predict", exact[0] / "fit", "-n", 1e8, "-d", 1e10, "--json")
-    (found,) = json.loads(result.output)["predictions"]
-    assert (found["loss"]["value"], found["C"]) == (pytest.approx(0.0070985141734357367, rel=1e-6), 6e18)
+    (prediction,) = json.loads(result.output)["predictions"]
+    assert (prediction["loss"]["value"], prediction["C"]) == (pytest.approx(0.0070985141734357367, rel=1e-6), 6e18)
 
 
 def test_an_extrapolation_says_how_far(noisy: tuple[Path, dict[str, Any]]) -> None:

@@ -103,8 +103,8 @@ def test_budgets_are_drawn_whole() -> None:
     points = gather(N, D, LOSS)
     label, _ = budgets(points.N * points.D)
     draws = resample(points, "budget", 50, 6, np.random.default_rng(0))
-    for each in range(10):
-        of_budget = draws.weights[:, label == each]
+    for index in range(10):
+        of_budget = draws.weights[:, label == index]
         assert (of_budget == of_budget[:, :1]).all()
     assert (draws.weights[:, ::7].sum(axis=1) == 10).all()
 

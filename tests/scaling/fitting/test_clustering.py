@@ -24,35 +24,35 @@ def test_the_correlation_is_that_of_an_analysis_of_variance() -> None:
     residuals = rng.normal(size=GROUP.size) + rng.normal(size=6)[GROUP]
     ranks = residuals.argsort().argsort()
     scores = norm.ppf((ranks + 0.5) / ranks.size)
-    F = f_oneway(*(scores[each == GROUP] for each in range(6))).statistic
+    F = f_oneway(*(scores[index == GROUP] for index in range(6))).statistic
     typical = (SIZES.sum() - (SIZES**2).sum() / SIZES.sum()) / 5
-    found = clustering(residuals, LEVEL, GROUP)
-    assert found is not None
-    assert found.correlation == pytest.approx((F - 1) / (F - 1 + typical))
+    clusters = clustering(residuals, LEVEL, GROUP)
+    assert clusters is not None
+    assert clusters.correlation == pytest.approx((F - 1) / (F - 1 + typical))
 
 
 def test_p_is_uniform_where_nothing_is_shared() -> None:
     """Also where the fit has a slope from budget to budget, which takes up what budgets share."""
     jacobian = np.stack([np.ones(GROUP.size), GROUP, GROUP**2, np.tile(np.arange(41), 1)])
-    found = []
+    shares = []
     for seed in range(200):
         residuals = through_a_fit(np.random.default_rng(seed).standard_normal(GROUP.size), jacobian)
-        each = clustering(residuals, jacobian, GROUP, seed=seed + 1000)
-        assert each is not None
-        found.append(each.p)
-    assert kstest(found, "uniform").pvalue > 0.01
+        clusters = clustering(residuals, jacobian, GROUP, seed=seed + 1000)
+        assert clusters is not None
+        shares.append(clusters.p)
+    assert kstest(shares, "uniform").pvalue > 0.01
 
 
 def test_a_fit_that_takes_up_what_budgets_share_leaves_less_and_it_is_found_still() -> None:
     jacobian = np.stack([np.ones(GROUP.size), GROUP, GROUP**2])
-    found = []
+    shares = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal(GROUP.size) + rng.standard_normal(6)[GROUP]
-        each = clustering(through_a_fit(noise, jacobian), jacobian, GROUP)
-        assert each is not None
-        found.append(each.p < 0.2)
-    assert np.mean(found) > 0.7
+        clusters = clustering(through_a_fit(noise, jacobian), jacobian, GROUP)
+        assert clusters is not None
+        shares.append(clusters.p < 0.2)
+    assert np.mean(shares) > 0.7
 
 
 def test_one_diverged_run_is_no_cluster() -> None:
@@ -72,7 +72,7 @@ def test_where_it_cannot_be_looked_for(residuals: Floats, group: Floats) -> None
 
 
 @pytest.mark.parametrize(
-    ("found", "n_budgets", "unit", "why"),
+    ("clusters", "n_budgets", "unit", "why"),
     [
         (None, 9, "point", "too few runs share a budget"),
         (Clustering(9, 0.01, 0.4), 9, "point", "do not cluster by budget (intraclass correlation 0.01 in 9 groups, p"),
@@ -80,8 +80,8 @@ def test_where_it_cannot_be_looked_for(residuals: Floats, group: Floats) -> None
         (Clustering(2, 0.3, 0.001), 2, "point", "but 2 budgets cannot be drawn"),
     ],
 )
-def test_the_unit_and_why(found: Clustering | None, n_budgets: int, unit: str, why: str) -> None:
-    choice = choose_unit(found, n_budgets)
-    assert (choice.unit, choice.found) == (unit, found)
+def test_the_unit_and_why(clusters: Clustering | None, n_budgets: int, unit: str, why: str) -> None:
+    choice = choose_unit(clusters, n_budgets)
+    assert (choice.unit, choice.clustering) == (unit, clusters)
     assert why in choice.why
     assert bool(warn_of_points(choice)) == (n_budgets == 2)

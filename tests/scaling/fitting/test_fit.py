@@ -61,8 +61,8 @@ def test_no_other_optimiser_finds_a_lower_objective(seed: int) -> None:
     assert fit.converged
     assert fit.agreement >= 0.9
     for start in (at, np.log(list(vars(PUBLISHED).values()))):
-        found = minimize(objective, start, (loss,), method="Nelder-Mead", options={"maxiter": 3000, "fatol": 1e-14})
-        assert fit.objective <= found.fun * (1 + 1e-6)
+        minimum = minimize(objective, start, (loss,), method="Nelder-Mead", options={"maxiter": 3000, "fatol": 1e-14})
+        assert fit.objective <= minimum.fun * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

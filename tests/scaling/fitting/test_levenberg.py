@@ -51,9 +51,9 @@ def test_derivatives_are_those_of_finite_differences(name: str) -> None:
 @pytest.mark.parametrize("name", ["loss", "metric"])
 def test_a_law_survives_the_coordinates_it_is_fitted_in(name: str) -> None:
     surface, theta = surfaces()[name]
-    for each in theta:
-        again = surface.theta(surface.law(each))  # type: ignore[attr-defined]
-        assert again == pytest.approx(each, rel=1e-10, abs=1e-10)
+    for row in theta:
+        again = surface.theta(surface.law(row))  # type: ignore[attr-defined]
+        assert again == pytest.approx(row, rel=1e-10, abs=1e-10)
 
 
 def test_residuals_are_those_of_the_law() -> None:
@@ -96,33 +96,33 @@ def test_a_batch_is_its_problems_one_by_one() -> None:
     """Against scipy.optimize.least_squares with the same loss, problem by problem, with weights."""
     weights = np.random.default_rng(1).integers(0, 3, size=Y.shape).astype(float)
     bounds = np.full(2, -np.inf), np.full(2, np.inf)
-    found = minimise(line, np.zeros((5, 2)), *bounds, weights, 0.05)
-    assert found.converged.all()
+    minima = minimise(line, np.zeros((5, 2)), *bounds, weights, 0.05)
+    assert minima.converged.all()
     for problem in range(5):
         # scipy's objective is sum of delta²/2 rho((r/delta)²): the same Huber loss, each row repeated by its weight.
         rows = np.repeat(np.arange(20), weights[problem].astype(int))
-        theirs = least_squares(
+        by_scipy = least_squares(
             lambda t, rows=rows, problem=problem: (t[0] + t[1] * X - Y[problem])[rows],
             [0, 0], loss="huber", f_scale=0.05, xtol=1e-15, ftol=1e-15, gtol=1e-15,
         )  # fmt: skip
-        assert found.objective[problem] == pytest.approx(theirs.cost, rel=1e-8)
-        assert found.objective[problem] <= theirs.cost * (1 + 1e-9)
+        assert minima.objective[problem] == pytest.approx(by_scipy.cost, rel=1e-8)
+        assert minima.objective[problem] <= by_scipy.cost * (1 + 1e-9)
 
 
 def test_bounds_hold_and_the_rest_is_at_its_best() -> None:
     lower, upper = np.array([-np.inf, -1.0]), np.array([np.inf, 1.5])
-    found = minimise(line, np.zeros((5, 2)), lower, upper, np.ones(Y.shape), 1e6)
-    assert found.theta[:, 1] == pytest.approx(1.5)
-    assert found.theta[:, 0] == pytest.approx((Y - 1.5 * X).mean(axis=1), rel=1e-5)
-    assert found.converged.all()
+    minima = minimise(line, np.zeros((5, 2)), lower, upper, np.ones(Y.shape), 1e6)
+    assert minima.theta[:, 1] == pytest.approx(1.5)
+    assert minima.theta[:, 0] == pytest.approx((Y - 1.5 * X).mean(axis=1), rel=1e-5)
+    assert minima.converged.all()
 
 
 def test_running_out_of_iterations_is_said() -> None:
     surface, theta = surfaces()["loss"]
     weights = np.ones((2, LOSS.n))
-    found = minimise(surface.residuals, theta, surface.lower, surface.upper, weights, 1e-3, max_iterations=2)
-    assert not found.converged[1]
-    assert found.iterations == 2
+    minima = minimise(surface.residuals, theta, surface.lower, surface.upper, weights, 1e-3, max_iterations=2)
+    assert not minima.converged[1]
+    assert minima.iterations == 2
 
 
 def test_a_projection_does_not_move_the_minimum() -> None:

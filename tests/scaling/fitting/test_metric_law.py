@@ -104,7 +104,9 @@ def test_basin_hopping_does_no_better() -> None:
 def test_limits_hold() -> None:
     """Noise of seed 1 lets low and high run off; a pJSD cannot exceed ln 2."""
     metric = noisy(1)[TRAIN]
-    free, held = (fit_metric_law(N[TRAIN], D[TRAIN], metric, loss_fit(), limits=each) for each in ((0, math.inf), PJSD))
+    free, held = (
+        fit_metric_law(N[TRAIN], D[TRAIN], metric, loss_fit(), limits=limits) for limits in ((0, math.inf), PJSD)
+    )
     assert free.high > math.log(2)
     assert held.high == pytest.approx(math.log(2))
     assert held.bounds_hit == ("high",)

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 
 def panel(figure: Figure, title: str) -> Axes:
-    (found,) = [axes for axes in figure.axes if title in axes.get_title(loc="left")]
-    return found
+    (match,) = [axes for axes in figure.axes if title in axes.get_title(loc="left")]
+    return match
 
 
 def lines(axes: Axes, **look: object) -> list[Any]:

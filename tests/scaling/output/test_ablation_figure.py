@@ -24,10 +24,10 @@ def test_figure6_has_a_dot_for_each_setting_and_names_the_extremes(tmp_path: Pat
     with style.styled():
         figure = ablation_figure.figure6(studies, {})
     axes = panel(figure, "pjsd.5")
-    dots = {marker: [list(each.get_ydata()) for each in lines(axes, marker=marker)] for marker in ("o", "s")}
+    dots = {marker: [list(line.get_ydata()) for line in lines(axes, marker=marker)] for marker in ("o", "s")}
     assert dots["o"][0] == pytest.approx([0.3, 0.4, 0.55])
     assert sorted(dots["o"][1]) == pytest.approx([0.33, 0.35])
     assert dots["s"][0] == pytest.approx([0.31, 0.41, 0.57])
-    assert sorted(each.get_text() for each in axes.texts) == ["1", "1", "100", "1000", "3", "3"]
-    assert [each.get_text() for each in axes.get_xticklabels()] == ["patch\nsize", "steps"]
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "1", "100", "1000", "3", "3"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["patch\nsize", "steps"]
     assert ablation_figure.draw(studies, tmp_path, {}, ("svg",)) == [tmp_path / "figure6.svg"]

@@ -84,7 +84,7 @@ class TestFigure1:
             return figures.figure1(report)
 
     def test_curves_are_the_law_along_budgets(self, figure: Figure) -> None:
-        curves = [each for each in lines(panel(figure, "(a)"), marker="None") if len(each.get_xdata()) == 80]
+        curves = [line for line in lines(panel(figure, "(a)"), marker="None") if len(line.get_xdata()) == 80]
         assert len(curves) == 4
         for curve, compute in zip(curves, FOUR, strict=True):
             d, loss = curve.get_data()
@@ -94,12 +94,12 @@ class TestFigure1:
 
     def test_points_are_the_runs_and_crosses_were_held_out(self, figure: Figure, report: FitReport) -> None:
         for marker, held_out in (("o", False), ("x", True)):
-            marks = [np.column_stack(each.get_data()) for each in lines(panel(figure, "(a)"), marker=marker)]
+            marks = [np.column_stack(line.get_data()) for line in lines(panel(figure, "(a)"), marker=marker)]
             expected = {(point.D, point.loss) for point in report.points if point.held_out == held_out}
             assert set(map(tuple, np.concatenate(marks).tolist())) == expected
 
     def test_stars_are_optima(self, figure: Figure) -> None:
-        stars = [each.get_data() for each in lines(panel(figure, "(a)"), marker="*")]
+        stars = [star.get_data() for star in lines(panel(figure, "(a)"), marker="*")]
         for (d, loss), compute in zip(stars, FOUR, strict=True):
             best = PUBLISHED.optimal(compute)
             assert (d[0], loss[0]) == (
@@ -112,7 +112,7 @@ class TestFigure1:
         expected = {"linear $N$": -4.008, "linear $D$": -2.9816, "log": -0.4948}
         drawn = {line.get_label(): np.log10(line.get_ydata()[-1]) for line in panel(figure, "(b)").get_lines()}
         for axis, decades in expected.items():
-            (fall,) = [each for label, each in drawn.items() if axis in str(label)]
+            (fall,) = [curve for label, curve in drawn.items() if axis in str(label)]
             assert fall == pytest.approx(decades, abs=0.01)
 
     def test_ranges_grow(self, figure: Figure) -> None:
@@ -125,11 +125,11 @@ class TestFigure1:
 def test_figure3_shows_what_was_measured_and_real_speech(report: FitReport) -> None:
     with style.styled():
         axes = panel(figures.figure3(report, "2"), "audiobox.CU")
-    budgets = [each.get_data() for each in lines(axes, marker="o")]
+    budgets = [line.get_data() for line in lines(axes, marker="o")]
     expected = [(point.D, point.metrics["audiobox.CU@2"].value) for point in report.points]
     assert sum(len(d) for d, _ in budgets) == len(expected) == 28
     assert {(d, m) for x, y in budgets for d, m in zip(x, y, strict=True)} == set(expected)
-    (real,) = [each for each in axes.patches if "real speech" in str(each.get_label())]
+    (real,) = [patch for patch in axes.patches if "real speech" in str(patch.get_label())]
     assert (real.get_y(), real.get_y() + real.get_height()) == pytest.approx(BAND.band)
 
 
@@ -139,9 +139,9 @@ def test_figure4_crosses_where_the_paper_says(report: FitReport) -> None:
         axes = figures.figure4(report).axes[0]
     (crossing,) = lines(axes, marker="D")
     assert crossing.get_xdata()[0] == pytest.approx(5.7325837218810346e19, rel=1e-3)
-    (law,) = [each for each in axes.get_lines() if "law" in str(each.get_label())]
+    (law,) = [line for line in axes.get_lines() if "law" in str(line.get_label())]
     assert law.get_ydata()[-1] == pytest.approx(245.26961359176462, rel=1e-3)
-    (beyond,) = [each for each in lines(axes, color=style.BLUE) if each.is_dashed()]
+    (beyond,) = [line for line in lines(axes, color=style.BLUE) if line.is_dashed()]
     assert [beyond.get_xdata()[0], beyond.get_xdata()[-1]] == pytest.approx([1e21, 1e22])
 
 
@@ -150,8 +150,8 @@ def test_figure5_runs_to_the_limit(report: FitReport) -> None:
         figure = figures.figure5(report, "2")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert sum("MRE" in title and "held out" in title for title in titles) == 3
-    (axes,) = [each for each in figure.axes if each.get_ylabel().startswith("audiobox.CU, ")]
-    (limit,) = [each for each in axes.get_lines() if "limit" in str(each.get_label())]
+    (axes,) = [panel_ for panel_ in figure.axes if panel_.get_ylabel().startswith("audiobox.CU, ")]
+    (limit,) = [line for line in axes.get_lines() if "limit" in str(line.get_label())]
     assert limit.get_ydata()[0] == report.metrics["audiobox.CU@2"].limit.value
 
 

@@ -33,8 +33,8 @@ def test_bars_end_where_the_metric_does(tmp_path: Path) -> None:
     with style.styled():
         drawn = figures.figure3(made, None)
     for title, (lowest, highest) in (("pjsd.5", (0.0, np.log(2))), ("dnsmos.ovrl", (1.0, 5.0))):
-        bars = [each for each in panel(drawn, title).collections if hasattr(each, "get_segments")]
-        ends = np.concatenate([segment[:, 1] for each in bars for segment in each.get_segments()])
+        bars = [bar for bar in panel(drawn, title).collections if hasattr(bar, "get_segments")]
+        ends = np.concatenate([segment[:, 1] for bar in bars for segment in bar.get_segments()])
         assert ends.size
         assert lowest - 1e-12 <= ends.min() < ends.max() <= highest + 1e-12
     (band,) = [patch for patch in panel(drawn, "dnsmos.ovrl").patches if "real speech" in patch.get_label()]
@@ -45,7 +45,7 @@ def test_points_of_no_budget_are_grey_and_without_a_curve(tmp_path: Path) -> Non
     rows = [{**row, "budget": f"{row['C']:g}"} for row in sweep(FOUR, sizes=5)]
     rows[0]["budget"] = rows[-1]["budget"] = ""
     made = analyse(read_runs(write(rows, tmp_path / "runs.csv")), Options(bootstrap=0))
-    (axes,) = [each for each in figures.figure1(made).axes if each.get_xlabel() == figures.FRAMES]
+    (axes,) = [axes_ for axes_ in figures.figure1(made).axes if axes_.get_xlabel() == figures.FRAMES]
     grey = [line for line in axes.get_lines() if line.get_color() == style.GREY]
     assert sorted(float(line.get_ydata()[0]) for line in grey) == pytest.approx(
         sorted(float(rows[at]["loss"]) for at in (0, -1))  # type: ignore[arg-type]

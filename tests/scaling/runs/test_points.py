@@ -93,8 +93,8 @@ def test_budgets_do_not_depend_on_the_order(C: list[float], random: object) -> N
     assert same == pytest.approx(centres)
     # Smallest first, and no budget wider than it may be.
     assert list(np.argsort(centres)) == list(range(centres.size))
-    for each in range(centres.size):
-        of_budget = np.array(C)[label == each]
+    for index in range(centres.size):
+        of_budget = np.array(C)[label == index]
         assert of_budget.max() <= 1.21 * of_budget.min() * (1 + 1e-6)
 
 
@@ -104,13 +104,13 @@ def test_compute_that_is_spread_continuously_is_no_single_budget() -> None:
     label, centres = budgets(C)
     assert centres.size >= math.log(9.4) / math.log(1.21)
     assert (np.diff(label) >= 0).all()  # budgets do not overlap
-    assert max(np.ptp(np.log(C[label == each])) for each in range(centres.size)) <= math.log(1.21) * (1 + 1e-6)
+    assert max(np.ptp(np.log(C[label == index])) for index in range(centres.size)) <= math.log(1.21) * (1 + 1e-6)
 
 
 def test_points_within_a_factor_of_2_are_drawn_together_unless_budgets_have_names() -> None:
     C = np.geomspace(1e20, 9.4e20, 226)
     drawn = gather(C / 6e9, np.full(C.size, 1e9), np.arange(1.0, 227)).budget
-    spans = [C[drawn == each].max() / C[drawn == each].min() for each in np.unique(drawn)]
+    spans = [C[drawn == index].max() / C[drawn == index].min() for index in np.unique(drawn)]
     assert 1.21 < max(spans) <= 2 * (1 + 1e-6)
     assert gather([1, 2, 3], [1, 1, 1], [3, 2, 1], budget=["b", "a", "b"]).budget.tolist() == [1, 0, 1]
 

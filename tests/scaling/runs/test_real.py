@@ -33,8 +33,8 @@ class TestRealSpeech:
     )
     def test_its_forms(self, tmp_path: Path, name: str, text: str, expected: dict[str, tuple[float, ...]]) -> None:
         (tmp_path / name).write_text(text)
-        found = {key: (each.value, *(each.band or ())) for key, each in read_real(tmp_path / name).items()}
-        assert found == {key: pytest.approx(value) for key, value in expected.items()}
+        actual = {key: (entry.value, *(entry.band or ())) for key, entry in read_real(tmp_path / name).items()}
+        assert actual == {key: pytest.approx(value) for key, value in expected.items()}
 
     @pytest.mark.parametrize(
         ("name", "text", "said"),

@@ -44,8 +44,8 @@ def test_seeds_are_averaged_and_spread(tmp_path: Path) -> None:
 def test_columns_are_known_by_their_keys(tmp_path: Path) -> None:
     rows = [{**row, "layers": 3, "pjds.5": 1, "mine": 2} for row in add_metrics(sweep(THREE))]
     runs = read_runs(write(rows, tmp_path / "runs.csv"), {"mine": False})
-    found = {name: (each.key, each.guidance, each.higher_is_better) for name, each in runs.columns.items()}
-    assert found == {
+    actual = {name: (column.key, column.guidance, column.higher_is_better) for name, column in runs.columns.items()}
+    assert actual == {
         "pjsd.1@2": ("pjsd.1", "2", False),
         "pjsd.5@2": ("pjsd.5", "2", False),
         "pjsd.5@4": ("pjsd.5", "4", False),
@@ -86,11 +86,11 @@ def test_the_order_of_rows_is_nothing(tmp_path_factory: pytest.TempPathFactory, 
     rows = add_metrics(sweep(THREE, sizes=3, seeds=3, noise=0.02), noise=0.05)
     expected = read_runs(write(rows, folder / "runs.csv"))
     random.shuffle(rows)  # type: ignore[attr-defined]
-    found = read_runs(write(rows, folder / "runs.csv"))
+    actual = read_runs(write(rows, folder / "runs.csv"))
     for name in ("N", "D", "C", "loss", "budgets", "budget"):
-        assert np.array_equal(getattr(found, name), getattr(expected, name))
-    assert found.seed == expected.seed
-    assert all(np.array_equal(found.metrics[name], expected.metrics[name]) for name in expected.metrics)
+        assert np.array_equal(getattr(actual, name), getattr(expected, name))
+    assert actual.seed == expected.seed
+    assert all(np.array_equal(actual.metrics[name], expected.metrics[name]) for name in expected.metrics)
 
 
 def test_other_separators_a_mark_and_spaces(tmp_path: Path) -> None:
