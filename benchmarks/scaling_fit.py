@@ -1,4 +1,4 @@
-"""How fast and how surely are scaling laws fitted? Beside basin hopping, on the same points in one run.
+"""Speed and certainty of the fits of scaling laws, beside basin hopping, on the same points in one run.
 
     python benchmarks/scaling_fit.py [--seeds 20] [--hops 2000] [--resamples 1000]
 

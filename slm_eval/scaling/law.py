@@ -91,7 +91,7 @@ class MetricOptimum:
 
 
 class _Surface:
-    """What follows from A/N^alpha + B/D^beta alone, whatever is made of it."""
+    """The closed forms of A/N^alpha + B/D^beta alone, whatever is made of it."""
 
     A: float
     B: float

@@ -58,7 +58,7 @@ class TestExitStatus:
 
 
 def test_the_surface(noisy: tuple[Path, dict[str, Any]]) -> None:
-    """What other software relies on: options of the commands and keys of fit.json."""
+    """Other software relies on these: options of the commands and keys of fit.json."""
     commands = main.commands["scaling"].commands  # type: ignore[attr-defined]
     options = {
         name: {option for parameter in command.params for option in parameter.opts}

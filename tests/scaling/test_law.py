@@ -313,7 +313,7 @@ def test_questions_without_an_answer_are_refused() -> None:
         PUBLISHED(math.nan, 1e9)
     with pytest.raises(UsageError, match=r"this law has no optimum: N\* would be e\^-576 times a power of C"):
         LossLaw(E=1, A=1e-250, B=1, alpha=0.5, beta=0.5, gamma=1).optimal(1e20)
-    with pytest.raises(UsageError, match="not in order"):
+    with pytest.raises(UsageError, match=r"expected a band \(lowest, highest\), got \(0\.3, 0\.2\)"):
         METRIC.reaches((0.3, 0.2))
     with pytest.raises(UsageError, match="k of a sigmoid is 0"):
         MetricLaw.from_sigmoid(PUBLISHED, 0.1, 0.5, 0.007, 0)

@@ -1,1 +1,1 @@
-"""What the fits say: estimates, conclusions, predictions, ablations."""
+"""Findings of the fits: estimates, conclusions, predictions, ablations."""

@@ -66,7 +66,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Impact:
-    """How far a choice moves a metric.
+    """The move of a metric by a choice.
 
     Attributes:
         range: largest minus smallest mean of a setting.

@@ -1,4 +1,4 @@
-"""Whether a loss or metric behaves as isoFLOPs should, section 4: an optimum in each budget, and better with compute.
+"""Signs that values behave as isoFLOPs should, section 4: an optimum in each budget, and better with compute.
 
 Nothing here knows of a law: it is what the runs show by themselves.
 """

@@ -1,4 +1,4 @@
-"""What the numbers say, in plain sentences, and what they cannot say."""
+"""Plain sentences on what the numbers say, and what they cannot say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the analyses of the loss and of the metrics share: the runs, how to analyse them, and the fit of the loss."""
+"""Input of the analyses of the loss and of the metrics: the runs, how to analyse them, and the fit of the loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCHEMA = 1  # of fit.json
 
 @dataclass(frozen=True)
 class Options:
-    """How runs are analysed.
+    """Settings of an analysis.
 
     Attributes:
         gamma: fixes the outer exponent; None fits it.
@@ -50,7 +50,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Context:
-    """What all analyses share.
+    """Input that all analyses share.
 
     Attributes:
         train: which budgets are fitted.

@@ -1,4 +1,4 @@
-"""What follows from the law of the loss: optima, how flat they are, frames per parameter, all with intervals."""
+"""Consequences of the law of the loss: optima, how flat they are, frames per parameter, all with intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which metrics follow a law, and what it says: fits, intervals, limits, and whether real speech is reached.
+"""Laws of the metrics that follow one, and what they say: fits, intervals, limits, and whether real speech is reached.
 
 A metric that cannot be fitted costs one line with the reason, and nothing else.
 """

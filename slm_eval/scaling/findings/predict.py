@@ -1,4 +1,4 @@
-"""What fitted laws say of a run that was not made: from fit.json alone, with intervals, and how far it extrapolates."""
+"""Predictions of runs that were not made: from fit.json alone, with intervals, and how far it extrapolates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WITHIN = 1.1
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the laws say of one run.
+    """A run as the laws predict it.
 
     Attributes:
         optimal: whether it is the best run of its budget; else N and D are as given, without intervals.

@@ -67,7 +67,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How many budgets have an optimum between their sizes, and how many steps of compute improve the best."""
+    """Counts of budgets with an optimum between their sizes, and of steps of compute that improve the best."""
 
     budgets: int
     interior: int
@@ -111,7 +111,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a law fits; names as of ``fit.LossFit``, shares and skills None where they are no numbers."""
+    """Errors and skill of a law; names as of ``fit.LossFit``, shares and skills None where they are no numbers."""
 
     n: int
     runs: int
@@ -144,7 +144,7 @@ class MetricQuality(Quality):
 
 @dataclass(frozen=True)
 class Resampling:
-    """What the bootstrap drew, why, and how residuals cluster."""
+    """The unit that the bootstrap drew, why, and how residuals cluster."""
 
     unit: str
     why: str | None
@@ -242,9 +242,11 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Reach:
-    """Where the optimum enters real speech's band: ``C`` is None where no compute is enough, 0 where any is.
+    """The compute at which the optimum enters real speech's band.
 
-    ``share`` of the bootstrap fits do; None without them.
+    Attributes:
+        C: None where no compute is enough, 0 where any is.
+        share: of the bootstrap fits that enter it; None without them.
     """
 
     C: float | None

@@ -27,7 +27,7 @@ FEWEST_BUDGETS = 3
 
 @dataclass(frozen=True)
 class Clustering:
-    """How alike residuals are within groups.
+    """Likeness of residuals within groups.
 
     Attributes:
         groups: those with two points or more.
@@ -46,7 +46,7 @@ class Clustering:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which unit a bootstrap draws.
+    """The unit that a bootstrap draws.
 
     Attributes:
         unit: "point" or "budget".

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from slm_eval.base.errors import UsageError
 from slm_eval.scaling.fitting.basin import ITERATIONS
 from slm_eval.scaling.fitting.quality import constant_error, mean_relative_error, power_of_compute_error
-from slm_eval.scaling.fitting.solver import Found, Solver, bounds_hit, doubts
+from slm_eval.scaling.fitting.solver import Minimum, Solver, bounds_hit, doubts
 from slm_eval.scaling.fitting.support import check_design, warn_of_fit
 from slm_eval.scaling.fitting.surface import GAMMA, LOSS, LossSurface
 from slm_eval.scaling.law import LossLaw
@@ -109,7 +109,7 @@ def fit_loss_law(
 
 
 def _describe(
-    surface: LossSurface, points: Points, minimum: Found, notes: tuple[str, ...], solver: Solver, free: int
+    surface: LossSurface, points: Points, minimum: Minimum, notes: tuple[str, ...], solver: Solver, free: int
 ) -> LossFit:
     law = surface.law(minimum.theta)
     fitted = law(points.N, points.D)

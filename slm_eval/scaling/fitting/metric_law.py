@@ -21,7 +21,7 @@ from slm_eval.scaling.fitting.basin import ITERATIONS
 from slm_eval.scaling.fitting.fit import LossFit
 from slm_eval.scaling.fitting.metric_surface import MetricSurface
 from slm_eval.scaling.fitting.quality import constant_error, mean_relative_error, power_of_compute_error
-from slm_eval.scaling.fitting.solver import Found, Solver, Surface, bounds_hit, doubts
+from slm_eval.scaling.fitting.solver import Minimum, Solver, Surface, bounds_hit, doubts
 from slm_eval.scaling.fitting.support import check_design, warn_of_fit
 from slm_eval.scaling.fitting.tied_surface import TiedSurface
 from slm_eval.scaling.law import LossLaw, MetricLaw, Sigmoid
@@ -146,7 +146,7 @@ def _fit_tied(points: Points, limits: tuple[float, float], loss_fit: LossFit, so
 def _describe(
     surface: Surface,
     points: Points,
-    minimum: Found,
+    minimum: Minimum,
     law: MetricLaw,
     ten: tuple[LossLaw | None, Sigmoid | None],
     notes: tuple[str, ...],

@@ -1,4 +1,4 @@
-"""How wrong a fit is, and how wrong laws without N and D are: an error alone does not say whether a law was found.
+"""Errors of a fit, and of laws without N and D: an error alone does not say whether a law was found.
 
 On runs like the paper's a constant already has a mean relative error of 7 %, and a power law in C alone 3 %.
 """

@@ -1,4 +1,4 @@
-"""How far beyond the runs a law is carried: said beyond a decade, refused beyond three.
+"""Bounds on how far beyond the runs a law is carried: said beyond a decade, refused beyond three.
 
 An interval is that of the law that was fitted, and does not know whether the law goes on. The paper fits three decades
 of compute, so three more are as long as all that was seen; no run of it tests them.

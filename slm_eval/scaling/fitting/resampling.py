@@ -1,4 +1,4 @@
-"""What a bootstrap draws: points, whole budgets, or the seeds of each point."""
+"""Resamples of a bootstrap: points, whole budgets, or the seeds of each point."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Surface(Protocol):
 
 @dataclass(frozen=True)
 class Solver:
-    """How to look for the minimum of sum_i w_i Huber(r_i; delta).
+    """Settings of the search for the minimum of sum_i w_i Huber(r_i; delta).
 
     Attributes:
         method: "fast" is batched Levenberg-Marquardt; "paper" is basin hopping, some hundred times slower.
@@ -57,7 +57,7 @@ class Solver:
             if value < 1:
                 raise UsageError(f"{name}: expected at least 1, got {value}")
 
-    def solve(self, surface: Surface, starts: Floats, weights: Floats, project: Projection | None = None) -> Found:
+    def solve(self, surface: Surface, starts: Floats, weights: Floats, project: Projection | None = None) -> Minimum:
         """Return the lowest minimum reached from ``starts`` (S, P), best first; ``weights`` (n,).
 
         Args:
@@ -68,18 +68,18 @@ class Solver:
                 surface.residuals, starts[0], surface.lower, surface.upper, weights, self.delta,
                 iterations=self.iterations, seed=self.seed,
             )  # fmt: skip
-            return Found(basin.theta, basin.objective, basin.converged, share_that_agrees(basin.objectives, weights))
+            return Minimum(basin.theta, basin.objective, basin.converged, share_that_agrees(basin.objectives, weights))
         minima = minimise(
             surface.residuals, starts, surface.lower, surface.upper, weights[None], self.delta,
             which=np.zeros(len(starts), dtype=np.intp), project=project,
         )  # fmt: skip
         best = int(minima.objective.argmin())
         agreement = share_that_agrees(minima.objective, weights)
-        return Found(minima.theta[best], float(minima.objective[best]), bool(minima.converged[best]), agreement)
+        return Minimum(minima.theta[best], float(minima.objective[best]), bool(minima.converged[best]), agreement)
 
 
 @dataclass(frozen=True)
-class Found:
+class Minimum:
     """The lowest minimum: ``theta`` (P,), and the share of starts, or of hops, that ended within 1e-6 of it."""
 
     theta: Floats
@@ -88,7 +88,7 @@ class Found:
     agreement: float
 
 
-def doubts(minimum: Found) -> tuple[str, ...]:
+def doubts(minimum: Minimum) -> tuple[str, ...]:
     """Return sentences on whether the minimum is one, and the lowest."""
     notes = []
     if not minimum.converged:

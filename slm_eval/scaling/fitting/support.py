@@ -1,4 +1,4 @@
-"""What runs can and cannot say about a law: refused before the fit where nothing could come of it, or said after it."""
+"""Limits of what runs say about a law: refused before the fit where nothing could come of it, or said after it."""
 
 from __future__ import annotations
 

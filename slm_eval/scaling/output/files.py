@@ -1,4 +1,4 @@
-"""What the commands read from their options and write into a folder: numbers first, then figures."""
+"""Options of the commands read, and results written into a folder: numbers first, then figures."""
 
 from __future__ import annotations
 

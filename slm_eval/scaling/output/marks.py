@@ -1,4 +1,4 @@
-"""What the panels of the figures are made of: points of budgets, laws through them, optima, intervals, real speech."""
+"""Parts of the panels of the figures: points of budgets, laws through them, optima, intervals, real speech."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the figures look: one place for sizes, fonts, colours of budgets, axes with units, and files.
+"""The look of the figures: one place for sizes, fonts, colours of budgets, axes with units, and files.
 
 Fonts are those that matplotlib brings. Budgets run through the middle of viridis, which is read in order without seeing
 hue, and differ in lightness too; single series take Okabe and Ito's colours. Files carry no date, so that the same runs

@@ -1,4 +1,4 @@
-"""What a fit found out as tables: for a terminal, table.md and table.tex."""
+"""The report of a fit as tables: for a terminal, table.md and table.tex."""
 
 from __future__ import annotations
 

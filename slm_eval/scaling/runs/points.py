@@ -21,7 +21,7 @@ DRAWN_TOGETHER = 2**0.5 - 1
 
 @dataclass(frozen=True)
 class Points:
-    """What is fitted: one entry per (N, D), in order of first appearance.
+    """Points to be fitted: one entry per (N, D), in order of first appearance.
 
     Attributes:
         N, D, value: shape (n,). The value is the mean over the runs of the point.

@@ -1,4 +1,4 @@
-"""What real speech scores, as a value and a band: from a run's summary.json, from other JSON, or from CSV.
+"""Scores of real speech, as a value and a band: from a run's summary.json, from other JSON, or from CSV.
 
     {"audiobox.CU": {"value": 5.9, "sd": 0.6}, "pjsd.5": {"value": 0.05, "band": [0.04, 0.06]}}
 
@@ -22,7 +22,7 @@ _OF_CLIPS, _OF_FLOOR, _GIVEN = "mean ± sd of clips", "floor ± sd", "as given"
 
 @dataclass(frozen=True)
 class Real:
-    """What real speech scores in one metric.
+    """The score of real speech in one metric.
 
     Attributes:
         band: lowest and highest value that counts as real speech's; None where no spread is known.

@@ -1,4 +1,4 @@
-"""How far each design choice moves each metric."""
+"""Each design choice moves each metric by a range that is counted by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runs show by themselves: optima of budgets, and runs that are in none."""
+"""Runs by themselves: optima of budgets, and runs that are in none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_parabolas_are_near(exact: tuple[Path, dict[str, Any]]) -> None:
 
 
 class TestBudgets:
-    """Of a table in the style of Epoch's points of Hoffmann et al.: nine budgets whose C runs into each other."""
+    """A table in the style of Epoch's points of Hoffmann et al.: nine budgets whose C runs into each other."""
 
     LAW = LossLaw(E=1.8172, A=477.83, B=2143.4, alpha=0.34731, beta=0.36717, gamma=1.0)
     PLAN = (6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21, 3e21)

@@ -1,4 +1,4 @@
-"""What follows from the law of the loss; goldens calculated with 50 digits from the published coefficients."""
+"""Consequences of the law of the loss; goldens calculated with 50 digits from the published coefficients."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def test_optimum_curvature_and_range_of_the_largest_budget(exact: tuple[Path, di
     largest = exact[1]["loss"]["budgets"][-1]
     assert {name: largest[name]["value"] for name in golden} == pytest.approx(golden, rel=1e-4)
     relative = exact[1]["loss"]["relative_range"]  # 0.1 (L* - E): ln(N/N*) from -1.1547 to 1.0870
-    ratio = {name: relative[name]["value"] for name in ("from", "to", "decades")}
+    actual = {name: relative[name]["value"] for name in ("from", "to", "decades")}
     expected = {"from": np.exp(-1.1546677372057649), "to": np.exp(1.0869601040606476), "decades": 0.97352660194}
-    assert ratio == pytest.approx(expected, rel=1e-4)
+    assert actual == pytest.approx(expected, rel=1e-4)
     assert exact[1]["loss"]["ratio"]["C"]["value"] == pytest.approx(5.7325837218810346e19, rel=1e-4)
 
 
@@ -51,8 +51,8 @@ def test_a_ratio_that_no_budget_near_the_runs_has(tmp_path: Path, ratio: float, 
         "fit", write(sweep(FOUR), tmp_path / "r.csv"), "-o", tmp_path / "fit", "--ratio", ratio, "--bootstrap", 0,
         "--no-figures",
     )  # fmt: skip
-    ratio = json.loads((tmp_path / "fit" / "fit.json").read_text())["loss"]["ratio"]
-    assert ratio["C"] is None
+    crossing = json.loads((tmp_path / "fit" / "fit.json").read_text())["loss"]["ratio"]
+    assert crossing["C"] is None
     assert f"r* = {ratio:g} ({ratio / 20:g} text tokens per parameter) is not reached within" in result.output
     assert f"within a factor of 1,000 {way} the budgets." in result.output
 
@@ -63,6 +63,6 @@ def test_a_ratio_has_no_interval_that_leaves_all_that_was_seen(tmp_path: Path) -
     rows = sweep(FOUR, sizes=9, noise=0.004, law=law)
     ratio = float(law.optimal(1e20).r)
     report = fit(rows, tmp_path, "--gamma", 1, "--ratio", ratio, "--bootstrap", 100, "--no-figures")
-    ratio = report["loss"]["ratio"]
-    assert ratio["C"] is None or ratio["C"]["ci95"] is None
-    assert ratio["problem"] is not None
+    crossing = report["loss"]["ratio"]
+    assert crossing["C"] is None or crossing["C"]["ci95"] is None
+    assert crossing["problem"] is not None

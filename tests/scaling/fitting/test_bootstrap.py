@@ -182,7 +182,7 @@ def test_the_unit_of_a_metric_follows_from_its_own_residuals() -> None:
 
 
 def test_budgets_have_names() -> None:
-    """Of two grids at the same compute, those by name are drawn whole; by compute they are ten budgets."""
+    """Two grids at the same compute: those by name are drawn whole; by compute they are ten budgets."""
     half = np.where(np.arange(N.size) % 2 == 0, "even", "odd")
     named = np.char.add(half, C.astype(str))
     fit = fit_loss_law(N, D, LOSS, budget=named)

@@ -185,7 +185,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         fit_metric_law(N, D, metric, tie="loss")
     with pytest.raises(UsageError, match="unknown tie 'los'; did you mean 'loss'"):
         fit_metric_law(N, D, metric, tie="los")
-    with pytest.raises(UsageError, match="not in order"):
+    with pytest.raises(UsageError, match="expected limits of a metric"):
         fit_metric_law(N, D, metric, limits=(1, 0))
     with pytest.raises(UsageError, match=r"metric\[0\] is -"):
         fit_metric_law(N, D, -metric)

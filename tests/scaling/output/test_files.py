@@ -1,4 +1,4 @@
-"""What is written, and what is not written over."""
+"""Results are written, and other results not written over."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_a_straggler_leaves_the_budget_that_it_is_far_from() -> None:
 
 
 def test_how_far_compute_within_a_budget_moves_the_vertex() -> None:
-    """What the widest budget rests on: C rising with N all along, over 1.5 decades, on Chinchilla's law."""
+    """The widest budget rests on this: C rising with N all along, over 1.5 decades, on Chinchilla's law."""
     law = LossLaw(E=1.8172, A=477.83, B=2143.4, alpha=0.34731, beta=0.36717, gamma=1.0)
     N = float(law.optimal(1e20).N) * 10 ** np.linspace(-0.75, 0.75, 15)
     level, rising = (np.full(15, 1e20), 1e20 * np.geomspace(1 / 1.1, 1.1, 15))

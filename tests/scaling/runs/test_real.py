@@ -1,4 +1,4 @@
-"""What real speech scores, in each of its forms."""
+"""Scores of real speech, in each of their forms."""
 
 from __future__ import annotations
 
