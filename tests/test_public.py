@@ -9,7 +9,6 @@ import pytest
 
 import slm_eval
 from slm_eval.base.errors import SlmEvalError, UsageError
-from slm_eval.base.signature import Signature
 from slm_eval.cli.main import main
 from slm_eval.metrics.registry import make_metric, metric_class
 
@@ -42,17 +41,6 @@ def test_keys() -> None:
     assert make_metric("audiobox").keys == ("audiobox.CE", "audiobox.CU", "audiobox.PC", "audiobox.PQ")
 
 
-def test_signatures_come_back_and_say_what_differs() -> None:
-    one = Signature("pjsd", n=5, base="e", model="a|b:c")
-    assert str(one) == "pjsd|n:5|base:e|model:a/b=c"
-    assert Signature.parse(str(one)) == one
-    other = one.extend("pjsd", n=4)
-    assert one.differences(other) == {"n": ("5", "4")}
-    assert one.differences(Signature("pjsd", n=5)) == {"base": ("e", None), "model": ("a/b=c", None)}
-    with pytest.raises(SlmEvalError, match="not a signature"):
-        Signature.parse("pjsd|n=5")
-
-
 def test_a_metric_of_another_package_is_found_by_its_entry_point(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,7 +55,7 @@ def test_a_metric_of_another_package_is_found_by_its_entry_point(
     (info / "entry_points.txt").write_text("[slm_eval.metrics]\ntheirs = their_metric:Theirs\nwrong = json:dumps\n")
     monkeypatch.syspath_prepend(str(site))
     assert make_metric("theirs").keys == ("loudness.rms",)
-    with pytest.raises(SlmEvalError, match="no subclass of Metric"):
+    with pytest.raises(SlmEvalError, match="must be a subclass of Metric"):
         metric_class("wrong")
     with pytest.raises(UsageError, match="did you mean 'theirs'"):
         metric_class("their")
@@ -76,12 +64,3 @@ def test_a_metric_of_another_package_is_found_by_its_entry_point(
 def test_import_is_silent() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", "import slm_eval"], capture_output=True, check=True)
     assert done.stdout == done.stderr == b""
-
-
-def test_torch_is_told_to_spin_briefly_before_it_is_imported() -> None:
-    code = (
-        "import os, sys; from slm_eval.metrics.registry import make_metric; assert 'torch' not in sys.modules; "
-        "make_metric('dnsmos').observer.ready('cpu'); print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "1000 True\n"

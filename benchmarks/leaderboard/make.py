@@ -100,7 +100,7 @@ def _run(generated: Path, real: Path, entries: Entries, options: RunOptions, fol
     # Gone while the run is replaced: a run that is stopped there is made again.
     (folder / COMMAND).unlink(missing_ok=True)
     write_run(evaluation, folder)
-    write_html(FinishedRun.of(evaluation, folder.name), folder)
+    write_html(FinishedRun.from_evaluation(evaluation, folder.name), folder)
     write_whole(folder / COMMAND, [dump(command, indent=2), "\n"])
     return read_run(folder)
 

@@ -71,10 +71,10 @@ def _signals(*, to_the_end: bool) -> Iterator[None]:
             raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
 
     # What is ignored stays ignored, as by nohup.
-    heard = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
-    handlers = {each: signal.signal(each, stop) for each in heard}
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
     finally:
-        for each, handler in handlers.items():
-            signal.signal(each, signal.SIG_DFL if to_the_end else handler)
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if to_the_end else handler)

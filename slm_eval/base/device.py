@@ -8,7 +8,7 @@ from slm_eval.base.errors import UsageError
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" becomes "cuda:0" where there is one, else "cpu".
+    """Return the name of a device that is here; "auto" becomes "cuda:0" where there is one, else "cpu".
 
     Raises:
         UsageError: a CUDA device that is not there. There is no silent fallback to the CPU.
@@ -24,7 +24,7 @@ def resolve_device(device: str) -> str:
 
 
 def available_devices() -> list[str]:
-    """Names that ``resolve_device`` accepts on this machine."""
+    """Return the names that ``resolve_device`` accepts on this machine."""
     import torch
 
     return ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]

@@ -46,7 +46,7 @@ def _refuse_irregular(status: os.stat_result) -> None:
 
 
 def content_digest(path: Path, start: float | None = None, end: float | None = None) -> str:
-    """Digest of a file's bytes (and of the part of it that is meant): what a clip is, wherever it lies.
+    """Return a SHA-256 of a file's bytes (and the part of it that is meant): what a clip is, wherever it lies.
 
     Raises:
         OSError: the file cannot be read, or is none: a folder, a pipe, a device.
@@ -62,12 +62,12 @@ def file_state(path: Path) -> tuple[int, ...]:
     Raises:
         OSError: there is no such file.
     """
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _file_digest(path: Path) -> str:
-    """What a file states that it holds, and no more: one of the system, such as /proc/kmsg, gives bytes for ever."""
+    """Digest what a file states that it holds, no more: one of the system, such as /proc/kmsg, gives bytes for ever."""
     digest = hashlib.sha256()
     with regular_file(path) as file:
         left = os.fstat(file.fileno()).st_size

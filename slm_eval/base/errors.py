@@ -1,4 +1,4 @@
-"""What goes wrong in a way that the user can mend, and how it is said."""
+"""Errors that the user can put right, and how they are said."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class SlmEvalError(Exception):
-    """A problem the user can mend. Its message is one line: what came, what was expected, what to do.
+    """A problem the user can put right. Its message is one line: what came, what was expected, what to do.
 
     The command line prints the message without a traceback and exits with status 1.
     """
@@ -32,7 +32,7 @@ class AudioError(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that is in no table, with near matches: ``unknown metric 'pjds'; did you mean 'pjsd'?``."""
+    """Return the error for an unknown name, with near ones: ``unknown metric 'pjds'; did you mean 'pjsd'?``."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(known[:20])}"

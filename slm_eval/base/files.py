@@ -14,16 +14,16 @@ from slm_eval.base.errors import SlmEvalError, UsageError
 
 
 def write_jsonl(path: Path, objects: Iterable[dict]) -> None:
-    """One JSON object a line.
+    """Write one JSON object a line.
 
     Raises:
         SlmEvalError: the file cannot be written.
     """
-    write_whole(path, (dump(each) + "\n" for each in objects))
+    write_whole(path, (dump(value) + "\n" for value in objects))
 
 
 def dump(value: object, indent: int | None = None) -> str:
-    """JSON that every parser reads: NaN is refused, since it is not a number that means anything."""
+    """Return JSON that every parser reads: NaN and infinity are refused, since JSON has neither."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
 
 
@@ -103,7 +103,7 @@ def require_writable(folder: Path) -> None:
     """Find out before any work whether results can be written there. Nothing is made.
 
     Raises:
-        UsageError: it is no folder, or none that this user may make or write.
+        UsageError: it is not a folder, or none that this user may make or write.
     """
     path = Path(os.path.abspath(folder))
     try:
@@ -112,18 +112,18 @@ def require_writable(folder: Path) -> None:
     except OSError as error:  # such as a name that is too long
         raise UsageError(f"cannot write {folder}: {error.strerror}; choose another --output") from error
     if not path.is_dir():
-        raise UsageError(f"cannot write {folder}: {path} is no folder; choose another --output")
+        raise UsageError(f"cannot write {folder}: {path} is not a folder; choose another --output")
     if not os.access(path, os.W_OK | os.X_OK):
         raise UsageError(f"cannot write {folder}: {path} cannot be written; choose another --output")
 
 
 def new_file_mode() -> int:
-    """The permissions that the user wants new files to have; temporary files are private."""
+    """Return the permissions that the user wants new files to have; temporary files are private."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
 
 
 def cache_folder() -> Path:
-    """Where weights and observations are kept: ``$SLM_EVAL_CACHE``, else ``~/.cache/slm_eval``."""
+    """Return where weights and observations are kept: ``$SLM_EVAL_CACHE``, else ``~/.cache/slm_eval``."""
     return Path(os.environ.get("SLM_EVAL_CACHE") or Path.home() / ".cache" / "slm_eval").expanduser()

@@ -42,7 +42,8 @@ def import_path() -> list[str]:
     """
     folders = [os.path.abspath(entry) for entry in sys.path if entry]
     # A name with the separator in it would be read as two, of which the second may be relative.
-    return [each for each in folders if os.pathsep not in each and (not _is_current(each) or each in _trusted())]
+    whole = [folder for folder in folders if os.pathsep not in folder]
+    return [folder for folder in whole if not _is_current(folder) or folder in _trusted()]
 
 
 def ended(process: subprocess.Popen[Any]) -> str:
@@ -71,7 +72,7 @@ def _is_current(folder: str) -> bool:
 
 def _trusted() -> set[str]:
     package = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-    named = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(each)]
+    named = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(folder)]
     program = sys.modules["__main__"]
     by_path = getattr(program, "__spec__", None) is None and getattr(program, "__file__", None)
     return {package, *map(os.path.abspath, named), *([os.path.dirname(os.path.abspath(by_path))] if by_path else [])}

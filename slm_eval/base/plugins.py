@@ -47,10 +47,10 @@ class Plugins:
         where = self.table[name]
         module, _, attribute = where.partition(":")
         with self.others_code(name):
-            found = getattr(import_module(module), attribute)
-        if not (isinstance(found, type) and issubclass(found, base)):
-            raise SlmEvalError(f"{self.kind} {name!r} is {where}, which is no subclass of {base.__name__}")
-        return found
+            loaded = getattr(import_module(module), attribute)
+        if not (isinstance(loaded, type) and issubclass(loaded, base)):
+            raise SlmEvalError(f"{self.kind} {name!r} must be a subclass of {base.__name__}, got {where}")
+        return loaded
 
     @contextmanager
     def others_code(self, name: str) -> Iterator[None]:

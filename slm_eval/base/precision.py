@@ -11,7 +11,7 @@ import torch
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Products, convolutions and recurrent layers in IEEE float32, reproducibly and without gradients.
+    """Compute products, convolutions and recurrent layers in IEEE float32, reproducibly and without gradients.
 
     The caller's settings are put back. They are read and written through the attributes of PyTorch 2.9, since its
     older functions raise an error once somebody has used the new ones; older versions have only those functions.

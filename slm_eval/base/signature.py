@@ -34,7 +34,7 @@ class Signature:
         return "|".join([self.name, *(f"{key}:{value}" for key, value in self.fields.items())])
 
     def extend(self, name: str, /, **fields: object) -> Signature:
-        """The signature of something computed from this: own fields first, then those it builds on."""
+        """Return the signature of something computed from this: own fields first, then those it builds on."""
         return Signature(name, **fields, **{key: value for key, value in self.fields.items() if key not in fields})
 
     @classmethod
@@ -51,7 +51,7 @@ class Signature:
         return cls(name, **dict(pairs))
 
     def differences(self, other: Signature) -> dict[str, tuple[str | None, str | None]]:
-        """The fields in which two signatures differ, with both values (None where one lacks the field)."""
-        mine, theirs = {"name": self.name, **self.fields}, {"name": other.name, **other.fields}
-        keys = [*mine, *(key for key in theirs if key not in mine)]
-        return {key: (mine.get(key), theirs.get(key)) for key in keys if mine.get(key) != theirs.get(key)}
+        """Return the fields in which two signatures differ, with both values (None where one lacks the field)."""
+        own, others = {"name": self.name, **self.fields}, {"name": other.name, **other.fields}
+        keys = [*own, *(key for key in others if key not in own)]
+        return {key: (own.get(key), others.get(key)) for key in keys if own.get(key) != others.get(key)}

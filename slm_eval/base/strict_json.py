@@ -119,7 +119,7 @@ def _finite(text: str) -> float:
 
 def _integer(text: str) -> int:
     if len(text) > _MAX_DIGITS:
-        raise ValueError(f"{_short(text)} has {len(text)} digits, more than any number has that is meant")
+        raise ValueError(f"{_short(text)} has {len(text)} digits, expected at most {_MAX_DIGITS}")
     return int(text)
 
 
@@ -145,7 +145,7 @@ def _require_shallow(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level if isinstance(outer, (dict, list)) for inner in _inside(outer)]
-    if any(isinstance(each, (dict, list)) for each in level):
+    if any(isinstance(inner, (dict, list)) for inner in level):
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
 
 

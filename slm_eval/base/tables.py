@@ -37,19 +37,19 @@ class Table:
     notes: Sequence[str] = ()
 
     def to_text(self) -> str:
-        """For a terminal."""
+        """Return the table for a terminal: caption, grid, notes."""
         header, *rows = ([one_line(cell) for cell in row] for row in (self.header, *self.rows))
         return "\n".join([f"{one_line(self.caption)}.", grid(header, rows), *map(one_line, self.notes)])
 
     def to_markdown(self) -> str:
-        """As GitHub reads it: caption, table, notes."""
+        """Return the table as GitHub reads it: caption, table, notes."""
         rule = ["---", *["---:"] * (len(self.header) - 1)]
         lines = [_markdown_cells(self.header), rule, *map(_markdown_cells, self.rows)]
         text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return "\n\n".join([f"{in_markdown(self.caption)}.", text, *map(in_markdown, self.notes)])
 
     def to_latex(self) -> str:
-        """A float for a paper that loads booktabs; caption and notes above the table, as booktabs advises."""
+        """Return a float for a paper that loads booktabs; caption and notes above the table, as booktabs advises."""
         caption = " ".join([f"{self.caption}.", *self.notes])
         return "\n".join(
             [
@@ -69,18 +69,17 @@ class Table:
 
 
 def one_line(text: str) -> str:
-    """Without what would end a line, reorder or hide the text around it."""
+    """Return a text without what would end a line, reorder or hide the text around it."""
     return " ".join(visible(text).split())
 
 
 def in_markdown(text: str) -> str:
-    """Text that GitHub shows as it is: no markup, no HTML, no end of a cell."""
-    text = one_line(text)
-    return "".join(f"\\{each}" if each in "\\`*_|<>[]#" else each for each in text.replace("&", "&amp;"))
+    """Return text that GitHub shows as it is: no markup, no HTML, no end of a cell."""
+    return re.sub(r"[\\`*_|<>\[\]#]", r"\\\g<0>", one_line(text).replace("&", "&amp;"))
 
 
 def in_code(text: str) -> str:
-    """Text that Markdown shows as code: between more backticks than it holds in a row."""
+    """Return text that Markdown shows as code: between more backticks than it holds in a row."""
     text = one_line(text)
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
     return f"{fence} {text} {fence}" if len(fence) > 1 else f"`{text}`"
@@ -93,13 +92,14 @@ _LATEX = {
     "\N{EN DASH}": "--",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    **{each: f"\\{each}" for each in "#$%&_{}"},
+    **{character: f"\\{character}" for character in "#$%&_{}"},
 }
 
 
 def in_latex(text: str) -> str:
-    """Text that LaTeX sets as it is. A bracket that begins a cell is kept from being an option of the line's end."""
-    text = "".join(_LATEX.get(each, each) for each in one_line(text))
+    """Return text that LaTeX sets as it is. A bracket that begins a cell is kept from being an option of the line's
+    end."""
+    text = "".join(_LATEX.get(character, character) for character in one_line(text))
     return f"{{{text}}}" if text.startswith(("[", "*")) else text
 
 
@@ -113,13 +113,13 @@ def _markdown_cells(row: Sequence[str]) -> list[str]:
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as needed; the first is aligned left, numbers right."""
+    """Return rows as text, columns as wide as needed; the first is aligned left, the others, numbers, right."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
         padded = [
-            cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
         return "  ".join(padded).rstrip()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def load_tensors(path: Path, map_location: str = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint: tensors, and plain values beside them. No code in it is ever run.
+    """Return the content of a checkpoint: tensors, and plain values beside them. No code in it is ever run.
 
     Args:
         path: a safetensors file by its suffix ``.safetensors``, else whatever ``torch.save`` wrote.
@@ -72,7 +72,7 @@ def _pickled(path: Path, map_location: str) -> Any:
 
 
 def _is_pickle(path: Path, error: pickle.UnpicklingError) -> bool:
-    """Whether the reader met content that it does not allow, rather than, say, a web page saved under this name."""
+    """Return whether the reader met content that it does not allow, not, say, a web page saved under this name."""
     with path.open("rb") as file:
         return file.read(2) in {b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"} or "GLOBAL" in str(error)
 

@@ -169,7 +169,7 @@ def _finish(evaluation: Evaluation, folder: Path, asked: dict[str, Any], *, as_j
     from slm_eval.run.finished import FinishedRun
 
     summary = write_run(evaluation, folder, asked)
-    write_html(FinishedRun.of(evaluation, asked.get("name") or folder.resolve().name), folder)
+    write_html(FinishedRun.from_evaluation(evaluation, asked.get("name") or folder.resolve().name), folder)
     echo(dump(summary, indent=2) if as_json else render(evaluation))
     echo(f"written to {folder}", err=as_json)
     _exit(evaluation, named=named)

@@ -58,7 +58,7 @@ class Design:
     @cached_property
     def real_clusters(self) -> Positions:
         """Number of the cluster of each of these."""
-        return Clusters.of(self.real_heard).numbered
+        return Clusters.from_clips(self.real_heard).numbered
 
     @classmethod
     def from_runs(
@@ -81,13 +81,13 @@ class Design:
         others = [other[each] for each in common] if paired else list(other.values())
         if permutations is None:
             permutations = usual_permutations(len(clips) + len(others))
-        clusters = Clusters.of(clips)
+        clusters = Clusters.from_clips(clips)
         first, key = clusters.numbered, (seed, LABELS)
         n_first = int(first.max()) + 1
         if paired:
             units, labellings = (first, first), swaps(n_first, permutations, key)
         else:
-            second = Clusters.of(others).numbered
+            second = Clusters.from_clips(others).numbered
             units = (first, second + n_first)
             labellings = shuffles(n_first, int(second.max()) + 1, permutations, key)
         real = list(_by_id(a.clips["real"]).values())

@@ -82,4 +82,4 @@ def _system(
     if real is None:
         raise UsageError(f"{path} is no finished run; to score it as speech, say --real, what to compare it with")
     evaluation = evaluate(load_corpus(path).limit(limit), load_corpus(real).limit(limit), metrics(), options)
-    return FinishedRun.of(evaluation, path.resolve().name)
+    return FinishedRun.from_evaluation(evaluation, path.resolve().name)

@@ -105,7 +105,7 @@ class Metric(ABC):
     ) -> dict[str, Summary | NotComputed]:
         """Return one entry per key. The order of the observations does not change the result.
 
-        An observation has the "speaker" and the "prompt" of its clip where they are known (``clusters.Clusters.of``).
+        An observation has the "speaker" and the "prompt" of its clip where they are known (``Clusters.from_clips``).
         """
 
     def update(self, waveforms: Sequence[Any], sample_rate: int, *, real: bool = False) -> None:

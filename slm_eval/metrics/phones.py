@@ -119,7 +119,7 @@ def phones_and_clusters(
     generated: Sequence[Observation], real: Sequence[Observation]
 ) -> tuple[list[Phones], list[Phones], dict[str, Clusters]]:
     """Phones of the clips of both sides, and by side which clips are drawn together."""
-    clusters = {side: Clusters.of(seen) for side, seen in zip(SIDES, (generated, real), strict=True)}
+    clusters = {side: Clusters.from_clips(seen) for side, seen in zip(SIDES, (generated, real), strict=True)}
     return [seen["phones"] for seen in generated], [seen["phones"] for seen in real], clusters
 
 

@@ -46,7 +46,7 @@ class ScoreMetric(Metric):
 
     def _mean(self, key: str, generated: Sequence[Observation], real: Sequence[Observation]) -> ScoreSummary:
         sides = {"generated": generated, "real": real} if real else {"generated": generated}
-        clusters = {side: Clusters.of(seen) for side, seen in sides.items()}
+        clusters = {side: Clusters.from_clips(seen) for side, seen in sides.items()}
         scores = {side: [_score(observation, key) for observation in seen] for side, seen in sides.items()}
         estimates = {side: mean(scores[side], clusters[side].numbered) for side in sides}
         moments = {side: Moments.from_estimate(scores[side], estimates[side], self.scale) for side in sides}

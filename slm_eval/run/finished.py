@@ -49,7 +49,7 @@ class FinishedRun:
     folder: Path | None = None
 
     @classmethod
-    def of(cls, evaluation: Evaluation, name: str) -> FinishedRun:
+    def from_evaluation(cls, evaluation: Evaluation, name: str) -> FinishedRun:
         """Return an evaluation as if it had been written and read back."""
         clips = {side: [clip.to_dict() for clip in evaluation.clips[side]] for side in SIDES}
         return cls(name, evaluation.to_dict(), clips)

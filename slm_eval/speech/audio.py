@@ -85,7 +85,7 @@ def read_audio(path: Path, start: float | None = None, end: float | None = None)
 
 
 def duration(path: Path, start: float | None = None, end: float | None = None) -> float:
-    """Seconds that the file states and can hold; 0 where that is not known, which ``read_audio`` will explain."""
+    """Return the seconds that a file states and can hold; 0 where they are not known, as ``read_audio`` explains."""
     if end is not None:
         return max(0.0, end - (start or 0.0))
     try:
@@ -111,7 +111,7 @@ def check(samples: np.ndarray) -> np.ndarray:
 
 
 def _range(samples: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest sample; NaN where one is."""
+    """Return the lowest and the highest sample; NaN where one is."""
     return float(samples.min()), float(samples.max())
 
 
@@ -122,7 +122,7 @@ _PAUSE_FRAME = 0.02  # seconds
 
 
 def silence(samples: np.ndarray, rate: int) -> float:
-    """Share of a clip in pauses: runs of at least 0.1 s whose frames are 25 dB below its loudest frame, or more.
+    """Return the share of a clip in pauses: runs of at least 0.1 s, all frames 25 dB or more below its loudest one.
 
     Frames of 20 ms, side by side, by their mean power. The threshold is relative, so that the level of a corpus does
     not matter; a click raises it, and loud background hides pauses.
@@ -146,7 +146,7 @@ def silence(samples: np.ndarray, rate: int) -> float:
 
 
 def resample(samples: np.ndarray, source: int, target: int) -> np.ndarray:
-    """Mono samples from one rate (Hz) to another with soxr's HQ filter; unchanged where they are equal."""
+    """Return mono samples, shape (n,), at another rate (Hz), by soxr's HQ filter; unchanged at an equal rate."""
     if source == target:
         return samples
     import soxr

@@ -29,7 +29,7 @@ MIN_PHONES = 20
 
 @dataclass(frozen=True)
 class Clusters:
-    """How the clips of one side were grouped.
+    """Groups of the clips of one side.
 
     Attributes:
         by: "speaker", "prompt", or "clip" where every clip stands for itself.
@@ -42,27 +42,27 @@ class Clusters:
     repeats: int = 0
 
     @classmethod
-    def of(cls, clips: Sequence[Mapping[str, Any]]) -> Clusters:
-        """From observations or lines of clips.jsonl; a clip without the label that is used stands for itself.
+    def from_clips(cls, clips: Sequence[Mapping[str, Any]]) -> Clusters:
+        """Group observations or lines of clips.jsonl; a clip without the label that is used stands for itself.
 
         A label that is the same for all clips groups nothing: of a corpus of one speaker the result is about that
         speaker, and its clips are what varies. Whatever the label, clips that repeat each other join their groups.
 
-        >>> Clusters.of([{"speaker": "a"}, {"speaker": "b"}, {"speaker": "a"}]).numbered.tolist()
+        >>> Clusters.from_clips([{"speaker": "a"}, {"speaker": "b"}, {"speaker": "a"}]).numbered.tolist()
         [0, 1, 0]
-        >>> Clusters.of([{"speaker": "a", "prompt": "1"}, {"speaker": "a", "prompt": "2"}]).by
+        >>> Clusters.from_clips([{"speaker": "a", "prompt": "1"}, {"speaker": "a", "prompt": "2"}]).by
         'prompt'
         """
         for name in LABELS:
-            labels = tuple(_label(clip.get(name), at) for at, clip in enumerate(clips))
+            labels = tuple(_label(clip.get(name), index) for index, clip in enumerate(clips))
             if len(set(labels)) > 1 and any(clip.get(name) is not None for clip in clips):
                 return cls(name, *_joined(labels, clips))
         return cls("clip", *_joined(tuple(range(len(clips))), clips))
 
     @property
     def numbered(self) -> npt.NDArray[np.intp]:
-        """Shape (clips,): 0 to C - 1, in the order of the labels."""
-        number = {label: at for at, label in enumerate(sorted(set(self.labels)))}  # type: ignore[type-var]
+        """The group of each clip, shape (clips,): 0 to C - 1, in the order of the labels."""
+        number = {label: index for index, label in enumerate(sorted(set(self.labels)))}  # type: ignore[type-var]
         return np.array([number[label] for label in self.labels], dtype=np.intp)
 
     def across(self, ids: Sequence[Hashable]) -> list[Hashable]:
@@ -73,35 +73,35 @@ class Clusters:
         Args:
             ids: of the clips.
 
-        >>> Clusters.of([{"speaker": "a"}, {}, {"speaker": "b"}]).across(["x", "y", "z"])
+        >>> Clusters.from_clips([{"speaker": "a"}, {}, {"speaker": "b"}]).across(["x", "y", "z"])
         [('speaker', 'a'), ('clip', 'y'), ('speaker', 'b')]
         """
         if self.by == "clip":
-            return [("clip", ids[at]) for at in self.labels]  # type: ignore[call-overload]
+            return [("clip", ids[index]) for index in self.labels]  # type: ignore[call-overload]
         pairs: list[tuple[int, Any]] = list(self.labels)  # type: ignore[arg-type]
         return [("clip", ids[name]) if alone else (self.by, name) for alone, name in pairs]
 
     def to_dict(self) -> dict[str, Any]:
-        """What a summary says: by what, and how many."""
+        """Return what a summary says of the groups: by what they are, and how many."""
         return {"by": self.by, "n": len(set(self.labels))}
 
 
 def warn_of_repeats(clusters: Mapping[str, Clusters]) -> tuple[str, ...]:
-    """A line for each side in which clips repeat each other."""
+    """Return a line for each side in which clips repeat each other."""
     return tuple(
-        f"{each.repeats} of {len(each.labels)} {side} clips repeat another one: equal clips count as one draw"
-        for side, each in clusters.items()
-        if each.repeats
+        f"{grouping.repeats} of {len(grouping.labels)} {side} clips repeat another one: equal clips count as one draw"
+        for side, grouping in clusters.items()
+        if grouping.repeats
     )
 
 
-def _label(name: str | None, at: int) -> tuple[int, Hashable]:
-    """Sortable beside the others, and of its own where there is no name."""
-    return (1, at) if name is None else (0, name)
+def _label(name: str | None, index: int) -> tuple[int, Hashable]:
+    """Return a label that sorts beside the others, and is a clip's own where it has no name."""
+    return (1, index) if name is None else (0, name)
 
 
 def _joined(labels: Sequence[Hashable], clips: Sequence[Mapping[str, Any]]) -> tuple[tuple[Hashable, ...], int]:
-    """Labels, one for all groups that have a content in common, and how many clips repeat one before them."""
+    """Return labels, one for all groups that have a content in common, and how many clips repeat one before them."""
     group = {label: label for label in labels}
 
     def root(label: Hashable) -> Hashable:
@@ -121,7 +121,7 @@ def _joined(labels: Sequence[Hashable], clips: Sequence[Mapping[str, Any]]) -> t
 
 
 def _contents(clip: Mapping[str, Any]) -> list[Hashable]:
-    """What no other clip has, but for copies."""
+    """Return what no other clip has, but for copies: a digest of its phones, the digest of its audio."""
     phones, audio = clip.get("phones") or (), clip.get("content")
     # A digest, since tuples of the phones of a million clips would take as much memory as the clips.
     said = hashlib.blake2b("\x1f".join(map(str, phones)).encode("utf-8", "surrogatepass"), digest_size=16).digest()

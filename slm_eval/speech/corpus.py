@@ -42,7 +42,7 @@ class Clip:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The speaker and the prompt, where they are known."""
+        """Speaker and prompt, where they are known."""
         return {name: label for name in LABELS if (label := getattr(self, name)) is not None}
 
 
@@ -57,11 +57,11 @@ class Corpus:
 
     @property
     def has_audio(self) -> bool:
-        """False for ready-made phones: only pJSD can score those."""
+        """Whether the clips are audio; ready-made phones are not, and only metrics of phones can score those."""
         return self.clips[0].path is not None
 
     def limit(self, n: int | None) -> Corpus:
-        """The first ``n`` clips in the order of ids."""
+        """Return the corpus of the first ``n`` clips in the order of ids; all of them where ``n`` is None."""
         return self if n is None else replace(self, clips=self.clips[:n])
 
 
@@ -102,7 +102,7 @@ def load_corpus(path: str | os.PathLike[str]) -> Corpus:
 
 
 def _from_folder(root: Path, ignored: Counter[str]) -> Iterator[Clip]:
-    """Audio files below a folder, links followed; no folder is entered twice, however many links lead to it.
+    """Yield the audio files below a folder, links followed; no folder is entered twice, however many links lead to it.
 
     Links are followed after everything else and in the order of names, so that the ids are the same on every machine.
     """
@@ -129,7 +129,7 @@ def _from_folder(root: Path, ignored: Counter[str]) -> Iterator[Clip]:
 
 
 def _list(folder: Path) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
-    """What tells a folder from every other, and what is in it, by name.
+    """Return what tells a folder from every other, and what is in it, by name.
 
     Raises:
         UsageError: it cannot be listed: skipped silently, its clips would be missing in the account.
@@ -150,10 +150,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _from_list(path: Path) -> Iterator[Clip]:
-    """One path a line. Ids are the paths relative to the deepest folder that holds them all."""
+    """Read one path a line. Ids are the paths relative to the deepest folder that holds them all."""
     files = []
     for number, line in _lines(path):
-        with _at(path, number, line, "a path"):
+        with _in_line(path, number, line, "a path"):
             files.append(path.parent / _plain(line, "the path"))
     if not files:
         return
@@ -163,12 +163,12 @@ def _from_list(path: Path) -> Iterator[Clip]:
 
 
 def _from_scp(path: Path) -> Iterator[Clip]:
-    """Kaldi's ``utterance-id path``. Commands (a line that ends in ``|``) are never run."""
+    """Read Kaldi's ``utterance-id path``. Commands (a line that ends in ``|``) are never run."""
     for number, line in _lines(path):
-        with _at(path, number, line, "'utterance-id path'"):
+        with _in_line(path, number, line, "'utterance-id path'"):
             identifier, *rest = re.split("[ \t]+", line, maxsplit=1)
             if not rest:
-                raise ValueError("there is no path")
+                raise ValueError("the path is missing")
             if line.endswith("|"):
                 raise ValueError("commands are not run; write the audio to files and list those")
             clip = Clip(_plain(identifier, "the id"), path.parent / _plain(rest[0], "the path"))
@@ -176,9 +176,9 @@ def _from_scp(path: Path) -> Iterator[Clip]:
 
 
 def _from_jsonl(path: Path) -> Iterator[Clip]:
-    """A manifest of audio, or ready-made phones, one JSON object a line."""
+    """Read a manifest of audio, or ready-made phones, one JSON object a line."""
     for number, line in _lines(path):
-        with _at(path, number, line, '{"id", "path"[, "start", "end"]} or {"id", "phones"}'):
+        with _in_line(path, number, line, '{"id", "path"[, "start", "end"]} or {"id", "phones"}'):
             entry = parse(line)
             if not isinstance(entry, dict):
                 raise ValueError(f"a line must hold a JSON object, got {type(entry).__name__}")
@@ -187,7 +187,7 @@ def _from_jsonl(path: Path) -> Iterator[Clip]:
 
 
 @contextmanager
-def _at(path: Path, number: int, line: str, expected: str) -> Iterator[None]:
+def _in_line(path: Path, number: int, line: str, expected: str) -> Iterator[None]:
     """Say of an error inside in which line it is."""
     try:
         yield
@@ -198,14 +198,14 @@ def _at(path: Path, number: int, line: str, expected: str) -> Iterator[None]:
 def _manifest_clip(entry: dict[str, Any], folder: Path) -> Clip:
     start, end = _seconds(entry, "start"), _seconds(entry, "end")
     if end is not None and not end > (start or 0.0):
-        raise ValueError(f"start {start} and end {end} are seconds with 0 <= start < end")
+        raise ValueError(f"start and end must be seconds with 0 <= start < end, got start {start} and end {end}")
     return Clip(_text(entry, "id"), folder / _text(entry, "path"), start, end, **_labels(entry))
 
 
 def _phones_clip(entry: dict[str, Any]) -> Clip:
     phones = entry["phones"]
     if not isinstance(phones, list) or not all(isinstance(phone, str) and phone for phone in phones):
-        raise ValueError("phones is a list of non-empty strings")
+        raise ValueError(f"phones must be a list of non-empty strings, got {repr(phones)[:40]}")
     return Clip(
         _text(entry, "id"),
         phones=tuple(_plain(phone, "a phone") for phone in phones),
@@ -216,7 +216,7 @@ def _phones_clip(entry: dict[str, Any]) -> Clip:
 
 
 def _labels(entry: dict[str, Any]) -> dict[str, Any]:
-    """Speaker and prompt, where the line names them; null is no name."""
+    """Return speaker and prompt, where the line names them; null is no name."""
     return {name: _text(entry, name) for name in LABELS if entry.get(name) is not None}
 
 
@@ -231,24 +231,24 @@ def _seconds(entry: dict[str, Any], key: str) -> float | None:
 
 def _text(entry: dict[str, Any], key: str) -> str:
     if key not in entry:
-        raise ValueError(f"there is no {key!r}")
+        raise ValueError(f"{key!r} is missing")
     value = entry[key]
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{key} is a non-empty string")
+        raise ValueError(f"{key} must be a non-empty string, got {repr(value)[:40]}")
     return _plain(value, key)
 
 
 def _plain(text: str, what: str) -> str:
-    """The text, if a file could be called so; ids become names of files, and go through lists and tables."""
+    """Return the text, if a file could be called so; ids become names of files, and go through lists and tables."""
     if "\0" in text:
         raise ValueError(f"{what} must not hold a NUL character")
     if len(text.encode()) > _MAX_TEXT:
-        raise ValueError(f"{what} is longer than {_MAX_TEXT} bytes")
+        raise ValueError(f"{what} must have at most {_MAX_TEXT} bytes, got {len(text.encode())}")
     return text
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines that hold something."""
+    """Yield numbered lines that hold something."""
     try:
         yield from read_lines(path)
     except (OSError, ValueError) as error:
@@ -256,7 +256,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _printable(name: str) -> str:
-    """A name that can be written as UTF-8, whatever bytes the file system holds."""
+    """Return a name that can be written as UTF-8, whatever bytes the file system holds."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -268,7 +268,7 @@ def _refuse_duplicates(path: Path, clips: Iterable[Clip]) -> None:
 
 
 def _kind(name: str) -> str:
-    """The end of a file's name, as far as it is a common one."""
+    """Return the end of a file's name, as far as it is a common one."""
     end = os.path.splitext(name)[1].lower()
     return end if re.fullmatch(r"\.[a-z][a-z0-9]{0,9}", end) else "other"
 
@@ -276,5 +276,5 @@ def _kind(name: str) -> str:
 def count_ignored(ignored: Mapping[str, int]) -> str:
     """Return what a folder held that is no audio, the most frequent first: "3 .txt, 1 .json, 2 hidden"."""
     return ", ".join(
-        f"{count:,} {kind}" for kind, count in sorted(ignored.items(), key=lambda each: (-each[1], each[0]))
+        f"{count:,} {kind}" for kind, count in sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
     )

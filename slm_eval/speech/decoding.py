@@ -71,15 +71,15 @@ class Recording(ABC):
         last = self.frames if end is None else round(end * self.rate)
         if self.frames is not None and max(first, last or 0) > self.frames:
             raise self._outside(max(first, last or 0), self.frames)
-        at = first
+        position = first
         for block in self.blocks(first):
-            kept = block if last is None else block[: last - at]
-            at += len(kept)
+            kept = block if last is None else block[: last - position]
+            position += len(kept)
             yield kept
-            if at == last:
+            if position == last:
                 return
-        if end is not None and last is not None and at < last:
-            raise self._outside(last, at)
+        if end is not None and last is not None and position < last:
+            raise self._outside(last, position)
 
     def _outside(self, wanted: int, held: int) -> AudioError:
         line = f"the segment ends at {wanted / self.rate:g} s, the file at {held / self.rate:g} s"
@@ -148,7 +148,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 class SndfileRecording(Recording):
-    """What libsndfile decodes: wav, flac, ogg, mp3, opus, aiff, ..."""
+    """A recording that libsndfile decodes: wav, flac, ogg, mp3, opus, aiff, ..."""
 
     def __init__(self, file: BinaryIO, name: str, spans: list[containers.Span]) -> None:
         import soundfile
@@ -189,17 +189,18 @@ class SndfileRecording(Recording):
             if stated is not None and skipped >= stated and part is not self._parts[-1]:
                 before += stated
                 continue
-            at = 0
+            position = 0
             # mpg123 forgets what frames before the place left for it, and other samples come out.
             if skipped and not self._mp3 and part.can_seek:
-                at = part.seek(min(skipped, part.frames))
+                position = part.seek(min(skipped, part.frames))
             for block in self._read(part):
-                at += len(block)
-                if at > skipped:
-                    yield block[max(0, len(block) - (at - skipped)) :]
-            if stated is not None and at < stated - (_MP3_FRAME if self._mp3 else 0):
-                raise AudioError("decode_error", f"{self._name} is truncated: {at} of {stated} frames can be read")
-            before += at
+                position += len(block)
+                if position > skipped:
+                    yield block[max(0, len(block) - (position - skipped)) :]
+            if stated is not None and position < stated - (_MP3_FRAME if self._mp3 else 0):
+                line = f"{self._name} is truncated: {position} of {stated} frames can be read"
+                raise AudioError("decode_error", line)
+            before += position
 
     def _read(self, part: Any) -> Iterator[np.ndarray]:
         wanted = max(1, _BLOCK // self.channels)
@@ -216,7 +217,7 @@ class SndfileRecording(Recording):
 
 
 class FFmpegRecording(Recording):
-    """What the program ffmpeg decodes: m4a, aac, wma, webm, ..."""
+    """A recording that the program ffmpeg decodes: m4a, aac, wma, webm, ..."""
 
     frames, expected = None, 0
 
@@ -226,11 +227,11 @@ class FFmpegRecording(Recording):
         self.decoder = f"ffmpeg {self._process.version}"
 
     def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
-        at = 0
+        position = 0
         for block in self._process.blocks(_BLOCK):
-            at += len(block)
-            if at > first:
-                yield block[max(0, len(block) - (at - first)) :].mean(axis=1)
+            position += len(block)
+            if position > first:
+                yield block[max(0, len(block) - (position - first)) :].mean(axis=1)
 
     def close(self) -> None:
         self._process.close()
@@ -240,7 +241,7 @@ class _Window(io.RawIOBase):
     """A part of a file as a file of its own."""
 
     def __init__(self, file: BinaryIO, span: containers.Span) -> None:
-        self._file, self._span, self._at = file, span, 0
+        self._file, self._span, self._position = file, span, 0
 
     def readable(self) -> bool:
         return True
@@ -249,23 +250,23 @@ class _Window(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._file.seek(self._span.begin + self._at)
-        held = self._file.read(max(0, min(len(buffer), self._span.end - self._span.begin - self._at)))
+        self._file.seek(self._span.begin + self._position)
+        held = self._file.read(max(0, min(len(buffer), self._span.end - self._span.begin - self._position)))
         buffer[: len(held)] = held
-        self._at += len(held)
+        self._position += len(held)
         return len(held)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._span.end - self._span.begin}[whence]
-        self._at = max(0, base + offset)
-        return self._at
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._span.end - self._span.begin}[whence]
+        self._position = max(0, base + offset)
+        return self._position
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
 
 def _open_part(file: BinaryIO, span: containers.Span, whole: bool) -> Any:
-    """A ``SoundFile`` of a part of a file, to be read from its beginning to its end."""
+    """Open a part of a file as a ``SoundFile``, to be read from its beginning to its end."""
     stream = _stream_class()
     if not whole:
         return stream(io.BufferedReader(_Window(file, span)))
@@ -291,7 +292,7 @@ def _stream_class() -> Any:
 
 
 def _stated(part: Any, file: BinaryIO, size: int, name: str) -> int | None:
-    """Frames that the header states; None where it states none.
+    """Return the frames that the header states; None where it states none.
 
     Raises:
         AudioError: more than a file of this size can hold.
@@ -330,19 +331,19 @@ def _quiet(*descriptors: int) -> Iterator[None]:
     What other threads write to them meanwhile is lost too, so it is for one block at a time.
     """
     with _muting:
-        for each in descriptors:
-            threads, before = _muted.get(each) or (0, _silence(each))
-            _muted[each] = threads + 1, before
+        for descriptor in descriptors:
+            threads, before = _muted.get(descriptor) or (0, _silence(descriptor))
+            _muted[descriptor] = threads + 1, before
     try:
         yield
     finally:
         with _muting:
-            for each in descriptors:
-                threads, before = _muted.pop(each)
+            for descriptor in descriptors:
+                threads, before = _muted.pop(descriptor)
                 if threads > 1:
-                    _muted[each] = threads - 1, before
+                    _muted[descriptor] = threads - 1, before
                 elif before >= 0:
-                    os.dup2(before, each)
+                    os.dup2(before, descriptor)
                     os.close(before)
 
 

@@ -58,20 +58,20 @@ def is_for_it(path: Path, head: bytes) -> bool:
 
 def program(name: str = "ffmpeg") -> str | None:
     """Return where a program is, never in the current folder; None where it is not."""
-    found = shutil.which(name)
-    return found if found and os.path.isabs(found) else None
+    path = shutil.which(name)
+    return path if path and os.path.isabs(path) else None
 
 
 @lru_cache
-def version(found: str) -> str:
+def version(path: str) -> str:
     """Return the version that an ffmpeg gives itself, such as "6.1.1"."""
-    told = subprocess.run([found, "-version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout
-    number = re.match(r"ffmpeg version (\S+)", told)
+    output = subprocess.run([path, "-version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout
+    number = re.match(r"ffmpeg version (\S+)", output)
     return number[1] if number else "of unknown version"
 
 
 def _input(file: BinaryIO) -> list[str]:
-    """Arguments for reading an open file: no name, no protocol but files, and only those containers."""
+    """Return the arguments for reading an open file: no name, no protocol but files, and only those containers."""
     return [
         *("-protocol_whitelist", "file", "-format_whitelist", _DEMUXERS),
         *("-i", f"file:/dev/fd/{file.fileno()}"),
@@ -86,17 +86,17 @@ class Decoding:
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
-        found = program()
-        if found is None:
+        path = program()
+        if path is None:
             raise AudioError("decode_error", f"decoding {name} takes the program ffmpeg, which is not here; {INSTALL}")
         self._name = name
         self._said = b""
-        self.version = version(found)
+        self.version = version(path)
         size = os.fstat(file.fileno()).st_size
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         self._process = subprocess.Popen(
             [
-                *(found, "-nostdin", "-hide_banner", "-loglevel", "error", "-xerror"),
+                *(path, "-nostdin", "-hide_banner", "-loglevel", "error", "-xerror"),
                 *("-threads", "1", "-max_alloc", str(_MAX_ALLOCATION)),
                 *("-timelimit", str(_CPU_SECONDS + size // 1_000_000)),
                 *_input(file),
@@ -140,8 +140,10 @@ class Decoding:
         self._finish()
 
     def _read(self, wanted: int) -> bytes:
-        """So many bytes of the output, fewer at its end. What ffmpeg complains about is read beside, so that neither
-        waits for the other, and only its beginning is kept."""
+        """Return so many bytes of the output, fewer at its end.
+
+        What ffmpeg complains about is read beside, so that neither waits for the other, and only its beginning is kept.
+        """
         held = bytearray()
         while len(held) < wanted and self._process.stdout in {key.fileobj for key in self._pipes.get_map().values()}:
             ready = self._pipes.select(_STALLED_SECONDS)
@@ -183,13 +185,13 @@ class Decoding:
 
 def duration(file: BinaryIO) -> float:
     """Return the seconds that a file's header states, by ffprobe; 0 where it or ffprobe does not say."""
-    found = program("ffprobe")
-    if found is None:
+    path = program("ffprobe")
+    if path is None:
         return 0.0
     asked = ["-show_entries", "format=duration", "-of", "default=noprint_wrappers=1:nokey=1"]
     try:
-        told = subprocess.run(
-            [found, "-v", "error", *_input(file), *asked],
+        output = subprocess.run(
+            [path, "-v", "error", *_input(file), *asked],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -198,5 +200,5 @@ def duration(file: BinaryIO) -> float:
         ).stdout
     except subprocess.TimeoutExpired:
         return 0.0
-    number = re.match(rb"\d{1,9}(\.\d+)?\s", told)
+    number = re.match(rb"\d{1,9}(\.\d+)?\s", output)
     return float(number[0]) if number else 0.0

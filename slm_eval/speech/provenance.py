@@ -17,10 +17,10 @@ _MAX_BYTES = 1 << 20
 
 
 def read_provenance(folder: Path) -> dict[str, Any] | None:
-    """What the folder says of its making, or None where it says nothing.
+    """Return what the folder says of its making, or None where it says nothing.
 
     Raises:
-        UsageError: the file is there but is no JSON object of at most 1 MiB.
+        UsageError: the file is there but holds no JSON object of at most 1 MiB.
     """
     path = folder / NAME
     if not path.is_file():

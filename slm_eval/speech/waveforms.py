@@ -67,11 +67,11 @@ def to_rate(sample_rate: Any) -> int:
 
 
 def _array(waveform: Any, what: str) -> np.ndarray:
-    """What was passed, as an array of numbers."""
+    """Return what was passed, as an array of numbers."""
     kind = type(waveform).__name__
     if isinstance(waveform, dict):
         raise UsageError(f"{what} is a dict; pass its samples, such as example['audio']['array']")
-    if isinstance(waveform, tuple) and any(np.ndim(each) for each in waveform):
+    if isinstance(waveform, tuple) and any(np.ndim(entry) for entry in waveform):
         raise UsageError(f"{what} is a tuple, as load() returns it; pass its samples, and its rate as sample_rate")
     if isinstance(waveform, (str, bytes)):
         raise UsageError(f"{what} is {kind}; expected samples (files are scored by evaluate() and `slm-eval run`)")
@@ -82,7 +82,7 @@ def _array(waveform: Any, what: str) -> np.ndarray:
     try:
         samples = np.asarray(waveform)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{what} is no array of samples: {error}") from error
+        raise UsageError(f"{what} must be an array, tensor or list of samples, got {kind} ({error})") from error
     if samples.dtype.name == "bfloat16":  # of jax
         samples = samples.astype(np.float32)
     if samples.dtype.kind not in "fiu":
@@ -94,7 +94,7 @@ def _array(waveform: Any, what: str) -> np.ndarray:
 
 
 def _scaled(samples: np.ndarray, what: str) -> np.ndarray:
-    """Integers as fractions of full scale: of 8 bits without sign, as WAV has them, silence is 128."""
+    """Return integers as fractions of full scale: of 8 bits without sign, as WAV has them, silence is 128."""
     if samples.dtype.kind == "f":
         return samples
     if samples.dtype not in (np.uint8, np.int8, np.int16, np.int32):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from slm_eval.base.files import write_whole
+from slm_eval.base.errors import UsageError
+from slm_eval.base.files import require_writable, write_whole
 
 WRITER = """
 import sys, time
@@ -70,3 +71,13 @@ def test_an_error_half_way_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         write_whole(tmp_path / "a", parts())
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_names_and_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UsageError, match="File name too long; choose another --output"):
+        require_writable(tmp_path / ("a" * 300))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(UsageError, match=r"cannot write .*/a: .* cannot be written; choose another --output"):
+        require_writable(tmp_path / "a")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slm_eval.base.tables import Strong, Table, in_latex
+from slm_eval.base.tables import Strong, Table, in_code, in_latex
 
 CELL = st.text(min_size=1, max_size=12) | st.sampled_from(
     ["|", "\\", "a\\|b", "&", "[x]", "*", "\n", "\u202e", "%", "$"]
@@ -50,3 +51,10 @@ def test_latex_holds_no_command_of_a_cell(cell: str) -> None:
     rest = re.sub(ours, "", in_latex(cell))
     assert not re.search(r"[\\#$%&_~^]", rest)
     assert rest.count("{") == rest.count("}")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("pjsd.1", "`pjsd.1`"), ("a`b", "`` a`b ``"), ("``\n# x", "``` `` # x ```"), ("", "``")]
+)
+def test_code_in_markdown(text: str, code: str) -> None:
+    assert in_code(text) == code

@@ -123,7 +123,7 @@ def test_a_run_its_shards_and_its_reports(tmp_path: Path, librispeech_phones: Cl
 
 def test_a_summary_without_its_difference_is_refused(tmp_path: Path, librispeech_phones: Clips) -> None:
     files = [write_phones(tmp_path / f"{at}.jsonl", librispeech_phones[at::8]) for at in range(2)]
-    run = FinishedRun.of(evaluate(*files, metrics=["plm"], options=RunOptions(device="cpu")), "a run")
+    run = FinishedRun.from_evaluation(evaluate(*files, metrics=["plm"], options=RunOptions(device="cpu")), "a run")
     del run.metrics["plm.3"]["difference"]
     from slm_eval.base.errors import SlmEvalError
 

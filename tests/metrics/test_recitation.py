@@ -87,18 +87,18 @@ def test_copies_join_the_clusters_that_labels_made() -> None:
         {"speaker": "w", "phones": long[1:]},
         {"speaker": "v", "phones": None},
     ]
-    found = Clusters.of(clips)
+    found = Clusters.from_clips(clips)
     assert (found.by, len(set(found.labels)), found.repeats) == ("speaker", 4, 1)
     assert found.labels[0] == found.labels[1] == found.labels[2]
-    assert Clusters.of([{"content": "1"}, {"content": "2"}, {"content": "1"}]).numbered.tolist() == [0, 1, 0]
-    sides = {"real": Clusters.of([{"content": None}, {"content": None}])}
+    assert Clusters.from_clips([{"content": "1"}, {"content": "2"}, {"content": "1"}]).numbered.tolist() == [0, 1, 0]
+    sides = {"real": Clusters.from_clips([{"content": None}, {"content": None}])}
     assert warn_of_repeats(sides) == ()
 
 
 def test_halves_of_librispeech_recite_nothing(librispeech_phones: Clips) -> None:
     first, second = librispeech_phones[::2], librispeech_phones[1::2]
     assert warn_of_recitation(first, second) == ()
-    assert Clusters.of([{"phones": clip} for clip in librispeech_phones]).repeats == 0
+    assert Clusters.from_clips([{"phones": clip} for clip in librispeech_phones]).repeats == 0
 
 
 @pytest.mark.parametrize("copies", [1, 5])

@@ -58,7 +58,7 @@ def made_run(folder: Path) -> FinishedRun:
         side: Corpus(str(folder / f"<{side}>"), tuple(each.clip for each in of_side)) for side, of_side in clips.items()
     }
     absent = {"nisqa.mos": NotComputed("its weights <are> not here", unavailable=True)}
-    return FinishedRun.of(summarise(corpora, clips, [loudness, phones], absent), "a <run>")
+    return FinishedRun.from_evaluation(summarise(corpora, clips, [loudness, phones], absent), "a <run>")
 
 
 def its_audio(run: FinishedRun, folder: Path) -> dict[str, Corpus | str]:

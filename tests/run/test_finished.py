@@ -36,7 +36,7 @@ def run(tmp_path: Path, write_wav: Callable[..., Path]) -> tuple[Path, Evaluatio
 
 def test_read_back_equals_what_was_written(run: tuple[Path, Evaluation]) -> None:
     folder, evaluation = run
-    read, made = read_run(folder), FinishedRun.of(evaluation, "run")
+    read, made = read_run(folder), FinishedRun.from_evaluation(evaluation, "run")
     assert about(read.summary) == {"clips_sha256": hashlib.sha256((folder / "clips.jsonl").read_bytes()).hexdigest()}
     del read.summary["environment"]["run"]
     assert (read.name, read.summary, read.clips) == (

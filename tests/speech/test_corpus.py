@@ -84,10 +84,14 @@ def test_lines_may_name_the_speaker_and_the_prompt(tmp_path: Path) -> None:
     [
         ("x.jsonl", '{"id": "a"}', "line 1"),
         ("x.jsonl", '{"id": "a", "path": "a.wav"}\nnot json', "line 2"),
-        ("x.jsonl", '{"id": "a", "path": "a.wav", "start": 3, "end": 1}', "0 <= start < end"),
-        ("x.jsonl", '{"id": 5, "path": "a.wav"}', "id is a non-empty string"),
-        ("x.jsonl", '{"id": "a", "phones": "abc"}', "list of non-empty strings"),
-        ("x.jsonl", '{"id": "a", "path": "a.wav", "speaker": 7}', "speaker is a non-empty string"),
+        (
+            "x.jsonl",
+            '{"id": "a", "path": "a.wav", "start": 3, "end": 1}',
+            "0 <= start < end, got start 3.0 and end 1.0",
+        ),
+        ("x.jsonl", '{"id": 5, "path": "a.wav"}', "id must be a non-empty string, got 5"),
+        ("x.jsonl", '{"id": "a", "phones": "abc"}', "phones must be a list of non-empty strings, got 'abc'"),
+        ("x.jsonl", '{"id": "a", "path": "a.wav", "speaker": 7}', "speaker must be a non-empty string, got 7"),
         ("x.jsonl", "[1, 2]", "line 1"),
         ("x.jsonl", '{"id": "a", "path": "a.wav"}\n{"id": "b", "phones": ["a"]}', "mixes audio and ready-made phones"),
         ("x.jsonl", '{"id": "a", "path": "a.wav"}\n{"id": "a", "path": "b.wav"}', "ids occur more than once"),
@@ -145,19 +149,6 @@ def test_limit_takes_the_first_ids(folder: Path) -> None:
     assert load_corpus(folder).limit(None).clips == load_corpus(folder).clips
 
 
-def test_a_folder_says_how_it_was_made(tmp_path: Path) -> None:
-    (tmp_path / "a.wav").write_bytes(b"x")
-    assert load_corpus(tmp_path).provenance is None
-    (tmp_path / "provenance.json").write_text('{"checkpoint": "abc", "guidance": 2}')
-    corpus = load_corpus(tmp_path)
-    assert corpus.provenance == corpus.limit(1).provenance == {"checkpoint": "abc", "guidance": 2}
-    assert corpus.ignored == {}
-    for damaged in ("[1]", "{", '{"guidance": NaN}'):
-        (tmp_path / "provenance.json").write_text(damaged)
-        with pytest.raises(UsageError, match=r"provenance\.json .*fix or remove it"):
-            load_corpus(tmp_path)
-
-
 HOSTILE_LINES = [
     (r'{"id": "\ud800", "path": "a.wav"}', "half of a character"),
     (r'{"id": "a\u0000", "path": "a.wav"}', "id must not hold a NUL"),
@@ -169,7 +160,7 @@ HOSTILE_LINES = [
     ('{"id": "a", "path": "a.wav", "start": Infinity}', "Infinity is not a finite number"),
     ('{"id": "a", "path": "a.wav", "end": NaN}', "NaN is not a finite number"),
     ('{"id": "a", "path": "a.wav", "end": 1e308}', r"end must be seconds from 0 to 1e\+09, got 1e\+308"),
-    ('{"id": "a", "path": "a.wav", "end": 1' + 400 * "0" + "}", "has 401 digits"),
+    ('{"id": "a", "path": "a.wav", "end": 1' + 400 * "0" + "}", "has 401 digits, expected at most 300"),
     ('{"id": "a", "path": "a.wav", "end": 1' + 200 * "0" + "}", "end must be seconds"),
     ('{"id": "a", "path": "a.wav", "start": -1}', "start must be seconds"),
     ('{"id": "a", "path": "a.wav", "start": true}', "start must be seconds"),
@@ -178,9 +169,9 @@ HOSTILE_LINES = [
     ('{"id": "a", "phones": [], "seconds": "abc"}', "seconds must be seconds"),
     ('{"id": "a", "phones": [], "seconds": NaN}', "NaN is not a finite number"),
     ('{"id": "a", "phones": [], "seconds": -5}', "seconds must be seconds"),
-    ('{"id": "a", "phones": [], "recognizer": []}', "recognizer is a non-empty string"),
+    ('{"id": "a", "phones": [], "recognizer": []}', r"recognizer must be a non-empty string, got \[\]"),
     ('{"id": "a", "path": "a.wav", "id": "b"}', "the key 'id' is there twice"),
-    ('{"id": "' + "x" * 300_000 + '", "path": "a.wav"}', "id is longer than 16384 bytes"),
+    ('{"id": "' + "x" * 300_000 + '", "path": "a.wav"}', "id must have at most 16384 bytes, got 300000"),
     ("1", "must hold a JSON object, got int"),
 ]
 

@@ -58,7 +58,7 @@ WRONG = [
     (INT16 > 0, "is ndarray of bool; expected an array, tensor or list of numbers"),
     (SAMPLES.astype(np.complex64), "is ndarray of complex64"),
     (np.array([SAMPLES, SAMPLES[:5]], dtype=object), "is ndarray of object"),
-    ([[0.1, 0.2], [0.1]], "is no array of samples: "),
+    ([[0.1, 0.2], [0.1]], "must be an array, tensor or list of samples, got list ("),
     ({"array": SAMPLES, "sampling_rate": 16_000}, "is a dict; pass its samples, such as example['audio']['array']"),
     ((torch.from_numpy(SAMPLES), 16_000), "is a tuple, as load() returns it; pass its samples"),
     ("clip.wav", "is str; expected samples (files are scored by evaluate()"),

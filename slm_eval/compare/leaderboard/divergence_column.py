@@ -166,8 +166,8 @@ def _analysis(n: int, phones: Phones, clips: Clips, real: Clips, seed: int) -> A
         [clip["phones"] for clip in real],
         [n],
         seed=seed,
-        generated_clusters=Clusters.of(clips).labels,
-        real_clusters=Clusters.of(real).labels,
+        generated_clusters=Clusters.from_clips(clips).labels,
+        real_clusters=Clusters.from_clips(real).labels,
     )[n]
 
 

@@ -58,7 +58,7 @@ class Speech:
             clips: lines of clips.jsonl.
             phones: of these clips, where they were cut; None: all.
         """
-        labels = Clusters.of(clips).across([clip["id"] for clip in clips])
+        labels = Clusters.from_clips(clips).across([clip["id"] for clip in clips])
         return cls([clip["phones"] for clip in clips] if phones is None else phones, labels)
 
 

@@ -59,7 +59,7 @@ def _samples(key: str, systems: Sequence[System]) -> dict[str, Sample]:
     """Return the scores of the systems that have any, by cluster; a cluster has one number in all systems."""
     clips = {each.name: [clip for clip in each.run.clips["generated"] if key in clip["scores"]] for each in systems}
     labels = {
-        name: Clusters.of(of_system).across([clip["id"] for clip in of_system])
+        name: Clusters.from_clips(of_system).across([clip["id"] for clip in of_system])
         for name, of_system in clips.items()
         if of_system
     }

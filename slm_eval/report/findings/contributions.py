@@ -103,7 +103,7 @@ def differences(run: FinishedRun, orders: Iterable[int]) -> list[Differences]:
     clusters: list[npt.NDArray[np.intp]] = []
     for side in SIDES:
         clips = [clip for clip in run.clips[side] if clip["phones"] is not None]
-        of_side = Clusters.of(clips).numbered
+        of_side = Clusters.from_clips(clips).numbered
         # In the order of the clusters, the windows of a cluster stand together: it takes the place of an utterance.
         spoken += [clips[at]["phones"] for at in np.argsort(of_side, kind="stable").tolist()]
         clusters.append(np.sort(of_side))

@@ -99,7 +99,7 @@ class _Side:
 
     @classmethod
     def of(cls, clips: list[dict[str, Any]]) -> _Side:
-        side = cls(Clusters.of(clips).numbered)
+        side = cls(Clusters.from_clips(clips).numbered)
         seconds = _floats(clip.get("seconds") or None for clip in clips)
         side._note("length", seconds)
         side._note("silence", 100 * _floats(clip.get("audio", {}).get("silence") for clip in clips))

@@ -91,7 +91,7 @@ def _curves(run: FinishedRun) -> dict[int, Rarefaction]:
         return {}
     clips = {side: [clip for clip in run.clips[side] if clip["phones"] is not None] for side in SIDES}
     spoken = {side: [clip["phones"] for clip in of_side] for side, of_side in clips.items()}
-    generated, real = (Clusters.of(clips[side]).labels for side in SIDES)
+    generated, real = (Clusters.from_clips(clips[side]).labels for side in SIDES)
     large = sum(len(phones) for of_side in spoken.values() for phones in of_side) > _LARGE
     found = rarefaction(
         spoken["generated"],

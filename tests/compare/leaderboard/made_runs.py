@@ -78,7 +78,7 @@ def evaluation(
 
 def system(name: str, *args, **options) -> System:  # type: ignore[no-untyped-def]
     """A system; arguments as for ``evaluation``."""
-    return System(name, FinishedRun.of(evaluation(name, *args, **options), name))
+    return System(name, FinishedRun.from_evaluation(evaluation(name, *args, **options), name))
 
 
 def write(folder: Path, *args, **options) -> Path:  # type: ignore[no-untyped-def]

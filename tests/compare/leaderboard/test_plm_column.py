@@ -25,7 +25,7 @@ def system(name: str, generated: Clips, real: Clips) -> System:
             )
         ]
         corpora[side] = Corpus(side, tuple(each.clip for each in results[side]))
-    return System(name, FinishedRun.of(summarise(corpora, results, [metric], {}), name))
+    return System(name, FinishedRun.from_evaluation(summarise(corpora, results, [metric], {}), name))
 
 
 def test_real_speech_is_beside_the_systems_and_recitation_is_remarked(librispeech_phones: Clips) -> None:
