@@ -22,13 +22,14 @@ HEAD = """\
 # pJSD: every case of the study
 
 How the interval, correction and test of [pJSD](metrics/pjsd.md) hold in worlds whose truth is known:
-`python benchmarks/statistics/study.py`, printed as this page by `--table`. Floors have a study of their own,
-`floor_study.py`. `worlds.py`, beside them, describes the worlds. "phones": of the generated / the real side. "shift":
-the share of each probability that generated speech takes from another chain; "replaced": the share of its phones that
-any phone stands in the place of. A share of 5 % has a standard error of
+`python benchmarks/statistics/study.py`, printed as this page by `--table`. Floors have [a study of their
+own](floor-study.md). `benchmarks/statistics/worlds.py` describes the worlds. "phones": of the generated / the real
+side. "shift": the share of each probability that generated speech takes from another chain; "replaced": the share of
+its phones that any phone stands in the place of. A share of 5 % has a standard error of
 {errors}.
 
-Measured: {measured}.
+Measured:
+{measured}.
 {since}"""
 
 # What changed after a commit whose rows are still shown.
@@ -79,7 +80,7 @@ def _measured(cases: Cases, results: Results) -> str:
     """Return how often and at which commits the cases were measured; rows show the mark of their commit."""
     found = Counter((results[case.name]["replicates"], results[case.name]["commit"]) for case in cases)
     marks = _marks(results)
-    return "; ".join(
+    return ";\n".join(
         f"{number} cases{marks[commit]}, {replicates} replicates, at commit {commit}"
         for (replicates, commit), number in found.items()
     )
