@@ -41,12 +41,12 @@ from worlds import World
 sys.path.insert(1, str(Path(__file__).parent.parent))
 from machine import stamp
 
+from slm_eval.base.arrays import Floats
 from slm_eval.divergence.estimators import LN2
 from slm_eval.divergence.floor import Floor, draw_splits, floor
 from slm_eval.divergence.incidence import Incidence
 from slm_eval.divergence.ngrams import encode, window_keys
 
-Floats = npt.NDArray[np.float64]
 RESULTS = Path(__file__).parent / "results" / "floor.json"
 BEFORE = RESULTS.with_name("floor-before.json")
 SPLITS = 40

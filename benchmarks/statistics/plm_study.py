@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import stamp
 from worlds import World
 
+from slm_eval.base.arrays import Floats
 from slm_eval.compare.cross_entropies import cross_entropy_differences
 from slm_eval.compare.design import Design
 from slm_eval.compare.divergences import _incidence, _statistics
@@ -41,7 +41,6 @@ from slm_eval.compare.speech import Speech
 from slm_eval.metrics.crossentropy import CrossEntropy, cross_entropy
 from slm_eval.run.finished import FinishedRun
 
-Floats = npt.NDArray[np.float64]
 RESULTS = Path(__file__).parent / "results" / "plm.json"
 ACCENTS = (0.6, 0.3, 0.1)
 N_POWER = 7_000

@@ -19,7 +19,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from slm_eval.base.arrays import Floats
+
 Ints = npt.NDArray[np.int64]
 
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from slm_eval.base.arrays import Floats
 from slm_eval.compare.design import Clip, Design, Positions
 from slm_eval.compare.labellings import block_size, sums_of_labels
 from slm_eval.compare.permutation import p_value
 from slm_eval.compare.result import LEVEL, Difference, Tested
 from slm_eval.compare.scores import clips_needed
-from slm_eval.divergence.incidence import Floats, in_blocks
+from slm_eval.divergence.incidence import in_blocks
 from slm_eval.divergence.phone_model import Surprisals
 from slm_eval.metrics.crossentropy import held_out_models
 from slm_eval.metrics.means import Sample, Withheld, difference

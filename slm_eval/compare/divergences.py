@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from slm_eval.base.arrays import Floats
 from slm_eval.compare.design import SIZES, Design
 from slm_eval.compare.permutation import p_value
 from slm_eval.compare.pool import Pool
 from slm_eval.compare.result import Difference, Tested
 from slm_eval.compare.speech import HALF_SAMPLES, Speech
 from slm_eval.divergence.estimators import jensen_shannon
-from slm_eval.divergence.incidence import Floats, Incidence, divergences_of_halves
+from slm_eval.divergence.incidence import Incidence, divergences_of_halves
 from slm_eval.divergence.ngrams import window_keys
 from slm_eval.divergence.rarefaction import PhonesNeeded, phones_needed
 from slm_eval.divergence.resampling import (

@@ -16,7 +16,8 @@ from math import comb
 
 import numpy as np
 
-from slm_eval.divergence.incidence import Draws, Floats
+from slm_eval.base.arrays import Floats
+from slm_eval.divergence.incidence import Draws
 
 # Labels of a block, in bytes: a block and its copies for several threads stay far below the speech itself.
 _BLOCK_BYTES = 2**24

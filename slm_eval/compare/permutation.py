@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from slm_eval.divergence.incidence import Floats
+from slm_eval.base.arrays import Floats
 
 # Statistics of equal labellings differ by rounding; so far apart they still count as equal.
 _TOLERANCE = 1e-12

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from slm_eval.base.arrays import Floats
 from slm_eval.compare.labellings import Labels, block_size
 from slm_eval.compare.tally import tallied_overlaps
 from slm_eval.divergence.bitsums import Bits, Group
-from slm_eval.divergence.incidence import Floats, Incidence, add_up, from_overlap, n_ngrams, overlaps
+from slm_eval.divergence.incidence import Incidence, add_up, from_overlap, n_ngrams, overlaps
 from slm_eval.divergence.ngrams import Counts
 
 # Labellings that are counted at a time, as bits; with half as many, numpy's calls take a tenth more.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slm_eval.divergence.incidence import Floats
+from slm_eval.base.arrays import Floats
 
 LEVEL = 0.05  # of the tests, after correction
 # Two-sided 5 % and a power of 80 %: quantiles 0.975 and 0.8 of the normal distribution, as in ``rarefaction``.

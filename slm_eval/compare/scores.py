@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from slm_eval.base.arrays import Floats
 from slm_eval.compare.design import Design, Positions
 from slm_eval.compare.labellings import Labellings, block_size, sums_of_labels
 from slm_eval.compare.permutation import p_value
 from slm_eval.compare.result import DETECTABLE, Difference, Tested
 from slm_eval.compare.welch import UnitScores, welch_statistics
-from slm_eval.divergence.incidence import Floats, in_blocks
+from slm_eval.divergence.incidence import in_blocks
 from slm_eval.metrics.means import Estimate, Interval, Sample, Withheld
 from slm_eval.metrics.means import difference as difference_of_means
 

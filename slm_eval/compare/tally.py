@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.divergence.incidence import Floats, column_sums, phi
+from slm_eval.base.arrays import Floats
+from slm_eval.divergence.incidence import column_sums, phi
 from slm_eval.divergence.ngrams import Counts
 
 

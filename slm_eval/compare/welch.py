@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.compare.labellings import Labellings, block_size, sums_of_labels
-from slm_eval.divergence.incidence import Draws, Floats, in_blocks
+from slm_eval.divergence.incidence import Draws, in_blocks
 from slm_eval.divergence.ngrams import Counts
 
 # Squares below this share of the mean square of all scores are rounding.

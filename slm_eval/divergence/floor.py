@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.divergence.estimators import LN2
-from slm_eval.divergence.incidence import Floats, Incidence
+from slm_eval.divergence.incidence import Incidence
 from slm_eval.divergence.larger_samples import MAX_SHARES, Spectrum, expected_score
 from slm_eval.divergence.nested import Level, nested_scores
 from slm_eval.divergence.ngrams import Counts

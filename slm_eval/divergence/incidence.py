@@ -24,11 +24,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.divergence.bitsums import Bits, Draws, Group, Side, grouped
 from slm_eval.divergence.estimators import LN2
 from slm_eval.divergence.ngrams import Counts, Ids
-
-Floats = npt.NDArray[np.float64]
 
 # Elements per step of the divergence: six float64 temporaries of this size fit the second-level cache.
 _CHUNK = 2**15

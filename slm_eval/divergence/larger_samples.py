@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slm_eval.divergence.incidence import Floats, Incidence
+from slm_eval.base.arrays import Floats
+from slm_eval.divergence.incidence import Incidence
 from slm_eval.divergence.ngrams import Counts
 
 # Largest s_a + s_b.

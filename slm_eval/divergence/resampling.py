@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.divergence.estimators import LN2, jensen_shannon
 from slm_eval.divergence.incidence import Draws, Incidence, divergences_of_halves, n_ngrams, side_ranges
 from slm_eval.divergence.ngrams import Counts
@@ -115,7 +116,7 @@ def sizes_of_halves(n_windows: Counts, halves: Draws) -> Counts:
     return np.concatenate((drawn, n_windows.sum() - drawn))
 
 
-def sampling_variance(scores: npt.NDArray[np.float64], sizes: Sequence[npt.NDArray[Any]]) -> float:
+def sampling_variance(scores: Floats, sizes: Sequence[npt.NDArray[Any]]) -> float:
     """Return the variance of a statistic over fresh samples of the same sizes, from complementary halves of the sample.
 
     Each draw gives two scores, that of the drawn halves and that of the other halves. Write a draw as signs, one per
@@ -148,7 +149,7 @@ def sampling_variance(scores: npt.NDArray[np.float64], sizes: Sequence[npt.NDArr
 
 
 def difference_sd(
-    scores: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    scores: tuple[Floats, Floats],
     sizes: Sequence[npt.NDArray[Any]],
     values: tuple[float, float],
 ) -> float | None:

@@ -15,6 +15,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slm_eval.base.arrays import Floats
 from slm_eval.compare import labellings
 from slm_eval.compare.labellings import Labellings, shuffles, swaps
 from slm_eval.compare.permutation import holm, holm_of_families, omnibus, p_value, p_values, step_down
@@ -22,7 +23,7 @@ from slm_eval.compare.pool import Groups, Pool
 from slm_eval.compare.scores import paired_sums
 from slm_eval.compare.welch import UnitScores, welch_statistics
 from slm_eval.divergence.bitsums import LARGEST
-from slm_eval.divergence.incidence import Draws, Floats, Incidence
+from slm_eval.divergence.incidence import Draws, Incidence
 from slm_eval.divergence.ngrams import encode, window_keys
 from slm_eval.functional import pjsd
 from slm_eval.metrics.means import Sample

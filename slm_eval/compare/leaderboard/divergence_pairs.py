@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slm_eval.base.arrays import Floats
 from slm_eval.divergence.estimators import jensen_shannon
-from slm_eval.divergence.incidence import Draws, Floats, Incidence, divergences_of_halves
+from slm_eval.divergence.incidence import Draws, Incidence, divergences_of_halves
 from slm_eval.divergence.ngrams import encode, window_keys
 from slm_eval.divergence.resampling import (
     Undefined,

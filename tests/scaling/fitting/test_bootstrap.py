@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 from slm_eval.scaling import (
     PUBLISHED,
@@ -20,7 +21,7 @@ from slm_eval.scaling import (
 )
 from slm_eval.scaling.fitting.resampling import resample
 from slm_eval.scaling.runs.points import budgets, gather
-from tests.scaling.known_surface import METRIC, Floats, grid, noise
+from tests.scaling.known_surface import METRIC, grid, noise
 
 N, D, C = grid(sizes=7)
 LOSS = PUBLISHED(N, D) * noise(N.size, 0)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import f_oneway, kstest, norm
 
+from slm_eval.base.arrays import Floats
 from slm_eval.scaling.fitting.clustering import Clustering, choose_unit, clustering, warn_of_points
-from slm_eval.scaling.fitting.levenberg import Floats
 
 SIZES = np.array([3, 5, 8, 12, 4, 9])  # of six budgets
 GROUP = np.repeat(np.arange(6), SIZES)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 from slm_eval.scaling import PUBLISHED, LossFit, fit_loss_law
-from tests.scaling.known_surface import BUDGETS, Floats, grid, noise
+from tests.scaling.known_surface import BUDGETS, grid, noise
 
 COEFFICIENTS = ("E", "A", "B", "alpha", "beta", "gamma")
 N, D, C = grid()

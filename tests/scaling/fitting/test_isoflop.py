@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 from slm_eval.scaling import PUBLISHED, LossLaw, isoflop_minima
-from tests.scaling.known_surface import METRIC, Floats, grid, noise
+from tests.scaling.known_surface import METRIC, grid, noise
 
 N, D, C = grid(sizes=5, span=0.6)
 

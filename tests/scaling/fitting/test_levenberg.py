@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import least_squares
 from scipy.special import huber as scipy_huber
 
+from slm_eval.base.arrays import Floats
 from slm_eval.scaling import PUBLISHED
 from slm_eval.scaling.fitting.levenberg import huber, minimise
 from slm_eval.scaling.fitting.metric_surface import MetricSurface, box_cox
@@ -14,7 +15,7 @@ from slm_eval.scaling.fitting.solver import Surface
 from slm_eval.scaling.fitting.surface import LossSurface
 from slm_eval.scaling.fitting.tied_surface import TiedSurface
 from slm_eval.scaling.runs.points import gather
-from tests.scaling.known_surface import METRIC, Floats, grid, noise
+from tests.scaling.known_surface import METRIC, grid, noise
 
 N, D, C = grid(sizes=4)
 LOSS = gather(N, D, PUBLISHED(N, D) * noise(N.size, 0))

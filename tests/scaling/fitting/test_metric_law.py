@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 from slm_eval.scaling import PUBLISHED, LossFit, fit_loss_law, fit_metric_law
 from slm_eval.scaling.fitting.metric_surface import MetricSurface
 from slm_eval.scaling.runs.points import gather
-from tests.scaling.known_surface import METRIC, Floats, grid, noise
+from tests.scaling.known_surface import METRIC, grid, noise
 
 N, D, C = grid()
 TRAIN = C < 4e20
