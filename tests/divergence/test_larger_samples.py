@@ -12,17 +12,9 @@ import pytest
 from slm_eval.divergence import larger_samples
 from slm_eval.divergence.estimators import LN2, jensen_shannon
 from slm_eval.divergence.floor import Floor, draw_splits, floor
-from slm_eval.divergence.incidence import Incidence
 from slm_eval.divergence.larger_samples import Spectrum, expected_score
 from slm_eval.divergence.ngrams import encode, window_keys
-
-Corpus = list[list[int]]
-
-
-def incidence_of(utterances: Corpus, n: int) -> Incidence:
-    encoded = encode(utterances)
-    ((_, keys),) = window_keys(encoded, (n,))
-    return Incidence.build(keys, encoded.n_windows(n))
+from tests.divergence.chains import Corpus, incidence_of
 
 
 def spectrum_of(utterances: Corpus, n: int, clusters: npt.NDArray[np.intp] | None = None) -> Spectrum:

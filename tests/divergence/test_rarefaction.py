@@ -5,32 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slm_eval.divergence.nested import nested_scores
 from slm_eval.divergence.rarefaction import PhonesNeeded, Rarefaction, phones_needed, rarefaction
 from slm_eval.divergence.resampling import Undefined
 from slm_eval.functional import pjsd
-from tests.divergence.test_resampling import Corpus, brute_force, chain, chosen, incidence_of, sample
+from tests.divergence.chains import Corpus, brute_force, chain, sample
 
 
 def mixed(share: float) -> np.ndarray:
     return (1 - share) * chain(1) + share * chain(2)
-
-
-def test_nested_scores_equal_brute_force() -> None:
-    rng = np.random.default_rng(0)
-    generated, real = sample(chain(1), 20, 30, rng), sample(chain(2), 25, 30, rng)
-    segments = rng.integers(0, 5, size=(12, 20)), rng.integers(0, 5, size=(12, 25))
-    incidence = incidence_of([*generated, *real], 2)
-    whole, halves, quarters = nested_scores(incidence, (slice(0, 20), slice(20, 45)), segments, 4)
-    for split in range(12):
-        for level, parts in ((whole, [(0, 1, 2, 3)]), (halves, [(0, 1), (2, 3)]), (quarters, [(0,), (1,), (2,), (3,)])):
-            for at, part in enumerate(parts):
-                a, b = (
-                    chosen(side, np.isin(segment[split], part).astype(np.uint8))
-                    for side, segment in zip((generated, real), segments, strict=True)
-                )
-                assert level.scores[split, at] == pytest.approx(brute_force(a, b, 2), abs=1e-12)
-                assert level.n_ngrams[0][split, at] == sum(len(each) - 1 for each in a)
 
 
 def test_curve_is_that_of_fresh_samples() -> None:
@@ -74,9 +56,6 @@ def test_order_changes_nothing_and_clusters_stay_together() -> None:
     assert shuffled[3] == expected[3]
     few = rarefaction(generated, real, (1,), real_clusters=[at % 10 for at in range(100)])[1]
     assert few == Undefined("at least 16 clips (or clusters) of a side are needed; there are 10")
-
-
-# ---- two systems ----
 
 
 def difference(n: int, size: int, rng: np.random.Generator) -> float:

@@ -7,7 +7,7 @@ import pytest
 
 from slm_eval.divergence.analysis import Analysis, analyse
 from slm_eval.divergence.same_source import deal_out, divergences_of_labels, p_value, why_not
-from tests.divergence.test_resampling import brute_force, chain, chosen, incidence_of, sample
+from tests.divergence.chains import brute_force, chain, chosen, incidence_of, sample
 
 
 def test_dealing_keeps_clusters_whole_and_sides_as_large_as_they_are() -> None:
