@@ -8,7 +8,8 @@ import pytest
 from slm_eval.compare import compare, result
 from slm_eval.compare.judgement import judge
 from slm_eval.report.text.comparison import render_comparison
-from tests.compare.test_compare import make_run, markov, numbered, rng
+from tests.compare.chains import markov, rng
+from tests.compare.made_runs import make_run, numbered
 
 # Of 100 labellings the observed one is by far the largest, or in the middle.
 LARGE, USUAL = (np.r_[size, np.linspace(-1, 1, 99)] for size in (-5.0, -0.5))

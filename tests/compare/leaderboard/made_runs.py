@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +86,12 @@ def write(folder: Path, *args, **options) -> Path:  # type: ignore[no-untyped-de
     """The folder of a run; arguments as for ``evaluation``."""
     write_run(evaluation(folder.name, *args, **options), folder)
     return folder
+
+
+def scores(mean: float, n: int = 60, seed: int = 0) -> list[float]:
+    return np.random.default_rng(seed).normal(mean, 0.1, n).tolist()
+
+
+def without_phones(one: System) -> System:
+    clips = {side: [clip | {"phones": None} for clip in of_side] for side, of_side in one.run.clips.items()}
+    return replace(one, run=replace(one.run, clips=clips))

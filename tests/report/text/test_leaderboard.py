@@ -1,7 +1,8 @@
-"""Every sentence of a leaderboard is true, whoever lacks what: checked against the numbers."""
+"""A leaderboard as text: every sentence is true, whoever lacks what, and a name stays a name."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -12,8 +13,38 @@ from hypothesis import strategies as st
 
 from slm_eval.compare.leaderboard import Leaderboard, System, leaderboards
 from slm_eval.report.page.leaderboard import page
-from slm_eval.report.text.leaderboard import READING, leaders, markdown, order, remarks, render
-from tests.compare.leaderboard.made_runs import spoken, system
+from slm_eval.report.text.leaderboard import READING, as_json, latex, leaders, markdown, order, remarks, render
+from tests.compare.leaderboard.hostile_names import HOSTILE, hostile_boards
+from tests.compare.leaderboard.made_runs import REAL, scores, spoken, system
+
+
+@pytest.fixture(scope="module")
+def boards() -> list[Leaderboard]:
+    return hostile_boards()
+
+
+def test_markdown_rows_have_as_many_cells_as_the_header(boards: list[Leaderboard]) -> None:
+    rows = [line for line in markdown(boards).splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?:\\.|[^|\\])+", row)) for row in rows}) == 1
+    assert len(rows) == 2 + len(HOSTILE) + 2  # header and rule; real speech and sizes
+    assert not [row for row in rows if re.search(r"(?<!\\)[<`*]", row.replace("**", ""))]
+
+
+def test_latex_holds_no_command_of_a_name(boards: list[Leaderboard]) -> None:
+    text = latex(boards)
+    assert r"\textbackslash{}input\{/etc/passwd\} \& 5 \% \$x\$ \#1 \textasciitilde{}\textasciicircum{}" in text
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert not [line for line in body if r"\input" in line]
+    known = {"begin", "end", "centering", "caption", "toprule", "midrule", "bottomrule", "textbf", "pm"}
+    known |= {"textbackslash", "textasciitilde", "textasciicircum"}
+    assert set(re.findall(r"\\([a-zA-Z]+)", "\n".join(body))) <= known
+
+
+def test_a_terminal_gets_one_line_a_system(boards: list[Leaderboard]) -> None:
+    text = render(boards)
+    assert "\u202e" not in text
+    assert len(re.findall(r"^two lines ", text, re.MULTILINE)) == 1
+
 
 KEYS = ("pjsd.1", "pjsd.2", "pjsd.3", "loudness.rms")
 
@@ -147,3 +178,28 @@ def test_the_error_rate_is_said_wherever_ranks_are(pool: dict[str, System]) -> N
     assert said in " ".join(READING)
     for text in (render(boards), markdown(boards), page(boards)):
         assert said in text
+
+
+def test_the_json_is_frozen() -> None:
+    """Other software reads these names: changing one is a new schema."""
+    told = json.loads(as_json(leaderboards([system("a", REAL, scores(0.5)), system("b", spoken(90, 2))])))
+    assert {key: type(value) for key, value in told.items()} == {"schema": int, "version": str, "tables": list}
+    assert told["schema"] == 1
+    [table] = told["tables"]
+    assert set(table) == {"sort", "why", "systems", "metrics"}
+    assert set(table["systems"][0]) == {"name", "link", "notes", "corpus"}
+    assert set(table["metrics"]) == {"pjsd.1", "pjsd.2", "loudness.rms"}
+    for column in table["metrics"].values():
+        assert {"unit", "higher_is_better", "signature", "results", "absent", "real", "notes"} <= set(column)
+        assert set(column) - {"unit", "higher_is_better", "signature", "results", "absent", "real", "notes"} == {
+            "pairs",
+            "error_rate",
+        }
+        assert column["error_rate"] == 0.05
+        assert set(column["real"]) == {"value", "ci95", "n"}
+        for result in column["results"].values():
+            assert set(result) == {"value", "ci95", "n", "rank", "worst_rank", "why_unranked", "coverage"}
+        for pair in column["pairs"]:
+            assert set(pair) == {"a", "b", "difference", "p_adjusted", "better"}
+    assert set(table["metrics"]["loudness.rms"]["results"]) == {"a"}
+    assert set(table["metrics"]["loudness.rms"]["absent"]) == {"b"}
