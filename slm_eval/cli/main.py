@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 )
 @click.version_option(__version__, prog_name="slm-eval")
 def main() -> None:
-    """How well does a spoken language model speak? Score generated speech against real speech."""
+    """Score generated speech against real speech: how well does a spoken language model speak?"""
 
 
 main.add_command(scaling)
@@ -35,7 +35,7 @@ main.add_command(scaling)
 _OBSERVING = [
     click.option("--recognizer", default="auto", show_default=True, help="Phone recogniser, as named by `list`."),
     click.option("--lang", metavar="CODE", help="Language of the recogniser; by default its own."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:0."),
+    click.option("--device", default="auto", show_default=True, help="Device of the models: auto, cpu or cuda:0."),
     click.option(
         "--batch-seconds",
         default=120.0,
@@ -43,8 +43,8 @@ _OBSERVING = [
         type=click.FloatRange(min=0, min_open=True),
         help="Seconds of audio that a model is given at once.",
     ),
-    click.option("--workers", type=click.IntRange(min=0), help="Decoding processes; by default one per core."),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N clips of a corpus, by id."),
+    click.option("--workers", type=click.IntRange(min=0), help="Number of decoding processes; by default all cores."),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take the first N clips of a corpus, by id."),
     click.option(
         "--on-error",
         default="report",
@@ -58,12 +58,15 @@ _OBSERVING = [
 
 
 def _observing(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of every command that observes audio."""
+    """Add the options of every command that observes audio."""
     for option in reversed(_OBSERVING):
         command = option(command)
     return command
 
 
+_LOG_BASE = click.option(
+    "--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Logarithm: e gives nats, 2 bits."
+)
 _FORCE = click.option("--force", is_flag=True, help="Write over another run that is in the folder.")
 
 
@@ -72,16 +75,16 @@ _FORCE = click.option("--force", is_flag=True, help="Write over another run that
 @click.option("--real", required=True, type=click.Path(), help="Real speech to compare with, likewise.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the results; default: runs/NAME.")
 @click.option("--name", metavar="NAME", help="Name of the run; by default that of the generated folder.")
-@click.option("--metrics", metavar="LIST", help="Comma-separated, as named by `list`; by default all that can run.")
-@click.option("--preset", type=click.Choice(["paper"]), help="All metrics of the paper, with Allosaurus.")
+@click.option("--metrics", metavar="LIST", help="Names, as in `list`, comma-separated; by default all that can run.")
+@click.option("--preset", type=click.Choice(["paper"]), help="Compute all metrics of the paper, with Allosaurus.")
 @click.option("--ngrams", default="1-5", show_default=True, help="Values of n for pJSD: 5, 1-5 or 1,2,5.")
-@click.option("--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Nats or bits.")
+@_LOG_BASE
 @click.option(
     "--seed", default=0, show_default=True, help="Seed of the random draws behind intervals, floors and tests."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the table.")
 @_FORCE
-@click.option("--shard", metavar="I/N", help="Only the I-th of N shares of the clips, for `merge`; or slurm.")
+@click.option("--shard", metavar="I/N", help="Observe the I-th of N shares of the clips, for `merge`; or slurm.")
 @_observing
 def run(
     generated: str,
@@ -113,7 +116,7 @@ def run(
     from slm_eval.speech.corpus import load_corpus
 
     if as_json and shard is not None:
-        raise UsageError("--json prints a summary, which a shard has not; give it to `slm-eval merge`")
+        raise UsageError("--json prints a summary, which a shard does not have; give --json to `slm-eval merge`")
     share = None if shard is None else parse_share(shard)
     folder = output or run_folder(generated, name, share)
     require_writable(folder)
@@ -179,10 +182,10 @@ def _finish(evaluation: Evaluation, folder: Path, asked: dict[str, Any], *, as_j
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @click.option("--real", type=click.Path(), help="Real speech, where A or B is speech and not a finished run.")
-@click.option("--metrics", metavar="LIST", help="Comma-separated names or keys: pjsd, dnsmos.ovrl; by default all.")
+@click.option("--metrics", metavar="LIST", help="Names or keys, comma-separated: pjsd,dnsmos.ovrl; by default all.")
 @click.option("--ngrams", default="1-5", show_default=True, help="Values of n for pJSD, where speech is scored.")
-@click.option("--log-base", default="e", show_default=True, type=click.Choice(["e", "2"]), help="Nats or bits.")
-@click.option("--paired/--unpaired", default=None, help="By clip id or not; by default where most ids match.")
+@_LOG_BASE
+@click.option("--paired/--unpaired", default=None, help="Pair clips by id or not; by default where most ids match.")
 @click.option(
     "--permutations",
     type=click.IntRange(min=99),
@@ -207,7 +210,10 @@ def compare(
     limit: int | None,
     **observing: Any,
 ) -> None:
-    """Is A better than B? Finished runs, or speech to be scored against --real: tests, corrected, with effect sizes."""
+    """Test whether A is better than B: finished runs, or speech to be scored against --real.
+
+    p-values are corrected for several metrics, and differences stand beside their intervals and effect sizes.
+    """
     from slm_eval.base.files import dump
     from slm_eval.compare import compare as compare_runs
     from slm_eval.compare.systems import keys_named, systems
@@ -215,7 +221,7 @@ def compare(
     from slm_eval.observing.options import RunOptions
     from slm_eval.report.text.comparison import render_comparison
 
-    names = None if metrics is None else ",".join(dict.fromkeys(each.partition(".")[0] for each in metrics.split(",")))
+    names = None if metrics is None else ",".join(dict.fromkeys(key.partition(".")[0] for key in metrics.split(",")))
 
     def chosen() -> list[Metric]:
         return choose_metrics(names, None, recognizer=recognizer, lang=lang, n=ngrams, log_base=log_base, seed=seed)
@@ -231,9 +237,11 @@ def compare(
 @main.command()
 @click.argument("runs", nargs=-1, required=True, metavar="[NAME=]RUN...")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the leaderboard.")
-@click.option("--metrics", metavar="LIST", help="Comma-separated names or keys: pjsd, dnsmos.ovrl; by default all.")
-@click.option("--sort", metavar="KEY", help="Orders the systems; by default the largest n of pJSD that has coverage.")
-@click.option("--per-signature", is_flag=True, help="A table for each signature, where the runs carry several.")
+@click.option("--metrics", metavar="LIST", help="Names or keys, comma-separated: pjsd,dnsmos.ovrl; by default all.")
+@click.option(
+    "--sort", metavar="KEY", help="Key that orders the systems; by default the largest n of pJSD with coverage."
+)
+@click.option("--per-signature", is_flag=True, help="Make a table of each signature, where the runs carry several.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the random cuts to equal sizes.")
 @click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json instead of the tables.")
 def leaderboard(
@@ -253,7 +261,7 @@ def leaderboard(
     from slm_eval.report.text.leaderboard import render, write_leaderboards
 
     require_writable(output)
-    keys = None if metrics is None else [each.strip() for each in metrics.split(",")]
+    keys = None if metrics is None else [key.strip() for key in metrics.split(",")]
     boards = leaderboards(read_systems(runs), keys=keys, sort=sort, per_signature=per_signature, seed=seed)
     write_leaderboards(boards, output)
     write_leaderboard_page(boards, output)
@@ -263,8 +271,8 @@ def leaderboard(
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="RUN")
-@click.option("--generated", type=click.Path(), help="Where the generated audio is now, if it was moved.")
-@click.option("--real", type=click.Path(), help="Where the real audio is now, if it was moved.")
+@click.option("--generated", type=click.Path(), help="Folder of the generated audio, if it was moved.")
+@click.option("--real", type=click.Path(), help="Folder of the real audio, if it was moved.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the report; by default the run's.")
 def report(folder: Path, generated: str | None, real: str | None, output: Path | None) -> None:
     """Write a finished run as a page to read and listen to, and its tables as Markdown and LaTeX."""
@@ -279,7 +287,7 @@ def report(folder: Path, generated: str | None, real: str | None, output: Path |
 
 
 def _exit(evaluation: Evaluation, *, named: bool) -> None:
-    """Status 1 where something that was asked for could not be computed."""
+    """Exit with status 1 where something that was asked for could not be computed."""
     if any(named or not absent.unavailable for absent in evaluation.not_computed.values()):
         sys.exit(1)
 
@@ -325,7 +333,7 @@ def download(names: tuple[str, ...]) -> None:
 
 @main.command("list")
 def list_() -> None:
-    """Metrics, recognisers and weights: what is there, what is missing, and how to get it."""
+    """List metrics, recognisers and weights: what is there, what is missing, and how to get it."""
     from slm_eval.metrics import registry as metrics
     from slm_eval.observing import registry as recognizers
     from slm_eval.weights.locate import listing
@@ -344,9 +352,9 @@ def list_() -> None:
 
 
 @main.command()
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:0.")
+@click.option("--device", default="auto", show_default=True, help="Device of the models: auto, cpu or cuda:0.")
 def doctor(device: str) -> None:
-    """Run every observer on a built-in signal: does it give the known values, and how fast is it?"""
+    """Run every observer on a built-in signal, and tell whether it gives the known values and how fast it is."""
     from slm_eval.run.doctor import examine
 
     healthy = True

@@ -21,10 +21,11 @@ _RATE = 24_000  # Hz of the built-in signal: resampling is examined too
 _SECONDS = 12.0
 # Scores differ by less than this between processors and versions of libraries; wrong weights move them by more.
 _SCORE_TOLERANCE = 5e-3
+# Share of phones in common, by longest matching blocks.
 _PHONE_AGREEMENT = 0.9
-# Frozen from our own observers (pocketsphinx 5.1.1; DNSMOS weights of speechmos 0.0.1.1, NISQA's as
-# published, torch 2.11.0 on a CPU), whose
-# equality with the official packages is what the tests are about. Here they tell whether an installation is sound.
+# Frozen from our own observers (pocketsphinx 5.1.1; DNSMOS weights of speechmos 0.0.1.1, NISQA's as published, torch
+# 2.11.0 on a CPU), whose equality with the official packages is what the tests are about. Here they tell whether an
+# installation is sound.
 _KNOWN_PHONES = (
     "AE IH L UW R EH IY UW AO UW IY AE AE T S UH L UH AE UW AO AH UW IY EY AW "
     "L AE UW AO AH T ER IY AA L UH AE UW EY UW AA UW EH AE AH UW R AE UW AO UH"

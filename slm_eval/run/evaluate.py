@@ -45,10 +45,14 @@ def evaluate(
 
     >>> evaluate("gen/", "real/", metrics=[pJSD(n=(1, 5)), DNSMOS()]).to_pandas()  # doctest: +SKIP
     """
+    # 1. Options that make no sense are refused before anything is read.
     options = options or RunOptions()
     options.require_usable()
+    # 2. Which clips there are, and which metrics can be computed of them here.
     corpora, runnable, left_out = plan(generated, real, metrics)
+    # 3. The expensive half: each observer sees every clip once, but for what the cache knows.
     clips = observe(corpora, [metric.observer for metric in runnable], options)
+    # 4. The cheap half: observations become numbers.
     return summarise(corpora, clips, runnable, left_out)
 
 

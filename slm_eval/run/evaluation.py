@@ -18,7 +18,8 @@ from slm_eval.speech.corpus import Corpus
 if TYPE_CHECKING:
     import pandas
 
-SCHEMA = 1  # of summary.json and clips.jsonl
+# Schema of summary.json and clips.jsonl: other software reads their names, so changing one is a new schema.
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Evaluation:
 
 
 def environment() -> dict[str, str | None]:
-    """Versions that matter for reproducing a number. No times and no host names: equal runs write equal files."""
+    """Return versions that matter for reproducing a number; no times or host names, so that equal runs are equal."""
     packages = ["numpy", "scipy", "torch", "soundfile", "soxr", "speechmos", "onnx", "pocketsphinx"]
     return {
         "python": platform.python_version(),
@@ -100,6 +101,6 @@ def _version(package: str) -> str | None:
 
 
 def _total(seconds: Iterable[float | None]) -> float | None:
-    """Sum of durations; None where one of them is not known (ready-made phones may not say it)."""
+    """Return the sum of durations; None where one of them is not known (ready-made phones may not say it)."""
     known = list(seconds)
-    return None if None in known else round(sum(each for each in known if each is not None), 3)
+    return None if None in known else round(sum(length for length in known if length is not None), 3)

@@ -21,11 +21,11 @@ from slm_eval.base.strict_json import parse, read_text
 from slm_eval.metrics.metric import Metric
 from slm_eval.run.share import Share
 
-# What of "run" does not identify it.
+# Parts of "run" that do not identify it: the same run may be asked for from elsewhere, and under another name.
 _NOT_ASKED = frozenset({"clips_sha256", "base", "name"})
 SUMMARY = "summary.json"
 SHARD = "shard.json"
-_MAX_BYTES = 4 << 30  # of a shard with a million clips: 1 GB
+_MAX_BYTES = 4 << 30  # a shard of a million clips is 1 GB
 
 
 def about(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def claim(
     if force:
         return
     held = _held(folder / (SUMMARY if share is None else SHARD))
-    ours = {side: os.path.realpath(each) for side, each in corpora.items()} | dict(asked)
+    ours = {side: os.path.realpath(path) for side, path in corpora.items()} | dict(asked)
     if share is not None:
         ours["shard"] = str(share)
     for where, there, here in differences(held, {key: ours.get(key) for key in held}):
@@ -132,21 +132,22 @@ def _held(path: Path) -> dict[str, Any]:
     try:
         content = parse(read_text(path, _MAX_BYTES))
         run = about(content)
-        sides = {side: place(each["path"], path.parent, run.get("base")) for side, each in content["corpora"].items()}
+        corpora = content["corpora"]
+        sides = {side: place(corpora[side]["path"], path.parent, run.get("base")) for side in corpora}
         return sides | {key: value for key, value in run.items() if key not in _NOT_ASKED}
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def differences(one: Any, other: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Return where two JSON values differ: the dotted place and both values, as deep as both have the same shape.
+    """Yield where two JSON values differ: the dotted place and both values, as deep as both have the same shape.
 
     Of objects with different keys, the keys are the difference.
     """
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         pairs = [(key, one[key], other[key]) for key in one]
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        pairs = [(str(at), *pair) for at, pair in enumerate(zip(one, other, strict=True))]
+        pairs = [(str(index), *pair) for index, pair in enumerate(zip(one, other, strict=True))]
     elif isinstance(one, dict) and isinstance(other, dict):
         yield place, sorted(one), sorted(other)
         return
@@ -154,5 +155,5 @@ def differences(one: Any, other: Any, place: str = "") -> Iterator[tuple[str, An
         if one != other:
             yield place, one, other
         return
-    for key, mine, theirs in pairs:
-        yield from differences(mine, theirs, f"{place}.{key}" if place else key)
+    for key, one_value, other_value in pairs:
+        yield from differences(one_value, other_value, f"{place}.{key}" if place else key)

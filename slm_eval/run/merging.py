@@ -32,27 +32,30 @@ def merge(shards: Sequence[Shard]) -> Evaluation:
         SlmEvalError: a shard is missing.
     """
     if not shards:
-        raise UsageError("there is no shard to merge")
+        raise UsageError("expected at least one shard to merge, got none")
+    # 1. All shards are of one run, and have each of its clips once.
     shards = sorted(shards, key=lambda shard: (shard.share, shard.name))
     first = shards[0]
     for other in shards[1:]:
         _require_same_run(first, other)
     clips = {side: _put_together(shards, side) for side in first.run["corpora"]}
     _require_all(shards, clips)
+    # 2. Clips and corpora as the run without shards has them.
     _join_sounds(clips)
     corpora = {
-        side: replace(first.seen.corpora[side], clips=tuple(clip.clip for clip in of_side))
-        for side, of_side in clips.items()
+        side: replace(first.seen.corpora[side], clips=tuple(clip.clip for clip in clips[side])) for side in clips
     }
+    # 3. The cheap half of a run: numbers from observations.
     metrics = [_make_again(recipe) for recipe in first.run["metrics"]]
     evaluation = summarise(corpora, clips, metrics, first.seen.not_computed)
     return replace(evaluation, environment=_environments(shards))
 
 
 def _require_same_run(first: Shard, other: Shard) -> None:
-    for place, mine, theirs in differences(first.run, other.run):
+    for place, first_value, other_value in differences(first.run, other.run):
         raise UsageError(
-            f"{first.name} and {other.name} are shards of different runs: {place} is {mine!r} against {theirs!r}"
+            f"{first.name} and {other.name} are shards of different runs: "
+            f"{place} is {first_value!r} against {other_value!r}"
         )
 
 
@@ -66,9 +69,9 @@ def _put_together(shards: Sequence[Shard], side: str) -> list[ClipResult]:
     clips: list[ClipResult] = []
     for shard in shards:
         ids = [clip.clip.id for clip in shard.seen.clips[side]]
-        other = next((owner[each] for each in ids if each in owner), None)
+        other = next((owner[clip_id] for clip_id in ids if clip_id in owner), None)
         if other is not None:
-            common = [each for each in ids if owner.get(each) is other]
+            common = [clip_id for clip_id in ids if owner.get(clip_id) is other]
             raise UsageError(
                 f"{other.name} ({other.share}) and {shard.name} ({shard.share}) overlap: both have "
                 f"{_listed(map(repr, common))} of the {side} clips; leave one of the two out"
@@ -85,20 +88,22 @@ def _require_all(shards: Sequence[Shard], clips: dict[str, list[ClipResult]]) ->
         SlmEvalError: a shard is missing.
     """
     corpora = shards[0].run["corpora"]
-    lacking = {side: told["n_total"] - len(clips[side]) for side, told in corpora.items()}
+    lacking = {side: corpus["n_total"] - len(clips[side]) for side, corpus in corpora.items()}
     if any(lacking.values()):
         counts = {shard.share.count for shard in shards}
         listed = " and ".join(f"{lacks} of {corpora[side]['n_total']} {side} clips" for side, lacks in lacking.items())
-        raise SlmEvalError(f"{_absent(shards) if len(counts) == 1 else ''}{listed} are in none of those given")
-    for side, told in corpora.items():
-        if ids_digest(clip.clip.id for clip in clips[side]) != told["ids"]:
+        raise SlmEvalError(
+            f"{_absent(shards) if len(counts) == 1 else ''}{listed} are in none of those given; run the missing shards"
+        )
+    for side, corpus in corpora.items():
+        if ids_digest(clip.clip.id for clip in clips[side]) != corpus["ids"]:
             raise SlmEvalError(f"the {side} clips of these shards are not those of their run; run the shards again")
 
 
 def _absent(shards: Sequence[Shard]) -> str:
     """Say which shards of how many were not given; those beyond the last clip are empty, and nobody misses them."""
     count = shards[0].share.count
-    filled = min(count, max(told["n_total"] for told in shards[0].run["corpora"].values()))
+    filled = min(count, max(corpus["n_total"] for corpus in shards[0].run["corpora"].values()))
     given = {shard.share.index for shard in shards}
     absent = [str(index) for index in range(1, filled + 1) if index not in given]
     return f"missing of the {count} shards: {_listed(absent)}; "
@@ -113,10 +118,10 @@ def _listed(names: Iterable[str]) -> str:
 def _join_sounds(clips: dict[str, list[ClipResult]]) -> None:
     """Give clips of one content one sound, as in a run without shards: that of the first clip that holds it."""
     sounds: dict[str, Sound] = {}
-    for side, of_side in clips.items():
+    for side in clips:
         clips[side] = [
             replace(clip, sound=sounds.setdefault(clip.sound.content, clip.sound)) if clip.sound.content else clip
-            for clip in of_side
+            for clip in clips[side]
         ]
 
 
@@ -139,12 +144,12 @@ def _make_again(recipe: dict[str, Any]) -> Metric:
 
 def _environments(shards: Sequence[Shard]) -> dict[str, str | None]:
     """Return where clips were observed and where they are summarised; values that differ stand side by side."""
-    all_of_them = [shard.seen.environment for shard in shards] + [environment()]
-    keys = dict.fromkeys(key for each in all_of_them for key in each)
-    found = {key: {each.get(key) for each in all_of_them} for key in keys}
+    machines = [shard.seen.environment for shard in shards] + [environment()]
+    keys = dict.fromkeys(key for machine in machines for key in machine)
+    differing = {key: {machine.get(key) for machine in machines} for key in keys}
     return {
         key: values.pop() if len(values) == 1 else "; ".join(sorted(str(value) for value in values))
-        for key, values in found.items()
+        for key, values in differing.items()
     }
 
 

@@ -35,7 +35,7 @@ from slm_eval.speech.corpus import Clip, Corpus
 
 _MAX_BYTES = 4 << 30  # a million clips with their phones are 1 GB
 # Of a clip; where its audio lies is of no use on another machine, and ready-made phones are among the observations.
-_CLIP_FIELDS = [each.name for each in fields(Clip) if each.name not in {"path", "phones"}]
+_CLIP_FIELDS = [clip_field.name for clip_field in fields(Clip) if clip_field.name not in {"path", "phones"}]
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ def read_shard(folder: Path) -> Shard:
     """
     path = folder / SHARD
     if not path.is_file():
-        what = "a finished run, no shard" if (folder / "summary.json").is_file() else f"no shard: it has no {SHARD}"
-        raise UsageError(f"{folder} is {what}; `slm-eval run --shard 3/16` writes one")
+        got = "a finished run" if (folder / "summary.json").is_file() else f"a folder without {SHARD}"
+        raise UsageError(f"{folder} must be a shard, got {got}; `slm-eval run --shard 3/16` writes a shard")
     try:
         content = parse(read_text(path, _MAX_BYTES))
         digest = content.pop("digest")
@@ -158,15 +158,15 @@ def _require_parts(content: dict[str, Any]) -> None:
         ValueError, KeyError, TypeError, AttributeError: a part is missing, or holds something else.
     """
     if not content["corpora"].keys() == content["clips"].keys() == {*SIDES}:
-        raise ValueError(f"corpora and clips must be of {' and '.join(SIDES)}")
-    for told in content["corpora"].values():
-        if malformed(told, CORPUS) is not None or not isinstance(told["ids"], str) or "n_total" not in told:
-            raise ValueError("a corpus must have path, n_total and ids")
+        raise ValueError(f"corpora and clips must be of {' and '.join(SIDES)}, got {[*content['corpora']]}")
+    for corpus in content["corpora"].values():
+        if malformed(corpus, CORPUS) is not None or not isinstance(corpus["ids"], str) or "n_total" not in corpus:
+            raise ValueError(f"a corpus must have path, n_total and ids, got {corpus!r}")
     for recipe in content["metrics"]:
         match recipe:
             case {"name": str(), "keys": [*_], "options": dict(), "fingerprint": str()}:
                 continue
-        raise ValueError("a metric must have name, keys, options and fingerprint")
+        raise ValueError(f"a metric must have name, keys, options and fingerprint, got {recipe!r}")
     for record in (record for records in content["clips"].values() for record in records):
         for observation in record["observations"]:
             if observation is not None and malformed(observation, CLIP) is not None:
@@ -184,8 +184,8 @@ def _restore(name: str, content: dict[str, Any]) -> Shard:
         for side, records in content["clips"].items()
     }
     corpora = {
-        side: Corpus(told["path"], tuple(clip.clip for clip in clips[side]), told["ignored"], told["provenance"])
-        for side, told in run["corpora"].items()
+        side: Corpus(corpus["path"], tuple(clip.clip for clip in clips[side]), corpus["ignored"], corpus["provenance"])
+        for side, corpus in run["corpora"].items()
     }
     left_out = {key: NotComputed(**absent) for key, absent in content["not_computed"].items()}
     return replace(shard, seen=Evaluation(corpora, clips, {}, left_out, environment), asked=asked)
@@ -226,8 +226,8 @@ def _record(clip: ClipResult, fingerprints: Sequence[str]) -> dict[str, Any]:
         "content": sound.content,
         "facts": sound.facts._asdict() if sound.facts else None,
         "error": [sound.error.code, sound.error.message] if sound.error else None,
-        "observations": [None if isinstance(each, Refusal) else each for each in seen],
-        "refusals": [[each.code, each.message] if isinstance(each, Refusal) else None for each in seen],
+        "observations": [None if isinstance(result, Refusal) else result for result in seen],
+        "refusals": [[result.code, result.message] if isinstance(result, Refusal) else None for result in seen],
     }
 
 
@@ -247,5 +247,5 @@ def _clip(side: str, record: dict[str, Any], fingerprints: Sequence[str]) -> Cli
 
 
 def _digest(content: dict[str, Any]) -> str:
-    """JSON texts of one content are equal: floats are written so that they come back to the last bit."""
+    """Digest JSON values, of which equal ones have equal texts: floats are written to the last bit."""
     return hashlib.sha256(dump(content).encode()).hexdigest()

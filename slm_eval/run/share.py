@@ -41,10 +41,10 @@ def parse_share(text: str, environment: Mapping[str, str] = os.environ) -> Share
     """
     if text == "slurm":
         return _slurm_share(environment)
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise UsageError(f"--shard {text!r}: expected the number of a shard of how many, such as 3/16, or slurm")
-    return Share(index=int(found[1]), count=int(found[2]))
+    return Share(index=int(match[1]), count=int(match[2]))
 
 
 def _slurm_share(environment: Mapping[str, str]) -> Share:
@@ -55,11 +55,11 @@ def _slurm_share(environment: Mapping[str, str]) -> Share:
             f"--shard slurm: no number in {', '.join(absent)}, so this is no array job; "
             "start it by sbatch --array=1-16, or say --shard 3/16"
         )
-    at, first, last, count, step = (int(environment[name]) for name in _SLURM.values())
-    index, rest = divmod(at - first, max(step, 1))
+    task, first, last, count, step = (int(environment[name]) for name in _SLURM.values())
+    index, rest = divmod(task - first, max(step, 1))
     if rest or (last - first) // max(step, 1) + 1 != count or not 0 <= index < count:
         raise UsageError(
-            f"--shard slurm: task {at} of an array of {count} from {first} to {last} by {step} is not evenly numbered, "
-            f"so that its share is not known; say --shard 3/16"
+            f"--shard slurm: task {task} of an array of {count} from {first} to {last} by {step} is not evenly numbered"
+            ", so its share is not known; say --shard 3/16"
         )
     return Share(index=index + 1, count=count)

@@ -70,13 +70,16 @@ def test_shards_that_overlap(two: list[Path], corpora: tuple[Path, Path], cache:
 def test_missing_shards(corpora: tuple[Path, Path], cache: Path, tmp_path: Path) -> None:
     shards = [make(corpora, Share(index=at, count=20), cache, tmp_path / str(at)) for at in range(1, 21)]
     assert refused(shards[:5] + shards[6:]) == (
-        "missing of the 20 shards: 6; 1 of 10 generated clips and 1 of 6 real clips are in none of those given"
+        "missing of the 20 shards: 6; 1 of 10 generated clips and 1 of 6 real clips are in none of those given; "
+        "run the missing shards"
     )
     assert refused(shards[8:]).startswith("missing of the 20 shards: 1, 2, 3, ...; 8 of 10 generated clips")
     assert merge([read_shard(each) for each in shards[:10]]).summaries  # the others are empty
     odd = make(corpora, Share(index=1, count=2), cache, tmp_path / "odd")
-    assert refused([odd, shards[1]]) == "4 of 10 generated clips and 2 of 6 real clips are in none of those given"
-    with pytest.raises(UsageError, match="no shard to merge"):
+    assert refused([odd, shards[1]]) == (
+        "4 of 10 generated clips and 2 of 6 real clips are in none of those given; run the missing shards"
+    )
+    with pytest.raises(UsageError, match="at least one shard to merge, got none"):
         merge([])
 
 

@@ -33,8 +33,8 @@ def test_labels_of_clips_travel(tmp_path: Path, cache: Path) -> None:
 
 def test_files_that_are_no_shard(two: list[Path], corpora: tuple[Path, Path], cache: Path, tmp_path: Path) -> None:
     whole(corpora, cache, tmp_path / "whole")
-    assert "is a finished run, no shard" in refused([two[0], tmp_path / "whole"])
-    assert "has no shard.json; `slm-eval run --shard 3/16` writes one" in refused([tmp_path])
+    assert "must be a shard, got a finished run" in refused([two[0], tmp_path / "whole"])
+    assert "got a folder without shard.json; `slm-eval run --shard 3/16` writes a shard" in refused([tmp_path])
     with pytest.raises(UsageError, match="holds a finished run"):
         make(corpora, Share(index=1, count=2), cache, tmp_path / "whole")
 
