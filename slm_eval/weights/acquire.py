@@ -40,7 +40,7 @@ def acquire(weights: WeightSet, target: Path) -> Path:
 
 
 def archive_path(source: Web, target: Path) -> Path:
-    """Where the archive behind the folder ``target`` is downloaded to, and is taken from if a user put it there."""
+    """Return where the archive behind the folder ``target`` is downloaded to, and taken from if a user put it there."""
     return target.parent / source.remote.url.rpartition("/")[2]
 
 
@@ -61,9 +61,9 @@ def _from_archive(weights: WeightSet, source: Web, target: Path) -> None:
 
 
 def _whole_folder(weights: WeightSet, archive: Path, unpacked: Path) -> Path:
-    """The folder that holds the set. Its name in the archive is the publisher's affair: what counts is its content."""
-    folders = [unpacked, *(each for each in sorted(unpacked.rglob("*")) if each.is_dir())]
-    whole = [each for each in folders if weights.files(each)]
+    """Return the folder that holds the set. Its name is the publisher's affair: what counts is its content."""
+    folders = [unpacked, *(folder for folder in sorted(unpacked.rglob("*")) if folder.is_dir())]
+    whole = [folder for folder in folders if weights.files(folder)]
     if len(whole) != 1:
         wanted = ", ".join(weights.layouts[0])
         raise SlmEvalError(f"the archive {archive} has {len(whole)} folders with {wanted}, expected 1; refused")
@@ -71,7 +71,7 @@ def _whole_folder(weights: WeightSet, archive: Path, unpacked: Path) -> Path:
 
 
 def _from_hub(weights: WeightSet, source: Hub, target: Path) -> Path:
-    """Through the hub's client into its cache where that is installed, else straight to ``target``."""
+    """Get a set through the hub's client into its cache where that is installed, else straight to ``target``."""
     partial = target.with_name(f".{target.name}.partial")
     for layout in weights.layouts:
         # Optional files first: the set counts as whole as soon as the others are there.

@@ -73,7 +73,7 @@ _EXTENSIONS = (
 
 @contextmanager
 def _reading(archive: Path) -> Iterator[None]:
-    """What goes wrong inside is the archive's fault; an OSError too, since that is what gzip and bz2 raise."""
+    """Turn what goes wrong inside into the archive's error; OSError too, since that is what gzip and bz2 raise."""
     try:
         yield
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, RecursionError) as error:
@@ -87,7 +87,7 @@ def _next(archive: Path, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
 
 
 def _inside(archive: Path, member: tarfile.TarInfo) -> PurePosixPath:
-    """The member's path below the folder."""
+    """Return the member's path below the folder."""
     name = PurePosixPath(member.name)
     if len(member.name) > _MAX_NAME or len(name.parts) > _MAX_DEPTH:
         raise _refused(archive, f"its member {member.name[:40]!r}... has a name that is too long")
@@ -114,7 +114,7 @@ def _write(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, path: P
 
 
 def _read_to_the_end(archive: Path, tar: tarfile.TarFile, max_bytes: int) -> None:
-    """tarfile stops at the last member; the checksum that gz, bz2 and xz keep of all of them comes after it."""
+    """Read on: tarfile stops at the last member; the checksum that gz, bz2 and xz keep of them all comes after it."""
     stream = cast(IO[bytes], tar.fileobj)
     while block := _read(archive, stream):
         max_bytes -= len(block)

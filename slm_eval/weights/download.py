@@ -90,7 +90,7 @@ def fetch(remote: Remote, target: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> SlmEvalError:
-    """The line for a disk that is full, or a folder that cannot be written."""
+    """Return the error for a disk that is full, or a folder that cannot be written."""
     if error.errno in _FULL:
         advice = "no space is left there; free some, or set SLM_EVAL_CACHE to a folder with room"
     else:
@@ -143,7 +143,7 @@ def _receive_whole(remote: Remote, part: _Part) -> None:
 
 
 def _receive(remote: Remote, part: _Part) -> None:
-    """One request, from where the part ends to the end of the file.
+    """Make one request, from where the part ends to the end of the file.
 
     Raises:
         _Interrupted: another attempt may help.
@@ -170,7 +170,7 @@ def _receive(remote: Remote, part: _Part) -> None:
 
 
 def _resume_offset(remote: Remote, part: _Part) -> int:
-    """Where to continue: only if the ETag or a known digest will tell that the halves belong together."""
+    """Return where to continue: only if the ETag or a known digest will tell that the halves belong together."""
     return part.size if part.etag or remote.sha256 else 0
 
 
@@ -187,7 +187,7 @@ def _open(remote: Remote, offset: int, etag: str) -> http.client.HTTPResponse:
 
 
 def _refused_request(remote: Remote, part: _Part, offset: int, error: urllib.error.HTTPError) -> None:
-    """Returns only if the answer means that the part is whole already."""
+    """Return only if the answer means that the part is whole already."""
     if error.code == 416 and offset:
         if error.headers.get("Content-Range", "").endswith(f"/{offset}"):
             return
@@ -212,7 +212,7 @@ def _connection_problem(remote: Remote, error: OSError | http.client.HTTPExcepti
 
 
 def _span(response: http.client.HTTPResponse, offset: int) -> tuple[int, int | None]:
-    """The first byte that is sent, and the size of the whole file where the server says it."""
+    """Return the first byte that is sent, and the size of the whole file where the server says it."""
     if response.status == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
         if match is None:
@@ -222,7 +222,7 @@ def _span(response: http.client.HTTPResponse, offset: int) -> tuple[int, int | N
 
 
 def _strong_etag(headers: Message) -> str:
-    """A weak ETag (W/...) may stay while bytes change: HTTP does not allow it in If-Range."""
+    """Return a strong ETag. A weak one (W/...) may stay while bytes change: HTTP does not allow it in If-Range."""
     etag = str(headers.get("ETag", ""))
     return etag if etag.startswith('"') else ""
 
@@ -268,7 +268,7 @@ def _copy(remote: Remote, response: http.client.HTTPResponse, part: _Part, start
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
-    """A block, as soon as some of it is there: what arrived before the line was cut is not lost."""
+    """Return a block, as soon as some of it is there: what arrived before the line was cut is not lost."""
     try:
         return response.read1(_BLOCK)
     except (OSError, http.client.HTTPException) as error:
@@ -278,11 +278,11 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 def _check_digest(remote: Remote, part: _Part) -> None:
     if remote.sha256 is None:
         return
-    found, size = content_digest(part.path), part.size
-    if found != remote.sha256:
+    digest, size = content_digest(part.path), part.size
+    if digest != remote.sha256:
         part.start_over()  # nothing to continue from: the next attempt begins anew
         raise SlmEvalError(
-            f"{remote.url} gave {size} bytes with SHA-256 {found}, expected {remote.sha256}: it was cut, changed on "
+            f"{remote.url} gave {size} bytes with SHA-256 {digest}, expected {remote.sha256}: it was cut, changed on "
             f"its way, or published anew; it was thrown away, try again, or put the right file at "
             f"{part.path.with_name(part.name)}"
         )
@@ -293,10 +293,10 @@ def _by_hand(part: _Part) -> str:
 
 
 def _check_url(remote: Remote, url: str) -> None:
-    """Only http and https, only the publisher's hosts, and never from https down to http."""
+    """Allow only http and https, only the publisher's hosts, and never from https down to http."""
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
-    known = any(host == each or host.endswith(f".{each}") for each in remote.hosts)
+    known = any(host == own or host.endswith(f".{own}") for own in remote.hosts)
     allowed = {"https"} if remote.url.startswith("https:") else {"http", "https"}
     if not known or parts.scheme not in allowed:
         raise SlmEvalError(

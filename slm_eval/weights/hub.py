@@ -15,14 +15,14 @@ from slm_eval.weights.download import NotPublished
 
 
 def cache_folder() -> Path:
-    """``$HF_HUB_CACHE``, else ``$HF_HOME/hub``, else ``~/.cache/huggingface/hub``."""
+    """Return ``$HF_HUB_CACHE``, else ``$HF_HOME/hub``, else ``~/.cache/huggingface/hub``."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     home = os.environ.get("HF_HOME") or Path(base) / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
 
 def cached_snapshot(repo: str) -> Path | None:
-    """The folder of ``repo``'s main revision in the hub's cache; it may lack files that nobody asked for yet."""
+    """Return the folder of ``repo``'s main revision in the hub's cache; it may lack files that nobody asked for yet."""
     folder = cache_folder() / f"models--{repo.replace('/', '--')}"
     try:
         revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
@@ -35,7 +35,7 @@ def cached_snapshot(repo: str) -> Path | None:
 
 
 def client_installed() -> bool:
-    """Whether the package huggingface_hub is there: it knows tokens, mirrors and its own cache."""
+    """Return whether the package huggingface_hub is there: it knows tokens, mirrors and its own cache."""
     return importlib.util.find_spec("huggingface_hub") is not None
 
 

@@ -26,7 +26,7 @@ _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def combined_digest(digests: Mapping[str, str]) -> str:
-    """The digest of a set of files: that of its one file, else of the lines ``sha256sum`` would print, by name."""
+    """Return the digest of a set of files: of its one file, else of the lines ``sha256sum`` would print, by name."""
     if len(digests) == 1:
         return next(iter(digests.values()))
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
@@ -34,7 +34,7 @@ def combined_digest(digests: Mapping[str, str]) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read once per process as long as it stays the same.
+    """Return the SHA-256 of a file, read once per process as long as it stays the same.
 
     Raises:
         SlmEvalError: the file cannot be read.
@@ -51,7 +51,7 @@ def _digest(path: Path, state: tuple[int, ...]) -> str:
 
 
 def _state(path: Path) -> list[int]:
-    """Changes whenever the file is written. st_ctime also does when somebody sets the other times back."""
+    """Return what changes whenever the file is written. st_ctime also does when somebody sets the other times back."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
@@ -75,7 +75,7 @@ class Ledger:
         return self._read().get("sha256")
 
     def digest(self, root: Path, files: Mapping[str, Path], published: str | None) -> str:
-        """Digest of the set at ``root`` whose files, by relative name, are ``files``; reads only what has changed.
+        """Return the digest of the set at ``root`` of these ``files``, by relative name; read only what changed.
 
         It is recorded if it is the ``published`` one or, where none is, the first or the same as the first.
 
@@ -89,11 +89,11 @@ class Ledger:
             state = _state_or_error(path)
             entry = known.get(name)
             entries[name] = entry if entry is not None and entry[1:] == state else [file_digest(path), *state]
-        found = combined_digest({name: str(entry[0]) for name, entry in entries.items()})
-        expected = published or record.get("sha256", found)
-        if entries != known and found == expected:
-            self._write({"sha256": found, "root": str(root), "files": entries})
-        return found
+        combined = combined_digest({name: str(entry[0]) for name, entry in entries.items()})
+        expected = published or record.get("sha256", combined)
+        if entries != known and combined == expected:
+            self._write({"sha256": combined, "root": str(root), "files": entries})
+        return combined
 
     def _read(self) -> dict[str, Any]:
         try:

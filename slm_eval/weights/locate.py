@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
 
 
 def locate(name: str) -> Path:
-    """The file or folder of a weight set, verified; downloaded where it is absent and the network may be used.
+    """Return the file or folder of a weight set, verified; it is downloaded where absent and the network may be used.
 
     Raises:
         UsageError: no such weight set.
@@ -64,7 +64,7 @@ def locate(name: str) -> Path:
 
 
 def at_hand(name: str) -> Path | None:
-    """Where a set lies on this machine, or None. Neither verifies it nor uses the network.
+    """Return where a set lies on this machine, or None. Neither verifies it nor uses the network.
 
     Raises:
         UsageError: no such weight set.
@@ -86,7 +86,7 @@ def at_hand(name: str) -> Path | None:
 
 
 def missing(name: str) -> str | None:
-    """None when the set is at hand and right, or can be fetched; else one line: what is wrong and how to mend it.
+    """Return None when the set is at hand and right, or can be fetched; else one line: what is wrong, what to do.
 
     Never uses the network.
 
@@ -105,7 +105,7 @@ def missing(name: str) -> str | None:
 
 
 def digest(name: str) -> str:
-    """SHA-256 (hexadecimal) that identifies a set, for fingerprints; over the digests of its files if there are many.
+    """Return the SHA-256 (hexadecimal) that identifies a set; over the digests of its files if there are many.
 
     Where the publisher's digest is known it is given without looking, since ``locate`` accepts no other file.
 
@@ -120,7 +120,7 @@ def digest(name: str) -> str:
 
 
 def digest_at(name: str, path: Path) -> str:
-    """The same for other weights in the format of the set ``name``, at ``path``; nothing is recorded or enforced.
+    """Return the same for other weights in the format of the set ``name``, at ``path``; nothing is recorded.
 
     Raises:
         SlmEvalError: the file, or a file of the folder, is missing.
@@ -128,7 +128,7 @@ def digest_at(name: str, path: Path) -> str:
     if path.is_file():
         return file_digest(path)
     _require_complete(name, path)
-    return combined_digest({each: file_digest(file) for each, file in _entry(name).files(path).items()})
+    return combined_digest({relative: file_digest(file) for relative, file in _entry(name).files(path).items()})
 
 
 def download(names: Iterable[str] = ()) -> Iterator[Outcome]:
@@ -154,7 +154,7 @@ def _download_one(name: str) -> Outcome:
 
 
 def listing() -> Iterator[Row]:
-    """Every set, its licence, and where it was found or how to get it. Never uses the network."""
+    """Return every set, its licence, and where it was found or how to get it. Never uses the network."""
     for name, weights in SETS.items():
         yield Row(name, weights.purpose, weights.licence, missing(name) or _where(name))
 
@@ -183,9 +183,11 @@ def _ledger(name: str) -> Ledger:
 
 
 def offline_by() -> str | None:
-    """The variable that forbids the network, if one does."""
+    """Return the variable that forbids the network, if one does."""
     yes = {"1", "true", "yes", "on"}
-    return next((each for each in _OFFLINE_VARIABLES if os.environ.get(each, "").strip().lower() in yes), None)
+    return next(
+        (variable for variable in _OFFLINE_VARIABLES if os.environ.get(variable, "").strip().lower() in yes), None
+    )
 
 
 def _can_obtain(name: str) -> bool:
@@ -211,7 +213,7 @@ def _how_to_get(name: str) -> str:
 
 
 def _package_folder(weights: WeightSet) -> Path | None:
-    """The folder of the package that carries the set, without importing it; None where it or a file is missing."""
+    """Return the folder of the package that carries the set, without importing it; None where a file is missing."""
     assert isinstance(weights.source, Wheel)
     spec = importlib.util.find_spec(weights.source.package)
     if spec is None or not spec.submodule_search_locations:
@@ -230,7 +232,7 @@ def _require_complete(name: str, folder: Path) -> None:
 
 
 def _verified_digest(name: str, path: Path) -> str:
-    """The digest of the set at ``path``.
+    """Return the digest of the set at ``path``.
 
     Raises:
         SlmEvalError: a file is not the published one, or not the one that was used first.
@@ -242,24 +244,24 @@ def _verified_digest(name: str, path: Path) -> str:
     ledger = _ledger(name)
     published = weights.source.remote.sha256 if isinstance(weights.source, Web) and not weights.source.archive else None
     first = ledger.first_digest if published is None else None
-    found = ledger.digest(path, files, published)
+    actual = ledger.digest(path, files, published)
     again = f"delete {path} and run `slm-eval download {name}`"
-    if published is not None and found != published:
-        raise SlmEvalError(f"{path} is not the published file: its SHA-256 is {found}, expected {published}; {again}")
-    if first is not None and found != first:
+    if published is not None and actual != published:
+        raise SlmEvalError(f"{path} is not the published file: its SHA-256 is {actual}, expected {published}; {again}")
+    if first is not None and actual != first:
         raise SlmEvalError(
-            f"{path} has changed since it was first used: its SHA-256 is {found}, first {first}; "
+            f"{path} has changed since it was first used: its SHA-256 is {actual}, first {first}; "
             f"if that is meant delete {ledger.path}, else {again}"
         )
-    return found
+    return actual
 
 
 def _verified_package(name: str, source: Wheel, files: dict[str, Path]) -> str:
-    digests = {each: file_digest(file) for each, file in files.items()}
-    for each, expected in source.digests.items():
-        if digests[each] != expected:
+    digests = {name: file_digest(file) for name, file in files.items()}
+    for name, expected in source.digests.items():
+        if digests[name] != expected:
             raise SlmEvalError(
-                f"{files[each]} is not the published file: its SHA-256 is {digests[each]}, expected {expected}; "
+                f"{files[name]} is not the published file: its SHA-256 is {digests[name]}, expected {expected}; "
                 f"pip install --force-reinstall {source.package}"
             )
     return combined_digest(digests)

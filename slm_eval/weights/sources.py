@@ -40,7 +40,7 @@ class Hub:
         return f"https://huggingface.co/{self.repo}"
 
     def remote(self, file: str) -> Remote:
-        """Where one of its files is."""
+        """Return where one of its files is."""
         return Remote(f"{self.origin}/resolve/main/{file}", _HUB)
 
 
@@ -77,7 +77,7 @@ class WeightSet:
     by_default: bool = True
 
     def files(self, folder: Path) -> dict[str, Path]:
-        """The files of the first layout that ``folder`` holds, by relative name; empty if it holds none."""
+        """Return the files of the first layout that ``folder`` holds, by relative name; empty if it holds none."""
         for layout in self.layouts:
             if not _lacking(layout, folder):
                 return {
@@ -89,7 +89,7 @@ class WeightSet:
         return {}
 
     def lacking(self, folder: Path) -> list[str]:
-        """What ``folder`` lacks of the layout that it is nearest to."""
+        """Return what ``folder`` lacks of the layout that it is nearest to."""
         return min((_lacking(layout, folder) for layout in self.layouts), key=len, default=[])
 
 
