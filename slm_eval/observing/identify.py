@@ -20,7 +20,7 @@ READERS = 4  # threads that digest files: enough to keep a disk busy, and hashin
 
 
 def identify(corpora: dict[str, Corpus], *, progress: bool) -> dict[str, list[ClipResult]]:
-    """Digest every file: cheap beside decoding, and all that a cached run has to read."""
+    """Digest every file, which is cheap beside decoding, and all that a cached run has to read."""
     sounds: dict[str | None, Sound] = {}
     results: dict[str, list[ClipResult]] = {side: [] for side in corpora}
     readers = ThreadPoolExecutor(READERS)

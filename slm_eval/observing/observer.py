@@ -59,10 +59,10 @@ class Observer(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> Signature:
-        """Everything that can change an observation. Must not load the model: a cached run only reads this."""
+        """All that can change an observation. Must not load the model: a cached run only reads this."""
 
     def missing(self) -> str | None:
-        """None when this observer can run here, or what it lacks can be fetched; else one line that says what to do.
+        """Return None when this observer can run here, or what it lacks can be fetched; else one line: what to do.
 
         Must not touch the network.
         """

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slm_eval.observing.observer import Observation, Observer, Refusal
 from slm_eval.speech.audio import AudioError, AudioFacts
 from slm_eval.speech.corpus import Clip
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass
@@ -58,7 +55,7 @@ class ClipResult:
         return self.sound.facts.seconds if self.sound.facts else self.clip.seconds
 
     def to_dict(self) -> dict[str, Any]:
-        """A line of clips.jsonl."""
+        """Return the clip's line of clips.jsonl."""
         failure, facts = self.sound.failure, self.sound.facts
         line: dict[str, Any] = {
             "id": self.clip.id,
@@ -90,8 +87,10 @@ class ClipResult:
 
 
 def observations(clips: Iterable[ClipResult], observer: Observer) -> list[Observation]:
-    """What an observer saw, without clips in which it could see nothing; with the speaker, prompt and audio of each."""
+    """Return what an observer saw, with each clip's speaker, prompt and audio; left out are those it refused."""
     seen = ((clip, clip.sound.observations.get(str(observer.fingerprint))) for clip in clips)
     return [
-        {**each, **clip.clip.labels, "content": clip.sound.content} for clip, each in seen if isinstance(each, dict)
+        {**observation, **clip.clip.labels, "content": clip.sound.content}
+        for clip, observation in seen
+        if isinstance(observation, dict)
     ]

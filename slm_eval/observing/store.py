@@ -83,11 +83,11 @@ class Store:
 
     def get(self, contents: Sequence[str], fingerprint: str) -> dict[str, Observation]:
         """Return the observations that are there, by content digest."""
-        found: dict[str, Observation] = {}
+        observations: dict[str, Observation] = {}
         with self._errors():
             identifier = self._fingerprint_id(fingerprint)
-            for at in range(0, len(contents), 500):  # SQLite's limit on parameters is 999 in old builds
-                some = contents[at : at + 500]
+            for first in range(0, len(contents), 500):  # SQLite's limit on parameters is 999 in old builds
+                some = contents[first : first + 500]
                 marks = ",".join("?" * len(some))
                 rows = self._connection.execute(
                     f"SELECT content, value, checksum FROM observations WHERE fingerprint = ? AND content IN ({marks})",
@@ -97,8 +97,8 @@ class Store:
                     if checksum is None or checksum != _checksum(content, fingerprint, value):
                         self.damaged += 1
                     else:
-                        found[content] = json.loads(value)
-        return found
+                        observations[content] = json.loads(value)
+        return observations
 
     def put(self, rows: Iterable[tuple[str, str, Observation]]) -> None:
         """Write (content digest, fingerprint, observation) rows in one transaction: all of them or none.
@@ -147,7 +147,7 @@ class Store:
         return self._connection.execute("PRAGMA user_version").fetchone()[0]
 
     def _migrate(self) -> None:
-        """From version 0, or from nothing. What an older file holds is taken as it is, where it is JSON."""
+        """Make a file current from version 0 or from nothing. What an older one holds is taken as it is, where JSON."""
         columns = [row[1] for row in self._connection.execute("PRAGMA table_info(observations)")]
         if columns and "checksum" not in columns:
             self._connection.create_function("checksum_of", 3, _checksum_of_json, deterministic=True)
@@ -171,8 +171,8 @@ class Store:
 
     def _fingerprint_id(self, fingerprint: str) -> int | None:
         if fingerprint not in self._ids:
-            found = self._connection.execute("SELECT id FROM fingerprints WHERE fingerprint = ?", (fingerprint,))
-            row = found.fetchone()
+            rows = self._connection.execute("SELECT id FROM fingerprints WHERE fingerprint = ?", (fingerprint,))
+            row = rows.fetchone()
             if row is None:
                 return None
             self._ids[fingerprint] = row[0]
@@ -185,7 +185,7 @@ class Store:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """SQLite's errors in one line that says what to do."""
+        """Turn SQLite's errors into one line that says what to do."""
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where a message quotes a damaged table

@@ -25,9 +25,9 @@ class GivenPhones(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """That of the recogniser, so that ready-made phones and phones of a run are comparable."""
+        """Signature of the recogniser, so that ready-made phones and phones of a run are comparable."""
         return Signature.parse(self.recognizer) if self.recognizer else Signature(self.name)
 
     def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:
-        """Never called with audio."""
+        """Refuse audio: it is never called with any."""
         raise SlmEvalError("ready-made phones cannot be recognised again; choose a recognizer")

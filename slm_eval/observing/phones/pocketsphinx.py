@@ -47,7 +47,7 @@ class PocketSphinx(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Version of the wheel (it carries the model), language and search settings."""
+        """Signature of the wheel's version (it carries the model), language and search settings."""
         return Signature(
             self.name,
             rev=1,
@@ -61,7 +61,7 @@ class PocketSphinx(Observer):
         )
 
     def missing(self) -> str | None:
-        """The wheel is all that is needed."""
+        """Return None, or that the wheel, which is all that is needed, is missing."""
         try:
             version("pocketsphinx")
         except PackageNotFoundError:
@@ -85,7 +85,7 @@ class PocketSphinx(Observer):
         )
 
     def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:
-        """Phones of each clip, in order."""
+        """Return the phones of each clip, in order."""
         return [self._observe_one(signal.samples) for signal in signals]
 
     def _observe_one(self, samples: np.ndarray) -> Observation | Refusal:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def recognise(corpus: Corpus, recognizer: Observer, options: RunOptions) -> tuple[list[dict[str, Any]], list[str]]:
-    """Phones of every clip, as lines of a phones.jsonl, and a line about each clip that has none.
+    """Return the phones of every clip, as lines of a phones.jsonl, and a line about each clip that has none.
 
     Raises:
         SlmEvalError: the corpus has no audio, or the recogniser cannot run here.

@@ -32,7 +32,7 @@ _OUTPUT_ROWS = 256
 
 
 class BLSTM:
-    """Raw logits of a batch of clips.
+    """Computes the raw logits of a batch of clips.
 
     Args:
         state: tensors with the names of the published model: ``blstm_layer.weight_ih_l0``, ``phone_layer.weight`` ...
@@ -43,19 +43,19 @@ class BLSTM:
     def __init__(self, state: dict[str, Tensor], layers: int, device: str) -> None:
         self._device = torch.device(device)
         self._fixed_shape = self._device.type != "cpu" or not torch.backends.mkldnn.is_available()
-        self._layers = [[_direction(state, at, end, device) for end in ("", "_reverse")] for at in range(layers)]
+        self._layers = [[_direction(state, layer, end, device) for end in ("", "_reverse")] for layer in range(layers)]
         self._weight = state["phone_layer.weight"].float().to(device)
         self._bias = state["phone_layer.bias"].float().to(device)
 
     def __call__(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        """Logits of each clip, in order: (T, inputs) float32 -> (T, phones), T >= 1."""
-        order = sorted(range(len(clips)), key=lambda at: -len(clips[at]))
-        lengths = [len(clips[at]) for at in order]
-        logits = self._run(torch.cat([clips[at] for at in order]), lengths).split(lengths)
+        """Return the logits of each clip, in order: (T, inputs) float32 -> (T, phones), T >= 1."""
+        order = sorted(range(len(clips)), key=lambda index: -len(clips[index]))
+        lengths = [len(clips[index]) for index in order]
+        logits = self._run(torch.cat([clips[index] for index in order]), lengths).split(lengths)
         return [own for _, own in sorted(zip(order, logits, strict=True), key=lambda pair: pair[0])]
 
     def _run(self, x_TD: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Packed clips, the longest first: (T, inputs) -> (T, phones)."""
+        """Run packed clips, the longest first, through all layers: (T, inputs) -> (T, phones)."""
         threads = torch.get_num_threads() if self._device.type == "cpu" else 1
         walks = [
             list(self._walk(lengths, group, backwards))
@@ -68,13 +68,13 @@ class BLSTM:
         with _single_threads(min(threads, len(walks))) as run_all:
             for layer in self._layers:
                 halves = outputs_T2H[0].chunk(2, dim=1)
-                run_all([_sweep(layer[at % 2], x_TD, halves[at % 2], walk) for at, walk in enumerate(walks)])
+                run_all([_sweep(layer[index % 2], x_TD, halves[index % 2], walk) for index, walk in enumerate(walks)])
                 x_TD = outputs_T2H[0]
                 outputs_T2H.reverse()
         return self._output(x_TD)
 
     def _walk(self, lengths: Sequence[int], group: range, backwards: bool) -> Iterator[_Piece]:
-        """How one direction walks over a group: pieces of so many steps of the clips that last so long."""
+        """Yield how one direction walks over a group: pieces of so many steps of the clips that last so long."""
         length = _PIECE // (_MAX_ROWS if self._fixed_shape else len(group))
         counts = torch.tensor(lengths)
         begins = (counts.cumsum(0) - counts)[group.start : group.stop]
@@ -85,16 +85,16 @@ class BLSTM:
             if self._fixed_shape:
                 rows, last = _MAX_ROWS, first + length
             spare = max(0, rows - len(counts))
-            own, begin = (nn.functional.pad(each[:rows], (0, spare)) for each in (counts, begins))
+            count, begin = (nn.functional.pad(part[:rows], (0, spare)) for part in (counts, begins))
             step = torch.arange(first, last)[:, None]
-            real = step < own
-            at = torch.where(real, begin + (own - 1 - step if backwards else step), 0)
-            indices = (at.flatten(), at[real], real.flatten().nonzero()[:, 0])
-            read, write, taken = (each.to(self._device) for each in indices)
+            real = step < count
+            source = torch.where(real, begin + (count - 1 - step if backwards else step), 0)
+            indices = (source.flatten(), source[real], real.flatten().nonzero()[:, 0])
+            read, write, taken = (part.to(self._device) for part in indices)
             yield _Piece(last - first, rows, read, write, taken)
 
     def _output(self, x_TH: Tensor) -> Tensor:
-        """The linear layer, in products of one size: (T, 2 hidden) -> (T, phones)."""
+        """Apply the linear layer, in products of one size: (T, 2 hidden) -> (T, phones)."""
         logits = x_TH.new_empty(len(x_TH), len(self._weight))
         for first in range(0, len(x_TH), _OUTPUT_ROWS):
             block = x_TH[first : first + _OUTPUT_ROWS]
@@ -117,14 +117,14 @@ class _Piece(NamedTuple):
 
 
 def _groups(clips: int, threads: int) -> Iterator[range]:
-    """Clips side by side: as many as are fast, and no more than leaves a group for each two threads."""
+    """Group clips side by side: as many as are fast, and no more than leaves a group for each two threads."""
     fair = -(-clips // max(1, threads // 2))
     size = min(_MAX_ROWS, max(_MIN_ROWS, fair))
     return (range(first, min(first + size, clips)) for first in range(0, clips, size))
 
 
 def _sweep(lstm: nn.LSTM, x_TD: Tensor, y_TH: Tensor, walk: Sequence[_Piece]) -> Callable[[], None]:
-    """One direction of one layer over one group: reads ``x_TD``, writes ``y_TH``."""
+    """Return the task of one direction of one layer over one group: it reads ``x_TD`` and writes ``y_TH``."""
 
     def run() -> None:
         state: tuple[Tensor, Tensor] | None = None
@@ -138,7 +138,7 @@ def _sweep(lstm: nn.LSTM, x_TD: Tensor, y_TH: Tensor, walk: Sequence[_Piece]) ->
 
 
 def _first_rows(state: tuple[Tensor, Tensor] | None, rows: int) -> tuple[Tensor, Tensor] | None:
-    """States of the clips that go on: the first ``rows``, since the longest come first."""
+    """Return the states of the clips that go on: the first ``rows``, since the longest come first."""
     if state is None or state[0].shape[1] == rows:
         return state
     return state[0][:, :rows].contiguous(), state[1][:, :rows].contiguous()
@@ -146,7 +146,7 @@ def _first_rows(state: tuple[Tensor, Tensor] | None, rows: int) -> tuple[Tensor,
 
 @contextmanager
 def _single_threads(workers: int) -> Iterator[_RunAll]:
-    """Something that runs tasks side by side, each on one thread; gives the caller its number of threads back."""
+    """Yield what runs tasks side by side, each on one thread; give the caller its number of threads back."""
     if workers < 2:
         yield _one_by_one
         return
@@ -169,7 +169,7 @@ def _one_by_one(tasks: Sequence[Callable[[], None]]) -> None:
 
 
 def _direction(state: dict[str, Tensor], layer: int, end: str, device: str) -> nn.LSTM:
-    """One direction of a layer, as an LSTM that reads forwards."""
+    """Return one direction of a layer, as an LSTM that reads forwards."""
     kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     weights = {f"{kind}_l0": state[f"blstm_layer.{kind}_l{layer}{end}"].float() for kind in kinds}
     lstm = nn.LSTM(weights["weight_ih_l0"].shape[1], weights["weight_hh_l0"].shape[1]).requires_grad_(False).eval()

@@ -28,7 +28,7 @@ _BLOCK = {"cpu": 512, "cuda": 8192}
 
 
 class FrontEnd:
-    """Features of a batch of clips.
+    """Computes the features of a batch of clips.
 
     Args:
         config: bands and frequencies.
@@ -43,7 +43,7 @@ class FrontEnd:
         self._cosines = torch.from_numpy(liftered_dct(config)).to(self._device)
 
     def __call__(self, clips: Sequence[np.ndarray]) -> list[Tensor]:
-        """Features of each clip.
+        """Return the features of each clip.
 
         Args:
             clips: int16-scale samples, each of shape (n,) with n >= ``WINDOW``.
@@ -60,15 +60,15 @@ class FrontEnd:
         return [stack(own.to(self._device)) for own in features]
 
     def _cepstra(self, clips: Sequence[np.ndarray], counts: Sequence[int]) -> Tensor:
-        """MFCC of all clips, float32, shape (F, cepstra)."""
+        """Return the MFCC of all clips, float32, shape (F, cepstra)."""
         # Each clip is laid out on a multiple of SHIFT: frames of all of them are then rows of one strided view.
         lengths = [-(-len(clip) // SHIFT) * SHIFT for clip in clips]
         samples = np.zeros(sum(lengths) + WINDOW, dtype=np.float32)
-        first_rows, at = [], 0
+        first_rows, position = [], 0
         for clip, length in zip(clips, lengths, strict=True):
-            samples[at : at + len(clip)] = clip
-            first_rows.append(at // SHIFT)
-            at += length
+            samples[position : position + len(clip)] = clip
+            first_rows.append(position // SHIFT)
+            position += length
         frames = torch.from_numpy(samples).to(self._device).unfold(0, WINDOW, SHIFT)
         rows = np.concatenate([first + np.arange(count) for first, count in zip(first_rows, counts, strict=True)])
         total = len(rows)
@@ -89,17 +89,17 @@ class FrontEnd:
 
 
 def frame_count(samples: int) -> int:
-    """Whole windows in a clip of ``samples`` >= ``WINDOW``: nothing is padded."""
+    """Return the number of whole windows in a clip of ``samples`` >= ``WINDOW``: nothing is padded."""
     return 1 + (samples - WINDOW) // SHIFT
 
 
 def povey_window() -> np.ndarray:
-    """(0.5 - 0.5 cos(2 pi i / 199))^0.85, shape (200,), float64: Kaldi's, close to Hamming but zero at its ends."""
+    """Return Kaldi's window, (0.5 - 0.5 cos(2 pi i / 199))^0.85, (200,), float64: near Hamming, zero at its ends."""
     return np.asarray((0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / (WINDOW - 1))) ** 0.85)
 
 
 def mel_triangles(config: FrontEndConfig) -> np.ndarray:
-    """Triangles, linear in mel = 1127 ln(1 + f / 700), over FFT bins 0 to 127; shape (128, bands), float64."""
+    """Return triangles, linear in mel = 1127 ln(1 + f / 700), over FFT bins 0 to 127; shape (128, bands), float64."""
 
     def mel(hertz: np.ndarray | float) -> np.ndarray:
         return np.asarray(1127.0 * np.log(1.0 + np.asarray(hertz) / 700.0))
@@ -112,7 +112,7 @@ def mel_triangles(config: FrontEndConfig) -> np.ndarray:
 
 
 def liftered_dct(config: FrontEndConfig) -> np.ndarray:
-    """Orthonormal DCT-II times the lifter 1 + 11 sin(pi n / 22); shape (bands, cepstra), float64."""
+    """Return the orthonormal DCT-II times the lifter 1 + 11 sin(pi n / 22); shape (bands, cepstra), float64."""
     n = np.arange(config.cepstra)
     k = np.arange(config.bands)[:, None]
     cosines = np.sqrt(2.0 / config.bands) * np.cos(np.pi * n * (2 * k + 1) / (2 * config.bands))
@@ -121,7 +121,7 @@ def liftered_dct(config: FrontEndConfig) -> np.ndarray:
 
 
 def normalise(cepstra_FC: np.ndarray) -> np.ndarray:
-    """Zero mean and unit variance per clip and coefficient, sd = sqrt(E[x^2] - E[x]^2), all in float32.
+    """Bring each coefficient of a clip to mean 0 and variance 1, sd = sqrt(E[x^2] - E[x]^2), all in float32.
 
     In numpy, also for CUDA: the package adds frame after frame in float32, whose error grows with the clip. Summing
     along the first axis does the same; pairwise sums are better, and give other phones on long clips.
@@ -134,7 +134,7 @@ def normalise(cepstra_FC: np.ndarray) -> np.ndarray:
 
 
 def stack(x_FC: Tensor) -> Tensor:
-    """Previous, current and next frame side by side, every third: (F, C) -> (ceil(F / 3), 3 C).
+    """Put previous, current and next frame side by side, every third: (F, C) -> (ceil(F / 3), 3 C).
 
     The ends wrap around, as in the package: the first frame's left neighbour is the last frame.
     """

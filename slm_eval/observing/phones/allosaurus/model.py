@@ -34,21 +34,25 @@ _FIXED = {
 
 
 def lacking(folder: Path) -> list[str]:
-    """The files that a model directory needs and ``folder`` lacks."""
+    """Return the files that a model directory needs and ``folder`` lacks."""
     return [name for name in FILES if not (folder / name).is_file()]
 
 
 def check_whole(folder: Path) -> None:
-    """Raises SlmEvalError: no such folder, or files are missing."""
+    """Check that a folder holds every file of a model.
+
+    Raises:
+        SlmEvalError: no such folder, or files are missing.
+    """
     if not folder.is_dir():
         raise SlmEvalError(f"there is no Allosaurus model directory {folder}; give a folder that holds model.pt")
     absent = lacking(folder)
     if absent:
-        raise SlmEvalError(f"{folder} is no whole Allosaurus model: it lacks {', '.join(absent)}; get it again")
+        raise SlmEvalError(f"{folder} must be a whole Allosaurus model, but lacks {', '.join(absent)}; get it again")
 
 
 def phones(folder: Path) -> list[str]:
-    """Phones of the model by index; the blank is index 0 and an empty string.
+    """Return the phones of the model by index; the blank is index 0 and an empty string.
 
     Raises:
         SlmEvalError: the file is missing or is no such list.
@@ -60,24 +64,28 @@ def phones(folder: Path) -> list[str]:
 
 
 def languages(folder: Path) -> dict[str, str]:
-    """Inventory files by ISO-639-3 and Glottolog code, in lower case; of several with one code the last, as published.
+    """Return inventory files by ISO-639-3 and Glottolog code, in lower case; of several with one code the last.
 
     Raises:
         SlmEvalError: the index is missing or damaged.
     """
     path = folder / "inventory" / "index.json"
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     try:
         for entry in _read_json(path):
             for code in (entry["ISO6393"], entry["GlottoCode"]):
-                found[code.lower()] = _plain_name(entry["phonelists"])
+                files[code.lower()] = _plain_name(entry["phonelists"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise SlmEvalError(f"{path} is no index of inventories ({error!r}); get the model again") from error
-    return found
+        raise SlmEvalError(f"{path} must be an index of inventories ({error!r}); get the model again") from error
+    return files
 
 
 def check_language(folder: Path, lang: str) -> None:
-    """Raises UsageError: no inventory has this code; the message names near ones."""
+    """Check that the model knows a language.
+
+    Raises:
+        UsageError: no inventory has this code; the message names near ones.
+    """
     if lang != ALL_PHONES:
         known = languages(folder)
         if lang not in known:
@@ -85,7 +93,7 @@ def check_language(folder: Path, lang: str) -> None:
 
 
 def inventory(folder: Path, lang: str, names: Sequence[str]) -> list[int] | None:
-    """Indices of the phones of a language, ascending; phones that the model lacks are left out. None: all phones.
+    """Return the indices of a language's phones, ascending, without phones that the model lacks. None: all phones.
 
     Raises:
         UsageError: no inventory has this code.
@@ -101,7 +109,7 @@ def inventory(folder: Path, lang: str, names: Sequence[str]) -> list[int] | None
 
 
 def front_end_config(folder: Path) -> FrontEndConfig:
-    """What ``pm_config.json`` chooses.
+    """Return what ``pm_config.json`` chooses.
 
     Raises:
         SlmEvalError: the file is missing or damaged, or asks for what this front end does not do.
@@ -111,7 +119,7 @@ def front_end_config(folder: Path) -> FrontEndConfig:
     try:
         for key, value in _FIXED.items():
             if config[key] != value:
-                raise SlmEvalError(f"{path}: {key} is {config[key]!r}, supported is {value!r}; use another model")
+                raise SlmEvalError(f"{path}: {key} is {config[key]!r}, expected {value!r}; use another model")
         return FrontEndConfig(
             bands=int(config["bank_size"]),
             cepstra=int(config["cep_size"]),
@@ -119,11 +127,11 @@ def front_end_config(folder: Path) -> FrontEndConfig:
             high=float(config["high_freq"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise SlmEvalError(f"{path} is no front-end configuration ({error!r}); get the model again") from error
+        raise SlmEvalError(f"{path} must be a front-end configuration ({error!r}); get the model again") from error
 
 
 def network_config(folder: Path) -> NetworkConfig:
-    """What ``am_config.json`` chooses.
+    """Return what ``am_config.json`` chooses.
 
     Raises:
         SlmEvalError: the file is missing or damaged.
@@ -135,15 +143,15 @@ def network_config(folder: Path) -> NetworkConfig:
         if size == -1:
             size = next(iter(next(iter(config["feat_size_dict"].values())).values()))
         sizes = (size, *(config[key] for key in ("hidden_size", "layer_size", "phone_size")))
-        if not all(isinstance(each, int) and 0 < each <= _MAX_SIZE for each in sizes):
+        if not all(isinstance(number, int) and 0 < number <= _MAX_SIZE for number in sizes):
             raise ValueError(f"sizes must be whole numbers up to {_MAX_SIZE}, got {sizes}")
         return NetworkConfig(*sizes)
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise SlmEvalError(f"{path} is no network configuration ({error!r}); get the model again") from error
+        raise SlmEvalError(f"{path} must be a network configuration ({error!r}); get the model again") from error
 
 
 def network_state(folder: Path, config: NetworkConfig) -> dict[str, Tensor]:
-    """The tensors of ``model.pt`` under their own names, each checked for its shape; no code in the file is run.
+    """Return the tensors of ``model.pt`` by their names, each checked for its shape; no code in the file is run.
 
     Raises:
         SlmEvalError: the file is damaged, holds more than tensors, or does not fit the configuration.
@@ -152,21 +160,21 @@ def network_state(folder: Path, config: NetworkConfig) -> dict[str, Tensor]:
 
     path = folder / "model.pt"
     # Models trained on several GPUs carry a prefix. Layers of training languages are left out.
-    found: Mapping[str, Any] = {name.removeprefix("module."): each for name, each in load_tensors(path).items()}
+    tensors: Mapping[str, Any] = {name.removeprefix("module."): tensor for name, tensor in load_tensors(path).items()}
     shapes = config.shapes()
     for name, shape in shapes.items():
-        has = tuple(getattr(found.get(name), "shape", ())) or None
+        has = tuple(getattr(tensors.get(name), "shape", ())) or None
         if has != shape:
             raise SlmEvalError(
                 f"{path} does not fit am_config.json: {name} should have shape {shape}, not {has}; get the model again"
             )
-    return {name: found[name] for name in shapes}
+    return {name: tensors[name] for name in shapes}
 
 
 def _plain_name(name: str) -> str:
-    """The name of an inventory's file, which lies beside the index and nowhere else."""
+    """Return the name of an inventory's file, which lies beside the index and nowhere else."""
     if not name or name != Path(name).name or name in {".", ".."} or "\0" in name:
-        raise ValueError(f"{name[:80]!r} is no name of a file")
+        raise ValueError(f"phonelists must be the name of a file, got {name[:80]!r}")
     return name
 
 
@@ -178,7 +186,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_units(path: Path) -> dict[str, int]:
-    """Lines "phone index" or "phone"; without an index the line counts on."""
+    """Read lines "phone index" or "phone"; without an index the line counts on."""
     units: dict[str, int] = {}
     index = 0
     try:

@@ -63,7 +63,7 @@ class Allosaurus(Observer):
         self, lang: str | None = None, *, model: str | Path | None = None, emit: float = 1.0, timestamps: bool = False
     ) -> None:
         if not (math.isfinite(emit) and emit > 0):
-            raise UsageError(f"emit is a number above 0 (1 changes nothing), not {emit!r}")
+            raise UsageError(f"emit must be a number above 0 (1 changes nothing), got {emit!r}")
         self.lang = (lang or model_files.ALL_PHONES).lower()
         self.model = None if model is None else Path(model)
         self.emit = float(emit)
@@ -77,7 +77,7 @@ class Allosaurus(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Digest of the model directory (inventories are in it), language, emit and resampler.
+        """Signature of the model directory's digest (inventories are in it), language, emit and resampler.
 
         Raises SlmEvalError where the weights are not to be had.
         """
@@ -95,7 +95,7 @@ class Allosaurus(Observer):
         )
 
     def missing(self) -> str | None:
-        """None, or what is missing: the weights, or a part of the directory."""
+        """Return None, or what is missing: the weights, or a part of the directory."""
         from slm_eval.weights import locate as weights
 
         if self.model is None:
@@ -107,7 +107,11 @@ class Allosaurus(Observer):
         return None
 
     def fetch(self) -> None:
-        """Raises SlmEvalError: the weights are not to be had."""
+        """Get the weights that are not here yet.
+
+        Raises:
+            SlmEvalError: they are not to be had.
+        """
         self._folder()
 
     def load(self, device: str) -> None:
@@ -135,7 +139,7 @@ class Allosaurus(Observer):
         self._parts = (FrontEnd(front_end, device), BLSTM(state, network.layers, device), decoder)
 
     def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:
-        """Phones of each clip, in order.
+        """Return the phones of each clip, in order.
 
         A clip of less than 280 samples (35 ms) is ``too_short``. One that is constant on the int16 scale, or whose
         features do not vary (they cannot be normalised then), is ``silent``.
@@ -143,11 +147,14 @@ class Allosaurus(Observer):
         if self._parts is None:
             raise SlmEvalError("load Allosaurus before observing: observer.load('cpu')")
         results: list[Observation | Refusal | None] = [_refuse(signal.samples) for signal in signals]
-        todo = sorted((at for at, each in enumerate(results) if each is None), key=lambda at: -len(signals[at].samples))
+        todo = sorted(
+            (index for index, result in enumerate(results) if result is None),
+            key=lambda index: -len(signals[index].samples),
+        )
         for load in _loads(todo, signals):
-            for at, seen in zip(load, self._recognise([signals[at].samples for at in load]), strict=True):
-                results[at] = seen
-        return [each for each in results if each is not None]
+            for index, seen in zip(load, self._recognise([signals[index].samples for index in load]), strict=True):
+                results[index] = seen
+        return [result for result in results if result is not None]
 
     def _recognise(self, clips: Sequence[np.ndarray]) -> list[Observation | Refusal]:
         from slm_eval.base.precision import exact_float32
@@ -156,14 +163,14 @@ class Allosaurus(Observer):
         front_end, network, decoder = self._parts
         with exact_float32():
             features = front_end([to_int16_scale(clip) for clip in clips])
-            sound = [at for at, each in enumerate(features) if bool(each.isfinite().all())]
-            logits = network([features[at] for at in sound]) if sound else []
-        seen = {at: decoder(own.cpu().numpy()) for at, own in zip(sound, logits, strict=True)}
+            sound = [index for index, feature in enumerate(features) if bool(feature.isfinite().all())]
+            logits = network([features[index] for index in sound]) if sound else []
+        seen = {index: decoder(rows.cpu().numpy()) for index, rows in zip(sound, logits, strict=True)}
         alike = Refusal("silent", "all frames are alike: a feature does not vary, and cannot be normalised")
-        return [seen.get(at, alike) for at in range(len(clips))]
+        return [seen.get(index, alike) for index in range(len(clips))]
 
     def _at_hand(self) -> Path | None:
-        """The model directory, if it needs no download and is whole."""
+        """Return the model directory, if it needs no download and is whole."""
         from slm_eval.weights import locate as weights
 
         if self.model is not None:
@@ -189,7 +196,7 @@ class Allosaurus(Observer):
 
 
 class Decoder:
-    """From logits to phones: inventory, emit factor, the most likely symbol of each row, collapse.
+    """Turns logits into phones: inventory, emit factor, the most likely symbol of each row, collapse.
 
     Args:
         names: phones by index; index 0 is the blank.
@@ -208,7 +215,7 @@ class Decoder:
             self._masked[list(allowed)] = False
 
     def __call__(self, logits: np.ndarray) -> Observation:
-        """Logits of one clip, float32, shape (T, phones); they are changed."""
+        """Decode the logits of one clip, float32, shape (T, phones); they are changed."""
         logits[:, self._masked] = _MASKED
         logits[:, 0] /= self._emit
         best = logits.argmax(axis=1)  # numpy's: of equal logits the first, as in the package
@@ -220,7 +227,7 @@ class Decoder:
 
 
 def collapse(best: np.ndarray) -> np.ndarray:
-    """Rows at which a phone is emitted: those that are not blank and differ from the last phone emitted.
+    """Return the rows at which a phone is emitted: those that are not blank and differ from the last phone emitted.
 
     A blank between two of the same phone does not separate them, unlike in CTC: a phone never follows itself.
 
@@ -232,7 +239,7 @@ def collapse(best: np.ndarray) -> np.ndarray:
 
 
 def to_int16_scale(samples: np.ndarray) -> np.ndarray:
-    """Samples in +-1 as the integers that a 16-bit file would hold, in float32: rounded, and clipped at full scale."""
+    """Return samples in +-1 as the integers of a 16-bit file, in float32: rounded, and clipped at full scale."""
     return np.clip(np.round(samples * np.float32(32768.0)), -32768.0, 32767.0).astype(np.float32)
 
 
@@ -245,15 +252,15 @@ def _refuse(samples: np.ndarray) -> Refusal | None:
 
 
 def _loads(order: Sequence[int], signals: Sequence[Signal]) -> Iterator[list[int]]:
-    """Clips in groups that fit into memory together."""
+    """Yield clips in groups that fit into memory together."""
     load: list[int] = []
     seconds = 0.0
-    for at in order:
-        own = len(signals[at].samples) / _RATE
-        if load and seconds + own > _LOAD_SECONDS:
+    for index in order:
+        length = len(signals[index].samples) / _RATE
+        if load and seconds + length > _LOAD_SECONDS:
             yield load
             load, seconds = [], 0.0
-        load.append(at)
-        seconds += own
+        load.append(index)
+        seconds += length
     if load:
         yield load

@@ -25,7 +25,7 @@ class NetworkConfig:
     phones: int = 230  # with the blank
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of all tensors; gates are stacked as in PyTorch: input, forget, cell, output."""
+        """Return names and shapes of all tensors; gates are stacked as in PyTorch: input, forget, cell, output."""
         gates = 4 * self.hidden
         shapes: dict[str, tuple[int, ...]] = {
             "phone_layer.weight": (self.phones, 2 * self.hidden),

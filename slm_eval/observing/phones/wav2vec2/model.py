@@ -61,7 +61,7 @@ class Settings:
     strides: tuple[int, ...]
 
     def frames(self, samples: int) -> int:
-        """Frames of a clip; below 1 there are none."""
+        """Return the number of frames of a clip; below 1 there are none."""
         for kernel, stride in zip(self.kernels, self.strides, strict=True):
             samples = (samples - kernel) // stride + 1
         return samples
@@ -76,13 +76,13 @@ class Settings:
 
 
 def problem(model: str | None) -> str | None:
-    """None when the model is at hand or can be fetched, else one line. Never uses the network."""
+    """Return None when the model is at hand or can be fetched, else one line. Never uses the network."""
     if model is None:
         return weights.missing(NAME)
     folder = Path(model)
     if folder.is_dir():
         absent = _lacking(folder)
-        return f"{model} is no whole wav2vec2 model: it lacks {', '.join(absent)}" if absent else None
+        return f"{model} must be a whole wav2vec2 model, but lacks {', '.join(absent)}" if absent else None
     if not _REPO_ID.fullmatch(model):
         return f"there is no wav2vec2 model {model}; give a folder or a Hugging Face repository id"
     if _cached(model) is not None:
@@ -94,7 +94,10 @@ def problem(model: str | None) -> str | None:
 
 
 def locate(model: str | None) -> Path:
-    """The folder of a model: the weight set ``wav2vec2``, a folder, or a Hugging Face repository, fetched if need be.
+    """Return the folder of a model, which is fetched if need be.
+
+    Args:
+        model: a folder, or a Hugging Face repository id; None: the weight set ``wav2vec2``.
 
     Raises:
         SlmEvalError: it is not there and cannot be fetched.
@@ -110,7 +113,7 @@ def locate(model: str | None) -> Path:
 
 
 def digest(model: str | None) -> str:
-    """SHA-256 over the files of the model.
+    """Return a SHA-256 over the files of the model.
 
     Raises:
         SlmEvalError: as ``locate``.
@@ -119,7 +122,7 @@ def digest(model: str | None) -> str:
 
 
 def settings(folder: Path, rate: int) -> Settings:
-    """What the JSON files of a model say.
+    """Return what the JSON files of a model say.
 
     Raises:
         SlmEvalError: one is missing, damaged, or asks for another sampling rate than ``rate``.
@@ -128,20 +131,20 @@ def settings(folder: Path, rate: int) -> Settings:
     preprocessor = _read_json(folder / _OPTIONAL[0]) if (folder / _OPTIONAL[0]).is_file() else {}
     asked = preprocessor.get("sampling_rate", rate)
     if asked != rate:
-        raise SlmEvalError(f"{folder} wants audio at {asked} Hz, supported is {rate} Hz; use another model")
+        raise SlmEvalError(f"{folder} wants audio at {asked} Hz, expected {rate} Hz; use another model")
     try:
         size, blank = int(config["vocab_size"]), int(config["pad_token_id"])
         if not 0 < size <= _MAX_PHONES:
-            raise ValueError(f"vocab_size {size}")
+            raise ValueError(f"vocab_size must be from 1 to {_MAX_PHONES}, got {size}")
         phones: list[str | None] = [None] * size
         special = _special(folder)
         for phone, index in vocabulary.items():
             phones[index] = None if phone in special else phone
         if not 0 <= blank < size:
-            raise ValueError(f"pad_token_id {blank} of {size}")
+            raise ValueError(f"pad_token_id must be from 0 to {size - 1}, got {blank}")
         kernels, strides = config["conv_kernel"], config["conv_stride"]
         if len(kernels) != len(strides) or not all(isinstance(n, int) and 0 < n < 1000 for n in [*kernels, *strides]):
-            raise ValueError(f"conv_kernel {kernels} and conv_stride {strides}")
+            raise ValueError(f"conv_kernel and conv_stride must be as many sizes, got {kernels} and {strides}")
         return Settings(
             phones=tuple(phones),
             blank=blank,
@@ -157,7 +160,7 @@ def settings(folder: Path, rate: int) -> Settings:
 
 
 def network(folder: Path, device: str) -> nn.Module:
-    """The network with its tensors, in float32.
+    """Return the network with its tensors, in float32.
 
     Raises:
         SlmEvalError: the tensors are damaged, hold code, or do not fit the configuration.
@@ -181,7 +184,7 @@ def network(folder: Path, device: str) -> nn.Module:
 
 
 def _known(values: dict[str, Any], defaults: Wav2Vec2Config) -> dict[str, Any]:
-    """What a configuration says of the network itself.
+    """Return what a configuration says of the network itself.
 
     Others of its keys are left out: transformers fetches and runs the code that ``attn_implementation`` names.
     """
@@ -195,11 +198,11 @@ def _current_name(name: str) -> str:
 
 
 def _special(folder: Path) -> set[str]:
-    """Tokens that are no phones."""
+    """Return the tokens that are no phones."""
     path = folder / _OPTIONAL[1]
     named = _read_json(path).values() if path.is_file() else ()
-    words = [each["content"] if isinstance(each, dict) else each for each in named]
-    return {*_USUAL_SPECIAL, _WORD_BOUNDARY, " ", *(each for each in words if isinstance(each, str))}
+    words = [token["content"] if isinstance(token, dict) else token for token in named]
+    return {*_USUAL_SPECIAL, _WORD_BOUNDARY, " ", *(token for token in words if isinstance(token, str))}
 
 
 def _lacking(folder: Path) -> list[str]:

@@ -64,7 +64,7 @@ class Wav2Vec2(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Model and the digest of its files. Raises SlmEvalError where they are not to be had."""
+        """Signature of the model and the digest of its files. Raises SlmEvalError where they are not to be had."""
         if self._digest is None:
             self._digest = model_files.digest(self.model)
         model = model_files.DEFAULT if self.model is None else self.model
@@ -78,13 +78,17 @@ class Wav2Vec2(Observer):
         )
 
     def missing(self) -> str | None:
-        """None, or what is missing: transformers, or the model."""
+        """Return None, or what is missing: transformers, or the model."""
         if importlib.util.find_spec("transformers") is None:
             return "the package transformers is not installed; pip install 'slm-eval[transformers]'"
         return model_files.problem(self.model)
 
     def fetch(self) -> None:
-        """Raises SlmEvalError: the model is not to be had."""
+        """Get the model if it is not here yet.
+
+        Raises:
+            SlmEvalError: it is not to be had.
+        """
         model_files.locate(self.model)
 
     def load(self, device: str) -> None:
@@ -103,20 +107,20 @@ class Wav2Vec2(Observer):
         self._rows = _GPU_ROWS if self._settings.masked and device != "cpu" else 1
 
     def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:
-        """Phones of each clip, in order: the most likely symbol per 20 ms, collapsed by the rule of CTC.
+        """Return the phones of each clip, in order: the most likely symbol per 20 ms, collapsed by the rule of CTC.
 
         A clip shorter than a frame (25 ms) is ``too_short``, one above 120 s ``too_long``.
         """
         if self._network is None or self._settings is None:
             raise SlmEvalError("load wav2vec2 before observing: observer.load('cpu')")
         results = [_refuse(signal.samples, self._settings) for signal in signals]
-        todo = [at for at, each in enumerate(results) if each is None]
-        symbols = self._symbols([signals[at].samples for at in todo])
-        seen = {at: {"phones": phones(own, self._settings)} for at, own in zip(todo, symbols, strict=True)}
-        return [seen[at] if refusal is None else refusal for at, refusal in enumerate(results)]
+        todo = [index for index, refusal in enumerate(results) if refusal is None]
+        symbols = self._symbols([signals[index].samples for index in todo])
+        seen = {index: {"phones": phones(best, self._settings)} for index, best in zip(todo, symbols, strict=True)}
+        return [seen[index] if refusal is None else refusal for index, refusal in enumerate(results)]
 
     def _symbols(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The most likely symbol of each frame of each clip."""
+        """Return the most likely symbol of each frame of each clip."""
         from slm_eval.base.precision import exact_float32
 
         assert self._settings is not None
@@ -124,14 +128,14 @@ class Wav2Vec2(Observer):
         symbols: dict[int, np.ndarray] = {}
         with exact_float32():
             for batch in _batches(inputs, self._rows):
-                logits = self._logits([inputs[at] for at in batch])
-                for row, at in enumerate(batch):
-                    frames = self._settings.frames(len(inputs[at]))
-                    symbols[at] = logits[row, :frames].argmax(dim=-1).cpu().numpy()
-        return [symbols[at] for at in range(len(clips))]
+                logits = self._logits([inputs[index] for index in batch])
+                for row, index in enumerate(batch):
+                    frames = self._settings.frames(len(inputs[index]))
+                    symbols[index] = logits[row, :frames].argmax(dim=-1).cpu().numpy()
+        return [symbols[index] for index in range(len(clips))]
 
     def _logits(self, clips: Sequence[np.ndarray]) -> Tensor:
-        """Logits of clips of one padded length: (rows, frames, symbols). Rows and length are fixed on a GPU."""
+        """Return logits, (rows, frames, symbols), of clips of one padded length; rows and length are fixed on a GPU."""
         import torch
 
         assert self._network is not None
@@ -150,14 +154,14 @@ class Wav2Vec2(Observer):
 
 
 def phones(symbols: np.ndarray, settings: model_files.Settings) -> list[str]:
-    """CTC: equal symbols in a row are one, then blanks and tokens that are no phones are dropped."""
+    """Collapse symbols by CTC's rule: equal ones in a row are one, then blanks and what is no phone are dropped."""
     runs = [int(symbol) for symbol, _ in groupby(symbols.tolist())]
     heard = [settings.phones[symbol] for symbol in runs if symbol != settings.blank]
     return [phone for phone in heard if phone is not None]
 
 
 def normalise(samples: np.ndarray) -> np.ndarray:
-    """Zero mean and unit variance over the clip, in float32: (x - mean) / sqrt(variance + 1e-7)."""
+    """Bring a clip to mean 0 and variance 1, in float32: (x - mean) / sqrt(variance + 1e-7)."""
     return np.asarray((samples - samples.mean()) / np.sqrt(samples.var() + _EPSILON), dtype=np.float32)
 
 
@@ -176,9 +180,9 @@ def _padded_length(samples: int) -> int:
 
 
 def _batches(clips: Sequence[np.ndarray], rows: int) -> Iterator[list[int]]:
-    """Groups of at most ``rows`` clips of one padded length."""
-    order = sorted(range(len(clips)), key=lambda at: -len(clips[at]))
-    for _, alike in groupby(order, key=lambda at: _padded_length(len(clips[at]))):
+    """Yield groups of at most ``rows`` clips of one padded length."""
+    order = sorted(range(len(clips)), key=lambda index: -len(clips[index]))
+    for _, alike in groupby(order, key=lambda index: _padded_length(len(clips[index]))):
         group = list(alike)
         for first in range(0, len(group), rows):
             yield group[first : first + rows]

@@ -4,7 +4,7 @@ The published acoustic weights cannot be had everywhere. What a recogniser does 
 and timed, with any weights. Configuration and inventories are the published ones where they lie beside the repository
 (``../shared/weights/allosaurus``), else small ones that are written here.
 
-    python tests/observing/phones/allosaurus_standin.py DIRECTORY [--seed 0]
+    python tests.observing.phones.allosaurus.standin.py DIRECTORY [--seed 0]
 """
 
 from __future__ import annotations
