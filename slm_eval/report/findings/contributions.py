@@ -64,7 +64,7 @@ class Differences:
 
 
 def contributions(a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
-    """What each type adds to the divergence: 1/2 p ln(p/m) + 1/2 q ln(q/m), m = (p + q) / 2, nats, never negative.
+    """Return what each type adds to a divergence, 1/2 p ln(p/m) + 1/2 q ln(q/m), m = (p + q) / 2, nats, never negative.
 
     The terms of equation 3.4 of arXiv 2604.24416; they sum to ``divergence.jensen_shannon``.
 
@@ -82,7 +82,7 @@ def contributions(a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
 
 
 def _discoveries(t: Floats, freedom: int) -> npt.NDArray[np.bool_]:
-    """Which of many t statistics are not 0, at a false discovery rate of 5 %."""
+    """Tell which of many t statistics are not 0, at a false discovery rate of 5 %."""
     from scipy.special import stdtr
 
     p = 2 * stdtr(freedom, -np.abs(t))
@@ -92,7 +92,7 @@ def _discoveries(t: Floats, freedom: int) -> npt.NDArray[np.bool_]:
 
 
 def differences(run: FinishedRun, orders: Iterable[int]) -> list[Differences]:
-    """The n-grams that make two sides of a run differ, for each n of which both sides have some.
+    """Return the n-grams that make two sides of a run differ, for each n of which both sides have some.
 
     The standard error of a frequency c/N is that of a ratio over clusters of clips (speakers or prompts where the run
     knows them, else clips): with c_u and n_u the n-gram's count and the number of n-grams of cluster u,
@@ -121,7 +121,7 @@ def differences(run: FinishedRun, orders: Iterable[int]) -> list[Differences]:
 
 
 def _differences(encoded: Encoded, n: int, incidence: Incidence, generated: npt.NDArray[np.bool_]) -> Differences:
-    """Of one n; ``incidence`` is by cluster, and ``generated`` says which clusters are."""
+    """Compare two sides for one n; ``incidence`` is by cluster, and ``generated`` says which clusters are."""
     counts = incidence.counts(generated), incidence.counts(~generated)
     terms = contributions(*counts)
     frequencies = [side / side.sum() for side in counts]
@@ -157,7 +157,7 @@ def _differences(encoded: Encoded, n: int, incidence: Incidence, generated: npt.
 
 
 def strangeness(run: FinishedRun, n: int) -> dict[str, float]:
-    """Generated clip id -> mean over its n-grams of 1/2 ln(p/m), nats, for the clips that have n-grams.
+    """Return generated clip id -> mean over its n-grams of 1/2 ln(p/m), nats, for the clips that have n-grams.
 
     What a clip adds to the divergence: high where it has n-grams that generated speech has too much of.
     """
@@ -181,7 +181,7 @@ def strangeness(run: FinishedRun, n: int) -> dict[str, float]:
 
 
 def _phones(encoded: Encoded, n: int, window: int) -> tuple[str, ...]:
-    """The n-gram at a window: keys of large inventories cannot be taken apart."""
+    """Return the n-gram at a window: keys of large inventories cannot be taken apart."""
     ends = np.cumsum(encoded.n_windows(n))
     clip = int(np.searchsorted(ends, window, side="right"))
     start = int(encoded.lengths[:clip].sum()) + window - (int(ends[clip - 1]) if clip else 0)
@@ -189,7 +189,7 @@ def _phones(encoded: Encoded, n: int, window: int) -> tuple[str, ...]:
 
 
 def _variance(incidence: Incidence, frequency: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:
-    """Squared standard error of each type's frequency in the chosen clusters: shape (T,); 0 of less than two."""
+    """Return the squared standard error of each type's frequency in the chosen clusters, (T,); 0 of less than two."""
     sizes = np.where(chosen, incidence.n_windows, 0).astype(np.float64)
     clusters = int(np.count_nonzero(sizes))
     if clusters < 2:

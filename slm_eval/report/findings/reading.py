@@ -79,7 +79,7 @@ def _apart(divergences: Mapping[int, _Metric]) -> set[int]:
 
 
 def of_coverage(divergences: Mapping[int, _Metric], enough: float) -> str:
-    """For which n the samples are large enough."""
+    """Say for which n the samples are large enough."""
     low = [n for n, metric in divergences.items() if metric.get("coverage", 1.0) < enough]
     if not low:
         return ""
@@ -90,7 +90,7 @@ def of_coverage(divergences: Mapping[int, _Metric], enough: float) -> str:
 
 
 def of_sizes(curves: Mapping[int, Rarefaction], n: int) -> str:
-    """Whether the sharpest pJSD still falls as speech is added."""
+    """Say whether the sharpest pJSD still falls as speech is added."""
     curve = curves.get(n)
     if curve is None or len(curve.generated) < 2:
         return ""
@@ -106,7 +106,7 @@ def of_sizes(curves: Mapping[int, Rarefaction], n: int) -> str:
 
 
 def of_scores(metrics: Mapping[str, _Metric]) -> str:
-    """Per-clip scores against those of real speech."""
+    """Say how per-clip scores stand against those of real speech."""
     pairs = {key: (moments(metric), moments(metric.get("real"))) for key, metric in metrics.items()}
     verdicts: dict[str, list[str]] = {"below": [], "above": [], "alike": [], "unknown": []}
     for key, verdict in compare(pairs).items():
@@ -125,7 +125,7 @@ def of_scores(metrics: Mapping[str, _Metric]) -> str:
 
 
 def of_traits(traits: Sequence[Trait]) -> str:
-    """Tempo, silence, variety and repetition."""
+    """Say how tempo, silence, variety and repetition differ."""
     names = {trait.name: trait.name[0].lower() + trait.name[1:] for trait in traits}
     verdicts = compare({names[each.name]: (each.moments.get("generated"), each.moments.get("real")) for each in traits})
     higher, lower, alike = (
@@ -144,7 +144,7 @@ def of_traits(traits: Sequence[Trait]) -> str:
 
 
 def of_overlap(run: FinishedRun) -> str:
-    """How many generated clips reach what half of the real clips reach, in the first score."""
+    """Say how many generated clips reach what half of the real clips reach, in the first score."""
     for key in leading_keys(run):
         mine, theirs = (list(run.scores(key, side).values()) for side in SIDES)
         if mine and len(theirs) >= 2 and run.metrics[key]["higher_is_better"]:
@@ -155,7 +155,7 @@ def of_overlap(run: FinishedRun) -> str:
 
 
 def of_differences(found: Differences) -> str:
-    """The n-grams that differ."""
+    """Say which n-grams differ."""
     kind = "phones" if found.n == 1 else f"{found.n}-grams"
     if not found.n_significant:
         return f"None of the {found.n_types:,} {kind} differs by more than chance at this size."
@@ -166,7 +166,7 @@ def of_differences(found: Differences) -> str:
 
 
 def compare(pairs: Mapping[str, tuple[Moments | None, Moments | None]]) -> dict[str, str]:
-    """Key -> "above" or "below" where the means differ by more than chance, else "alike"; "unknown" without intervals.
+    """Return "above" or "below" by key where means differ by more than chance, else "alike"; "unknown": no intervals.
 
     Args:
         pairs: generated and real, judged together.
@@ -181,7 +181,7 @@ def compare(pairs: Mapping[str, tuple[Moments | None, Moments | None]]) -> dict[
 
 
 def holm(p: Mapping[_Key, float]) -> set[_Key]:
-    """What is rejected at a family-wise error of 5 % (Holm 1979)."""
+    """Return what is rejected at a family-wise error of 5 % (Holm 1979)."""
     rejected: set[_Key] = set()
     for at, key in enumerate(sorted(p, key=lambda each: p[each])):
         if p[key] > 0.05 / (len(p) - at):
@@ -199,7 +199,7 @@ def difference(mine: Moments | None, theirs: Moments | None) -> Gap | None:
 
 
 def leading_keys(run: FinishedRun) -> list[str]:
-    """The score that stands for its family, for each family of per-clip scores."""
+    """Return the score that stands for its family, for each family of per-clip scores."""
     families: dict[str, list[str]] = {}
     for key in run.score_keys:
         families.setdefault(key.partition(".")[0], []).append(key)
@@ -207,7 +207,7 @@ def leading_keys(run: FinishedRun) -> list[str]:
 
 
 def moments(metric: _Metric | None) -> Moments | None:
-    """A per-clip metric of summary.json, or its "real"."""
+    """Return the moments of a per-clip metric of summary.json, or of its "real"."""
     if metric is None:
         return None
     ci95 = metric.get("ci95")
@@ -215,7 +215,7 @@ def moments(metric: _Metric | None) -> Moments | None:
 
 
 def _how_many(keys: Sequence[str], total: int, *, none: bool = False) -> str:
-    """ "all 4 scores", "dnsmos.sig", "3 of 9 scores"; with what cannot be done, "none of the 4 scores can be"."""
+    """Return "all 4 scores", "dnsmos.sig", "3 of 9 scores"; where all cannot be, "none of the 4 scores can be"."""
     if len(keys) == total and total > 1:
         told = f"none of the {total} scores can be" if none else f"all {total} scores"
     else:

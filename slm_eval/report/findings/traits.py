@@ -76,7 +76,7 @@ _TOLD = {
 
 
 def traits(run: FinishedRun) -> list[Trait]:
-    """What is known of either side; properties that neither side has are left out."""
+    """Return what is known of either side; properties that neither side has are left out."""
     sides = {side: _Side.of([clip for clip in run.clips[side] if clip["status"] == "ok"]) for side in SIDES}
     return [
         Trait(
@@ -109,7 +109,7 @@ class _Side:
         return side
 
     def _note(self, key: str, values: Floats) -> None:
-        """A property of clips: shape (clips,), NaN where it is not known."""
+        """Note a property of clips: shape (clips,), NaN where it is not known."""
         known = np.isfinite(values)
         if known.any():
             self.values[key] = values[known]
@@ -118,7 +118,7 @@ class _Side:
             self.moments[key] = Moments.from_scores(self.values[key].tolist(), clusters, scale)
 
     def _listen(self, phones: list[list[str]]) -> None:
-        """Repetition and entropy, from the phones of every clip; some clip has some."""
+        """Note repetition and entropy, from the phones of every clip; some clip has some."""
         encoded = encode(phones)
         keys = dict(window_keys(encoded, (1, 2, REPEATED)))
         sizes = {n: encoded.n_windows(n) for n in keys}
@@ -139,7 +139,7 @@ class _Side:
         self.moments["conditional"] = self._in_bits(entropy_cwj(pairs[2]) - entropy, given, sizes[2])
 
     def _in_bits(self, nats: float, surprisal: Floats, sizes: Counts) -> Moments:
-        """An entropy with the interval of a ratio over clusters, from how far their mean surprisals lie apart."""
+        """Return an entropy with a ratio's interval over clusters, from how far their mean surprisals lie apart."""
         heard = sizes > 0
         clusters = np.unique(self.clusters[heard], return_inverse=True)[1]
         deviations = np.bincount(clusters, weights=_by_clip(surprisal - surprisal.mean(), sizes)[heard])
@@ -151,23 +151,23 @@ class _Side:
 
 
 def _surprisal(unique: Any) -> Floats:
-    """-ln p of every window, nats, from what ``numpy.unique`` says of them."""
+    """Return -ln p of every window, nats, from what ``numpy.unique`` says of them."""
     _, rows, counts = unique
     return -np.log(counts / counts.sum())[rows]
 
 
 def _by_clip(windows: npt.NDArray[Any], sizes: Counts) -> Floats:
-    """Sums over the windows of each clip."""
+    """Return sums over the windows of each clip."""
     clips = np.repeat(np.arange(len(sizes)), sizes)
     sums: Floats = np.bincount(clips, weights=windows.astype(np.float64), minlength=len(sizes)).astype(np.float64)
     return sums
 
 
 def _percent(counts: npt.NDArray[Any], sizes: Counts) -> Floats:
-    """NaN where there is nothing to share."""
+    """Return a share in percent; NaN where there is nothing to share."""
     return np.where(sizes > 0, 100 * counts / np.maximum(sizes, 1), np.nan)
 
 
 def _floats(values: Iterable[float | None]) -> Floats:
-    """NaN where there is none."""
+    """Return numbers as an array; NaN where there is none."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -13,7 +13,7 @@ from slm_eval.speech.corpus import Corpus
 
 
 def listening(run: FinishedRun, audio: dict[str, Corpus | str]) -> Markup | None:
-    """Best, median and worst generated clips by each ranking, and some real clips.
+    """Return best, median and worst generated clips by each ranking, and some real clips.
 
     Args:
         run: a finished run.
@@ -65,7 +65,7 @@ def listening(run: FinishedRun, audio: dict[str, Corpus | str]) -> Markup | None
 
 
 def _sentence(run: FinishedRun, ranking: Ranking) -> str:
-    """How far apart the clips below are."""
+    """Say how far apart the clips below are."""
     values = list(ranking.values.values())
     if ranking.key not in run.metrics:
         return "Generated clips whose 2-grams are most, half-way and least like those of real speech."
@@ -77,7 +77,7 @@ def _of(ranking: Ranking) -> set[str]:
 
 
 def _missing(audio: dict[str, Corpus | str]) -> Node:
-    """Why a side has no players, and what to do."""
+    """Say why a side has no players, and what to do."""
     reasons = {side: corpus for side, corpus in audio.items() if isinstance(corpus, str)}
     return [
         tag("p", f"There are no players for {side} speech: {reason}. ", _remedy(reason), class_="notice")

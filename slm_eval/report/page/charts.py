@@ -31,21 +31,21 @@ class Axis:
     log: bool = False
 
     def at(self, value: float) -> str:
-        """Where a value lies, as SVG writes it."""
+        """Return where a value lies, as SVG writes it."""
         return f"{self.percent(value):.2f}%"
 
     def percent(self, value: float) -> float:
-        """Where a value lies; values beyond the axis lie on its end."""
+        """Return where a value lies, in percent; values beyond the axis lie on its end."""
         low, high, value = (math.log(each) if self.log else each for each in (self.low, self.high, value))
         share = (value - low) / (high - low) if high > low else 0.5
         return self.start + (self.end - self.start) * min(max(share, 0.0), 1.0)
 
     def width(self, low: float, high: float) -> str:
-        """Of a rectangle between two values."""
+        """Return the width of a rectangle between two values."""
         return f"{self.percent(high) - self.percent(low):.2f}%"
 
     def ticks(self, most: int = 5) -> list[float]:
-        """Round values on the axis."""
+        """Return round values on the axis."""
         if self.log:
             decades = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
             return [float(10**power) for power in decades]
@@ -53,7 +53,7 @@ class Axis:
 
 
 def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """At most ``most`` multiples of 1, 2 or 5 times a power of ten within a range."""
+    """Return at most ``most`` multiples of 1, 2 or 5 times a power of ten within a range."""
     if not high > low:
         return [low]
     rough = (high - low) / most
@@ -68,7 +68,7 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def nice_range(low: float, high: float) -> Interval:
-    """The narrowest range between round values that holds a range."""
+    """Return the narrowest range between round values that holds a range."""
     ticks = nice_ticks(low, high, 10)
     step = ticks[1] - ticks[0] if len(ticks) > 1 else high - low
     return round(math.floor(low / step + 1e-9) * step, 12), round(math.ceil(high / step - 1e-9) * step, 12)
@@ -77,7 +77,7 @@ def nice_range(low: float, high: float) -> Interval:
 def range_row(
     axis: Axis, value: float, interval: Interval | None, real: float | None, real_interval: Interval | None, label: str
 ) -> Markup:
-    """One number beside real speech: a dot with its interval, above a bar for what real speech scores."""
+    """Draw one number beside real speech: a dot with its interval, above a bar for what real speech scores."""
     marks = [tag("line", x1=axis.at(axis.low), x2=axis.at(axis.high), y1=12, y2=12, class_="track")]
     if real_interval is not None:
         low, high = real_interval
@@ -93,7 +93,7 @@ def range_row(
 
 
 def range_axis(axis: Axis, most: int = 4) -> Markup:
-    """The scale of the rows above or below it."""
+    """Draw the scale of the rows above or below it."""
     ticks = axis.ticks(most)
     return tag(
         "svg",
@@ -112,7 +112,7 @@ def range_axis(axis: Axis, most: int = 4) -> Markup:
 
 
 def histogram(mine: Floats, theirs: Floats, label: str, *, bins: int = 24) -> Markup:
-    """Two distributions back to back: generated clips upwards, real ones downwards, each as shares of its clips.
+    """Draw two distributions back to back: generated clips upwards, real ones downwards, as shares of their clips.
 
     Args:
         mine, theirs: a value per clip; either may be empty, not both.
@@ -170,7 +170,7 @@ class Order:
 
 
 def by_order(orders: Sequence[Order], ceiling: float, unit: str, label: str) -> Markup:
-    """pJSD against n: dots with intervals, above bars for what real speech scores against real speech."""
+    """Draw pJSD against n: dots with intervals, above bars for what real speech scores against real speech."""
     height, top = 250.0, 22.0
 
     def y(value: float) -> float:
@@ -216,7 +216,7 @@ def by_order(orders: Sequence[Order], ceiling: float, unit: str, label: str) -> 
 
 
 def _roomiest(orders: Sequence[Order], ceiling: float) -> Order | None:
-    """Where both marks can be named: with room below the floor and above the value, and the widest gap between them."""
+    """Find where both marks can be named: room below the floor and above the value, the widest gap between them."""
     fit = [
         each for each in orders if each.floor is not None and each.floor > 0.1 * ceiling and each.value < 0.88 * ceiling
     ]
@@ -237,7 +237,7 @@ class Line:
 
 
 def lines(series: Sequence[Line], label: str) -> Markup:
-    """Values from 0 against sample size on a logarithmic axis, named at their ends."""
+    """Draw values from 0 against sample size on a logarithmic axis, named at their ends."""
     height, top = 150.0, 16.0
     _, ceiling = nice_range(0.0, max(value for each in series for _, value, _ in each.points))
     sizes = [x for each in series for x, _, _ in each.points]
@@ -275,12 +275,12 @@ def lines(series: Sequence[Line], label: str) -> Markup:
 
 
 def bar(share: float, kind: str, label: str) -> Markup:
-    """A bar of 0 to 1 of its place, in the colour of a side."""
+    """Draw a bar of 0 to 1 of its place, in the colour of a side."""
     return _svg(14, label, tag("rect", x="0", width=f"{100 * share:.2f}%", y=2, height=10, class_=f"{kind} area"))
 
 
 def picture(source: str, seconds: float, top_hz: float, label: str) -> Markup:
-    """A spectrogram with its axes: time to the right, frequency upwards."""
+    """Draw a spectrogram with its axes: time to the right, frequency upwards."""
     height = 128
     marks = [tag("image", href=source, x="0", y="0", width="100%", height=height, preserveAspectRatio="none")]
     for kilohertz in range(2, int(top_hz / 1000), 2):
@@ -298,12 +298,12 @@ def picture(source: str, seconds: float, top_hz: float, label: str) -> Markup:
 
 
 def number(value: float) -> str:
-    """A tick: as few digits as tell it."""
+    """Return a tick: as few digits as tell it."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}".replace("-", MINUS)
 
 
 def compact(value: float) -> str:
-    """A count in few letters: 950, 13k, 1.2M."""
+    """Return a count in few letters: 950, 13k, 1.2M."""
     for limit, letter in ((1e6, "M"), (1e3, "k")):
         if value >= limit:
             return f"{value / limit:.{0 if value >= 10 * limit else 1}f}{letter}"
@@ -311,7 +311,7 @@ def compact(value: float) -> str:
 
 
 def _anchor(percent: float) -> str:
-    """Labels at the ends of an axis stay inside."""
+    """Keep labels at the ends of an axis inside."""
     return "start" if percent < 6 else "end" if percent > 94 else "middle"
 
 

@@ -33,7 +33,7 @@ class Cell:
 
 
 def section(identifier: str, name: str, heading: str, sentences: Sequence[str], *body: Node) -> Markup:
-    """A part of the page with its reading.
+    """Return a part of the page with its reading.
 
     Args:
         identifier: its anchor.
@@ -53,7 +53,7 @@ def section(identifier: str, name: str, heading: str, sentences: Sequence[str], 
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], caption: str, *, sortable: bool = True) -> Markup:
-    """A table in a frame that scrolls by itself; headings are buttons that sort it where there is something to sort."""
+    """Return a table in a frame that scrolls by itself; headings are buttons that sort it where there is need."""
     sortable = sortable and len(rows) > 1
 
     def head(column: Column) -> Markup:
@@ -100,7 +100,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], caption: st
 
 
 def copyable(heading: str, identifier: str, text: str) -> Markup:
-    """Text with a heading and a button that copies it."""
+    """Return text with a heading and a button that copies it."""
     return tag(
         "div",
         tag("h3", heading),

@@ -60,7 +60,7 @@ def write_html(
 
 
 def _players(path: Path) -> int:
-    """How many clips a page that is there lets one hear."""
+    """Return how many clips a page that is there lets one hear."""
     try:
         return path.read_text(encoding="utf-8").count(_PLAYER)
     except (OSError, UnicodeDecodeError):
@@ -68,7 +68,7 @@ def _players(path: Path) -> int:
 
 
 def page(run: FinishedRun, audio: dict[str, Corpus | str]) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Args:
         run: a finished run.
@@ -119,13 +119,13 @@ def _corpus(run: FinishedRun, side: str) -> Markup:
 
 
 def _link(part: Markup) -> Markup:
-    """To a section, by the id and the name that it begins with."""
+    """Return a link to a section, by the id and the name that it begins with."""
     _, identifier, _, name, *_ = part.split('"', 4)
     return tag("a", Markup(name), href=f"#{identifier}")
 
 
 def _account(run: FinishedRun) -> Markup:
-    """Every clip and every number that is missing, and every warning."""
+    """List every clip and every number that is missing, and every warning."""
     warnings: dict[str, list[str]] = {}
     for key, metric in run.metrics.items():
         for warning in metric.get("warnings", ()):

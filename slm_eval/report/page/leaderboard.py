@@ -46,7 +46,7 @@ def write_leaderboard_page(boards: Sequence[Leaderboard], folder: Path) -> Path:
 
 
 def page(boards: Sequence[Leaderboard]) -> str:
-    """The whole page: for each signature the ranking, a table per family of metrics, and what is to be known of it."""
+    """Return the page: for each signature the ranking, a table per family of metrics, and what is to be known of it."""
     sections: list[Node] = []
     links = []
     for at, board in enumerate(boards, start=1):
@@ -67,7 +67,7 @@ def page(boards: Sequence[Leaderboard]) -> str:
 
 
 def _ranking(board: Leaderboard, suffix: str, which: str) -> Markup:
-    """The systems by the key that orders them, each beside real speech on one scale."""
+    """Return the systems by the key that orders them, each beside real speech on one scale."""
     metric = board.columns[board.sort]
     columns = [
         Column("system", numeric=False),
@@ -167,7 +167,7 @@ def _of_real(metric: Metric) -> Cell:
 
 
 def _half(text: str) -> str:
-    """What follows the value in "value ± half", for the line below it."""
+    """Return what follows the value in "value ± half", for the line below it."""
     return f"± {text.partition(' ± ')[2]} · " if " ± " in text else ""
 
 

@@ -52,7 +52,7 @@ class Heard:
 
 
 def find_audio(run: FinishedRun, given: Mapping[str, str | None]) -> dict[str, Corpus | str]:
-    """Side -> where its audio is, or why that is not known.
+    """Return, by side, where its audio is, or why that is not known.
 
     Args:
         run: its summary says where the audio was.
@@ -76,7 +76,7 @@ def find_audio(run: FinishedRun, given: Mapping[str, str | None]) -> dict[str, C
 
 
 def rankings(run: FinishedRun) -> list[Ranking]:
-    """One per family of scores, and one by phones where there are some."""
+    """Return one ranking per family of scores, and one by phones where there are some."""
     found = []
     for key in leading_keys(run):
         values = run.scores(key)
@@ -90,7 +90,7 @@ def rankings(run: FinishedRun) -> list[Ranking]:
 
 
 def hear(run: FinishedRun, chosen: Sequence[Ranking], audio: Mapping[str, Corpus | str]) -> dict[str, dict[str, Heard]]:
-    """Side -> clip id -> the clip with its recording: all clips of the rankings, and some real ones."""
+    """Return, by side and clip id, clips with their recordings: all clips of the rankings, and some real ones."""
     wanted = {
         "generated": list(dict.fromkeys(each for one in chosen for group in GROUPS for each in one.groups[group])),
         "real": _typical(run, chosen),
@@ -134,7 +134,7 @@ def _ranking(key: str, name: str, values: dict[str, float], *, higher_is_better:
 
 
 def _typical(run: FinishedRun, chosen: Sequence[Ranking]) -> list[str]:
-    """Real clips to compare with by ear: those nearest the median of the first score, else of the length."""
+    """Return real clips to compare with by ear: those nearest the median of the first score, else of the length."""
     scored = next((run.scores(one.key, "real") for one in chosen if one.key in run.metrics), {})
     values = scored or {
         clip["id"]: clip["seconds"] for clip in run.clips["real"] if clip["status"] == "ok" and clip.get("seconds")

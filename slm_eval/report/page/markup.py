@@ -27,7 +27,7 @@ Node: TypeAlias = "str | int | float | Markup | Iterable[Node] | None"
 
 
 def tag(element: str, /, *children: Node, **attributes: str | int | float | bool | None) -> Markup:
-    """An element.
+    """Return an element.
 
     Args:
         element: its name.
@@ -47,7 +47,7 @@ def tag(element: str, /, *children: Node, **attributes: str | int | float | bool
 
 
 def join(nodes: Node) -> Markup:
-    """Nodes one after the other."""
+    """Return nodes one after the other."""
     if nodes is None:
         return Markup("")
     if isinstance(nodes, Markup):
@@ -58,7 +58,7 @@ def join(nodes: Node) -> Markup:
 
 
 def escape(text: str) -> Markup:
-    """Text as HTML shows it, safe in elements and in quoted attributes.
+    """Return text as HTML shows it, safe in elements and in quoted attributes.
 
     >>> escape('</script>"' + chr(0x202E))
     '&lt;/script&gt;&quot;\\\\u202e'

@@ -27,7 +27,7 @@ _LARGE = 300_000
 
 
 def by_order(run: FinishedRun) -> Markup | None:
-    """pJSD against n."""
+    """Draw pJSD against n."""
     if not run.divergences:
         return None
     unit = next(iter(run.divergences.values()))["unit"]
@@ -51,7 +51,7 @@ def by_order(run: FinishedRun) -> Markup | None:
 
 
 def by_size(run: FinishedRun) -> Markup | None:
-    """pJSD against the amount of speech, one chart per n."""
+    """Draw pJSD against the amount of speech, one chart per n."""
     curves = _curves(run)
     if not curves:
         return None
@@ -86,7 +86,7 @@ def by_size(run: FinishedRun) -> Markup | None:
 
 
 def _curves(run: FinishedRun) -> dict[int, Rarefaction]:
-    """Rarefaction of every n that has it."""
+    """Return the rarefaction of every n that has it."""
     if not run.divergences:
         return {}
     clips = {side: [clip for clip in run.clips[side] if clip["phones"] is not None] for side in SIDES}
@@ -105,7 +105,7 @@ def _curves(run: FinishedRun) -> dict[int, Rarefaction]:
 
 
 def differences(run: FinishedRun) -> Markup | None:
-    """The n-grams that contribute most, one panel per n."""
+    """Show the n-grams that contribute most, one panel per n."""
     found = find_differences(run, run.divergences)
     if not found:
         return None
@@ -195,7 +195,7 @@ def _difference(each: Difference, side: str, most: float) -> Markup:
 
 
 def language(traits: Sequence[Trait]) -> Markup | None:
-    """Tempo, silence, variety and repetition beside real speech."""
+    """Show tempo, silence, variety and repetition beside real speech."""
     if not traits:
         return None
     columns = [
@@ -238,7 +238,7 @@ def _of_side(trait: Trait, side: str) -> Node:
 
 
 def _with_interval(shown: str, interval: Sequence[float] | None, trait: Trait) -> Node:
-    """A number with its unit, and its interval below."""
+    """Return a number with its unit, and its interval below."""
     return [f"{shown} {trait.unit}".rstrip(), tag("small", interval_text(interval, trait.digits))]
 
 

@@ -27,7 +27,7 @@ from slm_eval.run.finished import SIDES, FinishedRun
 
 
 def glance(run: FinishedRun) -> Markup:
-    """One row per family, each on a scale of its own."""
+    """Draw one row per family, each on a scale of its own."""
     rows: list[Markup] = []
     best = reading.sharpest(run.divergences)
     if run.divergences:
@@ -76,7 +76,7 @@ def _glance_row(key: str, metric: dict[str, Any], axis: Axis, better: str) -> Ma
 
 
 def metrics(run: FinishedRun) -> Markup:
-    """Every number, in two tables that sort."""
+    """Show every number, in two tables that sort."""
     parts: list[Node] = []
     if run.divergences:
         parts.append(_divergence_table(run.divergences))
@@ -219,7 +219,7 @@ def _other_table(metrics: dict[str, dict[str, Any]]) -> Markup:
 
 
 def distributions(run: FinishedRun) -> Markup | None:
-    """Every per-clip score: generated against real."""
+    """Draw every per-clip score: generated against real."""
     plots = []
     for key in run.score_keys:
         mine, theirs = (np.array(list(run.scores(key, side).values())) for side in SIDES)
@@ -249,12 +249,12 @@ def _row(key: str, metric: dict[str, Any], axis: Axis) -> Markup:
 
 
 def _interval_cell(ends: Sequence[float] | None, digits: int) -> Cell:
-    """Sorted by its lower end."""
+    """Return the cell of an interval, sorted by its lower end."""
     return Cell(interval_text(ends, digits), None if ends is None else float(ends[0]))
 
 
 def _real(metric: dict[str, Any]) -> tuple[float | None, Interval | None]:
-    """What real speech scores, and the bar around it."""
+    """Return what real speech scores, and the bar around it."""
     if "floor" in metric:
         floor, sd = metric["floor"], metric["floor_sd"]
         if floor is None:
@@ -269,7 +269,7 @@ def _divergence_axis(unit: str) -> Axis:
 
 
 def _score_axis(scores: Sequence[dict[str, Any]]) -> Axis:
-    """A scale that shows all of them, and at least one sd of the clips to either side: small gaps look small."""
+    """Return a scale that shows all of them, and at least one sd of the clips to either side: small gaps look small."""
     ends: list[float] = []
     for metric in scores:
         spread = metric["sd"] or 0.0

@@ -14,7 +14,7 @@ from slm_eval.report.page.markup import Markup, Node, tag
 
 
 def whole_page(title: str, header: Markup, sections: Node, version: str) -> str:
-    """A document.
+    """Return a document.
 
     Args:
         title: of the window.
@@ -60,7 +60,7 @@ def whole_page(title: str, header: Markup, sections: Node, version: str) -> str:
 
 
 def top_bar(name: str) -> Markup:
-    """What a page is, beside the switch of light and dark."""
+    """Say what a page is, beside the switch of light and dark."""
     theme = tag("button", "Light or dark", type="button", id="theme", hidden=True)
     return tag("div", tag("p", name, class_="eyebrow"), theme, class_="bar")
 

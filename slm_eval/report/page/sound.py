@@ -49,7 +49,7 @@ class Recording:
 
 
 def record(clip: Clip, seconds: float | None) -> Recording:
-    """The beginning of a clip.
+    """Record the beginning of a clip.
 
     Args:
         clip: with a path.
@@ -78,12 +78,12 @@ def record(clip: Clip, seconds: float | None) -> Recording:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """A file inside an address."""
+    """Return a file inside an address."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def mp3(samples: npt.NDArray[np.float32], rate: int) -> bytes:
-    """Mono samples as MP3.
+    """Return mono samples as MP3.
 
     Raises:
         AudioError: the installed libsndfile cannot write it (before version 1.1).
@@ -101,7 +101,7 @@ def mp3(samples: npt.NDArray[np.float32], rate: int) -> bytes:
 
 
 def spectrogram(samples: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.uint8]:
-    """Power in dB as shades, shape (frequencies, times), the highest frequency first; times at most 640.
+    """Return power in dB as shades, shape (frequencies, times), the highest frequency first; times at most 640.
 
     Hann windows of 16 ms that overlap by half; where they are more than 640, neighbours are averaged. Shade 0 is
     70 dB or more below the loudest point of this clip, so shades do not compare levels of clips.
@@ -121,7 +121,7 @@ def spectrogram(samples: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.u
 
 
 def png(shades: npt.NDArray[np.uint8]) -> bytes:
-    """Shades, shape (height, width), as a PNG with the palette of ``palette``. Format: W3C PNG, third edition."""
+    """Return shades, (height, width), as a PNG with the colours of ``palette``. Format: W3C PNG, third edition."""
     height, width = shades.shape
     rows = np.zeros((height, width + 1), dtype=np.uint8)  # each row begins with its filter: none
     rows[:, 1:] = shades
@@ -132,7 +132,7 @@ def png(shades: npt.NDArray[np.uint8]) -> bytes:
 
 @lru_cache
 def palette() -> bytes:
-    """48 colours from night blue over violet and orange to pale yellow, evenly spaced in lightness: RGB bytes.
+    """Return 48 colours from night blue over violet and orange to pale yellow, evenly spaced in lightness, as RGB.
 
     Straight lines between anchors in Oklab (Ottosson 2020), in which equal steps look equal; lightness rises alone, so
     that the picture also reads in grey and to colour-blind eyes.

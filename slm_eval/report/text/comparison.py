@@ -88,7 +88,7 @@ def _together(together: Together) -> str:
 
 
 def _notes(comparison: Comparison) -> dict[str, list[str]]:
-    """Each note once, with the keys that it is about."""
+    """Return each note once, with the keys that it is about."""
     about: dict[str, list[str]] = {}
     for key, each in comparison.differences.items():
         for note in each.notes:

@@ -30,7 +30,7 @@ def write_documents(run: FinishedRun, folder: Path) -> list[Path]:
 
 
 def markdown(run: FinishedRun) -> str:
-    """The run as GitHub reads it."""
+    """Return the run as GitHub reads it."""
     parts = [f"# {in_markdown(run.name)}", *(in_markdown(sentence) for sentence in _sentences(run))]
     parts += [table.to_markdown() for table in _tables(run)]
     parts.append("Signatures:")
@@ -39,7 +39,7 @@ def markdown(run: FinishedRun) -> str:
 
 
 def latex(run: FinishedRun) -> str:
-    """The tables for a paper, with what each number is in the caption, and the signatures as comments."""
+    """Return the tables for a paper, with what each number is in the caption, and the signatures as comments."""
     parts = ["% Needs \\usepackage{booktabs}.", "\n".join(f"% {line}" for line in _comments(run))]
     parts += [table.to_latex() for table in _tables(run)]
     return "\n\n".join(parts) + "\n"

@@ -46,13 +46,13 @@ def write_leaderboards(boards: Sequence[Leaderboard], folder: Path) -> list[Path
 
 
 def as_json(boards: Sequence[Leaderboard]) -> str:
-    """The object of leaderboard.json: ``tables``, one per signature."""
+    """Return the object of leaderboard.json: ``tables``, one per signature."""
     tables = [board.to_dict() for board in boards]
     return dump({"schema": SCHEMA, "version": __version__, "tables": tables}, indent=2) + "\n"
 
 
 def render(boards: Sequence[Leaderboard]) -> str:
-    """For a terminal, without colours."""
+    """Return the leaderboard for a terminal, without colours."""
     blocks = [
         "\n\n".join([f"{order(board)}.", *(each.to_text() for each in tables(board)), *_joined(remarks(board))])
         for board in boards
@@ -61,7 +61,7 @@ def render(boards: Sequence[Leaderboard]) -> str:
 
 
 def markdown(boards: Sequence[Leaderboard]) -> str:
-    """As GitHub reads it."""
+    """Return the leaderboard as GitHub reads it."""
     parts = ["# Leaderboard"]
     for at, board in enumerate(boards, start=1):
         parts += [f"## Signature {at}"] if len(boards) > 1 else []
@@ -77,7 +77,7 @@ def markdown(boards: Sequence[Leaderboard]) -> str:
 
 
 def latex(boards: Sequence[Leaderboard]) -> str:
-    """For a paper that loads booktabs; remarks and signatures as comments."""
+    """Return tables for a paper that loads booktabs; remarks and signatures as comments."""
     parts = ["% Needs \\usepackage{booktabs}."]
     for board in boards:
         comments = [order(board), *remarks(board)]
@@ -88,17 +88,17 @@ def latex(boards: Sequence[Leaderboard]) -> str:
 
 
 def order(board: Leaderboard) -> str:
-    """What is ranked by what."""
+    """Say what is ranked by what."""
     return f"{len(board.systems)} system{'s' * (len(board.systems) > 1)}, ordered by {board.sort} ({board.why})"
 
 
 def tables(board: Leaderboard) -> list[Table]:
-    """One per family of metrics."""
+    """Return a table per family of metrics."""
     return [_table(columns, board) for columns in families(board)]
 
 
 def families(board: Leaderboard) -> list[list[Column]]:
-    """Metrics of one kind and unit together; those of the key that orders the systems first."""
+    """Group metrics of one kind and unit; those of the key that orders the systems first."""
     found: dict[tuple[str, str, bool], list[Column]] = {}
     for column in board.columns.values():
         family = column.key.partition(".")[0], column.unit, column.higher_is_better
@@ -108,7 +108,7 @@ def families(board: Leaderboard) -> list[list[Column]]:
 
 
 def remarks(board: Leaderboard) -> list[str]:
-    """What is missing and why, and what was done to make systems comparable: each once, with the keys it is about."""
+    """Say what is missing and why, and what was done to make systems comparable: each once, with its keys."""
     about: dict[str, list[str]] = {}
     for key, column in board.columns.items():
         for note in column.notes:
@@ -131,24 +131,24 @@ def _unranked(column: Column) -> dict[str, list[str]]:
 
 
 def caption(columns: Sequence[Column]) -> str:
-    """Of a family: what it is, its unit and direction."""
+    """Return a family's caption: what it is, its unit and direction."""
     first = columns[0]
     name = "pJSD" if first.key.startswith("pjsd.") else first.key.partition(".")[0]
     return f"{name} in {first.unit}, {'higher' if first.higher_is_better else 'lower'} is better"
 
 
 def basis(columns: Sequence[Column]) -> str:
-    """What the numbers of a family rest on."""
+    """Say what the numbers of a family rest on."""
     return "n-grams" if columns[0].key.startswith("pjsd.") else "clips"
 
 
 def digits(key: str) -> int:
-    """Decimal places, as in the table of a run."""
+    """Return decimal places, as in the table of a run."""
     return 4 if key.startswith(("pjsd.", "plm.")) else 3
 
 
 def around(found: Result | Reference | None, places: int) -> str:
-    """A value with the larger half of its interval."""
+    """Return a value with the larger half of its interval."""
     if found is None:
         return NONE
     if found.ci95 is None:
@@ -207,7 +207,7 @@ def leaders(column: Column) -> str:
 
 
 def sizes(column: Column) -> str:
-    """How many clips or n-grams, from the fewest to the most of a system."""
+    """Say how many clips or n-grams, from the fewest to the most of a system."""
     found = sorted({each.n for each in column.results.values()})
     return _span(found[0], found[-1]) if found else NONE
 
@@ -218,7 +218,7 @@ def _span(first: int, last: int) -> str:
 
 
 def _about(board: Leaderboard) -> list[str]:
-    """Links and notes of the systems that have any."""
+    """List links and notes of the systems that have any."""
     lines = []
     for system in board.systems:
         name = in_markdown(system.name)

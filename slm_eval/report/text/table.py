@@ -20,7 +20,7 @@ _NONE = "-"
 
 
 def render(evaluation: Evaluation) -> str:
-    """The whole report for a terminal, without colours: blocks with an empty line between them."""
+    """Return the whole report for a terminal, without colours: blocks with an empty line between them."""
     blocks = [_corpora(evaluation)]
     divergences = [each for each in evaluation.summaries.values() if isinstance(each, DivergenceSummary)]
     scores = [each for each in evaluation.summaries.values() if isinstance(each, ScoreSummary)]
@@ -110,7 +110,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _absent(evaluation: Evaluation) -> dict[str, list[str]]:
-    """Each reason once, with the keys that it keeps from being computed."""
+    """Return each reason once, with the keys that it keeps from being computed."""
     reasons: dict[str, list[str]] = {}
     for key, absent in evaluation.not_computed.items():
         reasons.setdefault(absent.reason, []).append(key)
@@ -118,7 +118,7 @@ def _absent(evaluation: Evaluation) -> dict[str, list[str]]:
 
 
 def _warnings(evaluation: Evaluation) -> dict[str, list[str]]:
-    """Each warning once, with the keys that it is about."""
+    """Return each warning once, with the keys that it is about."""
     about: dict[str, list[str]] = {}
     for key, summary in evaluation.summaries.items():
         for warning in summary.warnings:
