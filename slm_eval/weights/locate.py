@@ -185,9 +185,7 @@ def _ledger(name: str) -> Ledger:
 def offline_by() -> str | None:
     """Return the variable that forbids the network, if one does."""
     yes = {"1", "true", "yes", "on"}
-    return next(
-        (variable for variable in _OFFLINE_VARIABLES if os.environ.get(variable, "").strip().lower() in yes), None
-    )
+    return next((name for name in _OFFLINE_VARIABLES if os.environ.get(name, "").strip().lower() in yes), None)
 
 
 def _can_obtain(name: str) -> bool:
@@ -240,7 +238,7 @@ def _verified_digest(name: str, path: Path) -> str:
     weights = _entry(name)
     files = weights.files(path) if weights.layouts else {path.name: path}
     if isinstance(weights.source, Wheel):
-        return _verified_package(name, weights.source, files)
+        return _verified_package(weights.source, files)
     ledger = _ledger(name)
     published = weights.source.remote.sha256 if isinstance(weights.source, Web) and not weights.source.archive else None
     first = ledger.first_digest if published is None else None
@@ -256,7 +254,7 @@ def _verified_digest(name: str, path: Path) -> str:
     return actual
 
 
-def _verified_package(name: str, source: Wheel, files: dict[str, Path]) -> str:
+def _verified_package(source: Wheel, files: dict[str, Path]) -> str:
     digests = {name: file_digest(file) for name, file in files.items()}
     for name, expected in source.digests.items():
         if digests[name] != expected:

@@ -313,7 +313,7 @@ BAD = {
         lambda c: c["state_dict"].update({FC1: torch.ones(4, 4)}),
         r"fc1\.weight has the shape \(4, 4\), expected \(48, 32\)",
     ),
-    "not a tensor": (lambda c: c["state_dict"].update({FC1: 3}), "is no tensor of floating-point numbers"),
+    "not a tensor": (lambda c: c["state_dict"].update({FC1: 3}), "must be a tensor of floating-point numbers"),
     "not finite": (lambda c: c["state_dict"][FC1].fill_(torch.nan), "holds NaN or infinite values"),
     "no scale": (lambda c: c["target_transform"].pop("PQ"), "target_transform lacks mean and std of CE, CU, PC, PQ"),
     "no configuration": (lambda c: c.pop("model_cfg"), "lacks model_cfg: no Audiobox Aesthetics checkpoint"),

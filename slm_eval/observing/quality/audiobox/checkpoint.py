@@ -56,22 +56,22 @@ class Checkpoint:
 
 
 def problem(checkpoint: str | None) -> str | None:
-    """None when the checkpoint is at hand or can be fetched, else one line. Never uses the network."""
+    """Return None when the checkpoint is at hand or can be fetched, else one line. Never uses the network."""
     if checkpoint is None:
         return weights.missing(NAME) or _reader_missing(weights.at_hand(NAME))
     if not Path(checkpoint).exists() and not _is_repo(checkpoint):
         return f"there is no Audiobox checkpoint at {checkpoint}; give a file, a folder or a Hugging Face repository id"
-    found = _at_hand(checkpoint)
+    path = _at_hand(checkpoint)
     forbidden = weights.offline_by()
-    if found is None and forbidden is not None:
+    if path is None and forbidden is not None:
         return f"the checkpoint {checkpoint} is not in the Hugging Face cache; unset {forbidden} to fetch it"
-    if found is None and not hub.client_installed():
+    if path is None and not hub.client_installed():
         return f"fetching {checkpoint} needs huggingface_hub; {_INSTALL}"
-    return _reader_missing(found)
+    return _reader_missing(path)
 
 
 def locate(checkpoint: str | None) -> Path:
-    """The file or folder of a checkpoint: the set ``audiobox`` of weights.py, a path, or a Hugging Face repository id.
+    """Return the file or folder of a checkpoint: the weight set ``audiobox``, a path, or a Hugging Face repository id.
 
     Raises:
         SlmEvalError: it is not there and cannot be fetched.
@@ -81,9 +81,9 @@ def locate(checkpoint: str | None) -> Path:
     line = problem(checkpoint)
     if line is not None:
         raise SlmEvalError(line)
-    found = _at_hand(checkpoint)
-    if found is not None:
-        return found
+    path = _at_hand(checkpoint)
+    if path is not None:
+        return path
     for file in _LAYOUTS[0]:
         hub.fetch_file(checkpoint, file)
     fetched = _at_hand(checkpoint)
@@ -93,7 +93,7 @@ def locate(checkpoint: str | None) -> Path:
 
 
 def digest(checkpoint: str | None) -> str:
-    """SHA-256 of the file, or over those of the folder's files that are read.
+    """Return the SHA-256 of the file, or over those of the folder's files that are read.
 
     Raises:
         SlmEvalError: as ``locate``.
@@ -145,14 +145,14 @@ def _is_repo(checkpoint: str) -> bool:
 
 
 def _reader_missing(path: Path | None) -> str | None:
-    """None when the form that lies at ``path`` (None: the one that would be fetched) can be read here."""
+    """Return None when the form at ``path`` (None: the one that would be fetched) can be read here, else one line."""
     if path is not None and path.exists() and _main_file(path).suffix != ".safetensors":
         return None
     return None if importlib.util.find_spec("safetensors") else f"reading the checkpoint needs safetensors; {_INSTALL}"
 
 
 def _at_hand(checkpoint: str) -> Path | None:
-    """A path that exists, or the folder of a repository in the hub's cache that holds a whole checkpoint."""
+    """Return a path that exists, or the folder of a repository in the hub's cache that holds a whole checkpoint."""
     if Path(checkpoint).exists():
         return Path(checkpoint)
     folder = hub.cached_snapshot(checkpoint)
@@ -209,7 +209,7 @@ def _check_tensors(file: Path, config: Mapping[str, Any], tensors: Mapping[str, 
     for name, shape in expected.items():
         tensor = tensors[name]
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
-            raise SlmEvalError(f"{file}: {name} is no tensor of floating-point numbers; {_ADVICE}")
+            raise SlmEvalError(f"{file}: {name} must be a tensor of floating-point numbers; {_ADVICE}")
         if tuple(tensor.shape) != shape:
             raise SlmEvalError(f"{file}: {name} has the shape {tuple(tensor.shape)}, expected {shape}; {_ADVICE}")
         if not bool(tensor.isfinite().all()):

@@ -75,7 +75,7 @@ class AudioboxNetwork:
         del self._all
 
     def __call__(self, windows_BS: Tensor, frames: list[int], n: int) -> Tensor:
-        """Predictions of windows.
+        """Predict the axes of windows.
 
         Args:
             windows_BS: 16 kHz samples, shape (B, 160000), zero-padded.
@@ -93,7 +93,7 @@ class AudioboxNetwork:
         return self._predict(x)
 
     def _features(self, windows_BS: Tensor, n: int) -> Tensor:
-        """The convolutions: the first n frames, (B, n, C)."""
+        """Apply the convolutions: the first n frames, (B, n, C)."""
         weight_BKC, bias_B1C = self._first_layer(windows_BS)
         rows_BTK = windows_BS.unfold(1, self.first.shape[1], STRIDES[0])
         counts = self._rows_needed(n)
@@ -106,7 +106,7 @@ class AudioboxNetwork:
         return x
 
     def _first_layer(self, windows_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """First convolution with its group norm: weight (B, 10, C) and bias (B, 1, C).
+        """Return the first convolution with its group norm: weight (B, 10, C) and bias (B, 1, C).
 
         Channel c is W_c·r_t for rows r_t of 10 samples, so that its mean over time is W_c·mean(r) and its mean square
         W_c·M·W_c with M = mean(r rᵀ). Padding counts, as in the reference.
@@ -121,14 +121,14 @@ class AudioboxNetwork:
         return weight_BKC.float(), (beta - mean_BC * scale_BC)[:, None].float()
 
     def _rows_needed(self, n: int) -> list[int]:
-        """How many outputs of each convolution n frames need."""
+        """Return how many outputs of each convolution n frames need."""
         counts = [n]
         for stride, weight in zip(STRIDES[:0:-1], self.convs[::-1], strict=True):
             counts.insert(0, (counts[0] - 1) * stride + weight.shape[-1])
         return counts
 
     def _first_two_in_blocks(self, rows_BTK: Tensor, weight_BKC: Tensor, bias_B1C: Tensor, count: int) -> Tensor:
-        """The same as without blocks, but the wide activations of the first layer never leave the cache."""
+        """Apply the first two layers in blocks, so that the wide activations of the first one never leave the cache."""
         kernel, stride = self.convs[0].shape[-1], STRIDES[1]
         blocks = []
         for start in range(0, count, _BLOCK_ROWS):
@@ -146,7 +146,7 @@ class AudioboxNetwork:
         return _gelu_(y).squeeze(2).transpose(1, 2)
 
     def _encode(self, x_BTD: Tensor, alive_BT: Tensor | None) -> Tensor:
-        """The transformer: the mean over time of its input and of every layer's output, (B, L, D)."""
+        """Apply the transformer: the mean over time of its input and of every layer's output, (B, L, D)."""
         if alive_BT is not None:
             x_BTD = x_BTD * alive_BT[..., None]
         weight, bias = self.position_conv
@@ -166,7 +166,7 @@ class AudioboxNetwork:
         return torch.cat([head(mixed_BAD[:, axis]) for axis, head in enumerate(self.heads)], 1)
 
     def _pair(self, name: str) -> Any:
-        """Arguments of F.layer_norm after the input."""
+        """Return the arguments of F.layer_norm after the input."""
         weight = self._all[f"{name}.weight"]
         return weight.shape, weight, self._all[f"{name}.bias"]
 
@@ -182,7 +182,7 @@ class AudioboxNetwork:
         return _Head(self._below(name))
 
     def _below(self, name: str) -> dict[str, Tensor]:
-        """Tensors of a part of the model, by their names within it."""
+        """Return the tensors of a part of the model, by their names within it."""
         return {key[len(name) + 1 :]: tensor for key, tensor in self._all.items() if key.startswith(f"{name}.")}
 
 
@@ -246,7 +246,7 @@ class _Head:
 
 
 def frames_of(samples: int) -> int:
-    """Frames of a window that hold sound: one per 320 samples or part of them, 499 at most.
+    """Return how many frames of a window hold sound: one per 320 samples or part of them, 499 at most.
 
     >>> frames_of(1), frames_of(321), frames_of(160_000)
     (1, 2, 499)
@@ -255,7 +255,7 @@ def frames_of(samples: int) -> int:
 
 
 def position_bias(table_NH: Tensor, n: int) -> Tensor:
-    """What attention adds for the distance of two frames, (H, n, n), from the values of N buckets.
+    """Return what attention adds for the distance of two frames, (H, n, n), from the values of N buckets.
 
     Half of the buckets are for keys after the query. In each half the first half are single distances, the others
     grow with the logarithm of the distance up to ``MAX_DISTANCE``.
@@ -272,7 +272,7 @@ def position_bias(table_NH: Tensor, n: int) -> Tensor:
 
 
 def _gate(weight: Tensor, bias: Tensor, n_heads: int) -> tuple[Tensor, Tensor]:
-    """The gate's two numbers per head as rows of one matrix over the whole width: (2 H, D) and (2 H,).
+    """Return the gate's two numbers per head as rows of one matrix over the whole width: (2 H, D) and (2 H,).
 
     The reference maps the 64 channels of a head to 8 numbers, and sums each 4 of them.
     """
@@ -281,23 +281,23 @@ def _gate(weight: Tensor, bias: Tensor, n_heads: int) -> tuple[Tensor, Tensor]:
 
 
 def _fold_weight_norm(direction: Tensor, length: Tensor) -> Tensor:
-    """Weight norm over all but the last dimension."""
+    """Fold weight norm over all but the last dimension into one weight."""
     return direction * (length / direction.norm(dim=(0, 1), keepdim=True))
 
 
 def _as_image(weight: Tensor) -> Tensor:
-    """(out, in, k) to (out, in, 1, k), channels last in memory."""
+    """Reshape (out, in, k) to (out, in, 1, k), channels last in memory."""
     return weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
 def _mean(x_BTD: Tensor, alive_BT: Tensor | None) -> Tensor:
-    """Mean over the frames that hold sound, (B, D)."""
+    """Return the mean over the frames that hold sound, (B, D)."""
     if alive_BT is None:
         return x_BTD.mean(1)
     return (x_BTD * alive_BT[..., None]).sum(1) / alive_BT.sum(1, keepdim=True)
 
 
 def _gelu_(x: Tensor) -> Tensor:
-    """GELU in place: fresh memory for wide activations costs twice as much as the function."""
+    """Apply GELU in place: fresh memory for wide activations costs twice as much as the function."""
     y: Tensor = torch.ops.aten.gelu_(x)
     return y

@@ -59,7 +59,7 @@ class AudioboxObserver(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Raises SlmEvalError where the checkpoint is missing."""
+        """Signature of the checkpoint's digest and the options; raises SlmEvalError where the checkpoint is missing."""
         if self._digest is None:
             self._digest = checkpoints.digest(self.checkpoint)
         return Signature(
@@ -74,11 +74,15 @@ class AudioboxObserver(Observer):
         )
 
     def missing(self) -> str | None:
-        """None, or what is missing and how to get it. Never uses the network."""
+        """Return None, or what is missing and how to get it. Never uses the network."""
         return checkpoints.problem(self.checkpoint)
 
     def fetch(self) -> None:
-        """Raises SlmEvalError: the checkpoint is not to be had."""
+        """Get the checkpoint if it is not here yet.
+
+        Raises:
+            SlmEvalError: it is not to be had.
+        """
         checkpoints.locate(self.checkpoint)
 
     def load(self, device: str) -> None:
@@ -105,8 +109,8 @@ class AudioboxObserver(Observer):
         """
         long_enough = [signal for signal in signals if len(signal.samples) >= MIN_SAMPLES]
         windows = [split(signal.samples) for signal in long_enough]
-        scores = self._score([window for each in windows for window in each])
-        ends = np.cumsum([len(each) for each in windows])
+        scores = self._score([window for of_clip in windows for window in of_clip])
+        ends = np.cumsum([len(of_clip) for of_clip in windows])
         parts = iter(zip(windows, np.split(scores, ends[:-1]) if windows else [], strict=True))
         return [
             _too_short(signal) if len(signal.samples) < MIN_SAMPLES else _summary(signal, *next(parts))
@@ -114,7 +118,7 @@ class AudioboxObserver(Observer):
         ]
 
     def _score(self, windows: Sequence[np.ndarray]) -> np.ndarray:
-        """Scores of windows, shape (W, 4), float64."""
+        """Return the scores of windows, shape (W, 4), float64."""
         if self._network is None or self._scale is None:
             raise SlmEvalError("load the Audiobox observer before observing: observer.load('cpu')")
         from slm_eval.base.precision import exact_float32
@@ -131,7 +135,7 @@ class AudioboxObserver(Observer):
         return scores * deviation + mean
 
     def _predict(self, windows: Sequence[np.ndarray], width: int, size: int) -> np.ndarray:
-        """Unscaled predictions of one batch of ``plan``, shape (W, 4), float32. Called from any thread."""
+        """Return the unscaled predictions of one batch of ``plan``, (W, 4), float32. Called from any thread."""
         import torch
 
         from slm_eval.observing.quality.audiobox.network import frames_of
@@ -151,7 +155,7 @@ class AudioboxObserver(Observer):
 
 @contextmanager
 def single_threads() -> Iterator[Callable[..., Iterable[Any]]]:
-    """A ``map`` over as many threads as torch may use, each with a torch that uses one.
+    """Yield a ``map`` over as many threads as torch may use, each with a torch that uses one.
 
     Windows side by side are faster than many threads on one window, which wait for each other after every operation
     (by far, where the machine is shared), and a score does not depend on the number of threads.
@@ -169,7 +173,7 @@ def single_threads() -> Iterator[Callable[..., Iterable[Any]]]:
 
 
 def split(samples: np.ndarray) -> list[np.ndarray]:
-    """Windows of 10 s, one after the other; the last one holds what is left, and is not empty.
+    """Cut a clip into windows of 10 s, one after the other; the last one holds what is left, and is not empty.
 
     >>> [len(window) for window in split(np.zeros(160_001, np.float32))]
     [160000, 1]
@@ -178,7 +182,7 @@ def split(samples: np.ndarray) -> list[np.ndarray]:
 
 
 def plan(frames: Sequence[int], one_by_one: bool) -> list[tuple[list[int], int, int]]:
-    """What is computed together.
+    """Plan what is computed together.
 
     Args:
         frames: that hold sound, of each window.
@@ -210,7 +214,7 @@ def _too_short(signal: Signal) -> Refusal:
 
 
 def _summary(signal: Signal, windows: Sequence[np.ndarray], scores: np.ndarray) -> Observation | Refusal:
-    """The mean over a clip's windows, weighted by their length."""
+    """Return the mean over a clip's windows, weighted by their length, or why there is none."""
     means = np.average(scores, axis=0, weights=[len(window) for window in windows])
     if not np.isfinite(means).all():
         peak = float(np.abs(signal.samples).max())

@@ -27,7 +27,7 @@ class Layer:
 
 
 def split_runs(windows: Sequence[int]) -> list[list[int]]:
-    """Ascending windows, grouped such that within a group each overlaps the one before.
+    """Group ascending windows such that within a group each overlaps the one before.
 
     >>> split_runs([0, 1, 6, 24, 25])
     [[0, 1, 6], [24, 25]]
@@ -42,7 +42,7 @@ def split_runs(windows: Sequence[int]) -> list[list[int]]:
 
 
 def convolution(layer: Layer) -> nn.Conv2d:
-    """A 3×3 convolution, zero-padded to the same size."""
+    """Return a 3×3 convolution, zero-padded to the same size."""
     outputs, inputs = layer.weight.shape[:2]
     module = nn.Conv2d(inputs, outputs, 3, padding=1)
     module.weight = nn.Parameter(layer.weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
@@ -51,7 +51,7 @@ def convolution(layer: Layer) -> nn.Conv2d:
 
 
 def dense_stack(layers: Sequence[Layer]) -> nn.Sequential:
-    """Dense layers with ReLU between them."""
+    """Return dense layers with ReLU between them."""
     modules: list[nn.Module] = []
     for layer in layers:
         outputs, inputs = layer.weight.shape
@@ -69,5 +69,5 @@ def convolve(module: nn.Module, x_NTFC: Tensor) -> Tensor:
 
 
 def pool(x_NTFC: Tensor) -> Tensor:
-    """2×2 maxima of (N, T, F, C); an odd last column or row is dropped. ReLU and maximum commute."""
+    """Return 2×2 maxima of (N, T, F, C); an odd last column or row is dropped. ReLU and maximum commute."""
     return F.max_pool2d(x_NTFC.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)

@@ -69,7 +69,7 @@ class DNSMOSObserver(Observer):
         if windows not in WINDOW_RULES:
             raise unknown_name("rule for DNSMOS windows", str(windows), WINDOW_RULES)
         if not isinstance(personalized, bool):
-            raise UsageError(f"personalized is True or False, not {personalized!r}")
+            raise UsageError(f"personalized must be True or False, got {personalized!r}")
         self.windows = windows
         self.personalized = personalized
         self._networks: tuple[P835, P808] | None = None
@@ -94,7 +94,7 @@ class DNSMOSObserver(Observer):
         )
 
     def missing(self) -> str | None:
-        """None, or what is missing: the weights of speechmos, or the package onnx that reads them."""
+        """Return None, or what is missing: the weights of speechmos, or the package onnx that reads them."""
         problem = weights.missing("dnsmos")
         if problem is not None:
             return problem
@@ -143,7 +143,7 @@ class DNSMOSObserver(Observer):
         return {"scores": scores, "details": {"windows": len(windows), "raw": means}}
 
     def _run(self, samples: np.ndarray, windows: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """P.808, shape (W,), and raw SIG, BAK, OVRL, shape (W, 3), of the windows of a clip; float64."""
+        """Return P.808, shape (W,), and raw SIG, BAK, OVRL, shape (W, 3), of the windows of a clip; float64."""
         import torch
 
         from slm_eval.base.precision import exact_float32
@@ -158,7 +158,7 @@ class DNSMOSObserver(Observer):
 
 
 def lengthen(samples: np.ndarray) -> np.ndarray:
-    """A clip of under 9.01 s doubled until it is as long; others unchanged. float32, contiguous, own memory if doubled.
+    """Double a clip of under 9.01 s until it is as long; leave others. float32, contiguous, own memory if doubled.
 
     >>> len(lengthen(np.zeros(72_000, np.float32)))  # 4.5 s become 18 s
     288000
@@ -170,7 +170,7 @@ def lengthen(samples: np.ndarray) -> np.ndarray:
 
 
 def window_indices(n_samples: int, rule: str = "reference") -> list[int]:
-    """The windows of a clip, in the order of time: window w starts at w seconds.
+    """Return the windows of a clip, in the order of time: window w starts at w seconds.
 
     Args:
         n_samples: of the clip at 16 kHz, at least 144160.

@@ -62,11 +62,11 @@ class P808(nn.Module):
             Shape (W,).
         """
         size = _BATCH["cpu" if samples.device.type == "cpu" else "cuda"]
-        batches = [run[at : at + size] for run in split_runs(windows) for at in range(0, len(run), size)]
+        batches = [run[first : first + size] for run in split_runs(windows) for first in range(0, len(run), size)]
         return torch.cat([self._score(self.log_mel(samples, batch)) for batch in batches])
 
     def log_mel(self, samples: Tensor, windows: Sequence[int]) -> Tensor:
-        """The network's input (W, 900, 120) for overlapping windows: dB below the window's maximum, (dB + 40) / 40."""
+        """Return the input (W, 900, 120) for overlapping windows: dB below the window's maximum, (dB + 40) / 40."""
         first, last = windows[0], windows[-1]
         span = samples[first * _RATE : (last - first) * _RATE + first * _RATE + (WINDOW_FRAMES + 1) * _HOP]
         # Frame t is centred on sample 160 t of its window, without the window's last 160 samples and zero beyond its
@@ -84,13 +84,13 @@ class P808(nn.Module):
         return level.clamp_(min=-_TOP_DB).add_(40).div_(40)
 
     def _mel_db(self, frames: Tensor) -> Tensor:
-        """Frames (T, 321) to mel power in dB, (T, 120)."""
+        """Turn frames (T, 321) into mel power in dB, (T, 120)."""
         spectrum = torch.fft.rfft(frames * self.hann)
         power = spectrum.real.square() + spectrum.imag.square()
         return (power @ self.filters.T).clamp_(min=_AMIN).log10_().mul_(10)
 
     def _score(self, level: Tensor) -> Tensor:
-        """Scores (W,) of inputs (W, 900, 120)."""
+        """Return scores (W,) of inputs (W, 900, 120)."""
         x = level[..., None]
         for index, module in enumerate(self.convolutions):
             x = convolve(module, x)
@@ -100,7 +100,7 @@ class P808(nn.Module):
 
 
 def mel_filters() -> np.ndarray:
-    """Triangles of equal area on Slaney's mel scale, (120, 161) float32, equal to ``librosa.filters.mel``.
+    """Return triangles of equal area on Slaney's mel scale, (120, 161) float32, equal to ``librosa.filters.mel``.
 
     The scale is linear up to 1 kHz, at 200/3 Hz per mel, and logarithmic above, at 27 mels per factor of 6.4
     (Slaney, Auditory Toolbox, 1998).

@@ -83,7 +83,7 @@ class P835(nn.Module):
         return self.dense(features_WC)
 
     def _run(self, samples: Tensor, windows: Sequence[int], tile_hops: int) -> Tensor:
-        """Features (W, 64) of overlapping windows: the maximum over time and frequency of conv6."""
+        """Return features (W, 64) of overlapping windows: the maximum over time and frequency of conv6."""
         first, last = windows[0], windows[-1]
         hops = last - first + WINDOW_HOPS
         frames = samples[first * HOP_FRAMES * FRAME_HOP :].unfold(0, FRAME_LENGTH, FRAME_HOP)[: hops * HOP_FRAMES]
@@ -100,7 +100,7 @@ class P835(nn.Module):
         return every_WC[scored].relu_()
 
     def _tile(self, frames: Tensor, start: int, stop: int) -> _Tile:
-        """conv0-conv5 of hops ``start`` to ``stop`` of a run, of which ``frames`` (T, 320) are all."""
+        """Apply conv0-conv5 to hops ``start`` to ``stop`` of a run, of which ``frames`` (T, 320) are all."""
         low = max(0, start * HOP_FRAMES - _HALO)
         high = min(len(frames), stop * HOP_FRAMES + _HALO)
         skip, columns = start * HOP_FRAMES - low, (stop - start) * HOP_FRAMES
@@ -114,7 +114,7 @@ class P835(nn.Module):
         conv5 = self._convolve(5, pool2).relu_()
 
         def hops(activation: Tensor, rate: int) -> Tensor:
-            """The columns of the tile proper, by hop: (1, T, F, C) to (K, T/K, F, C)."""
+            """Return the columns of the tile proper, by hop: (1, T, F, C) to (K, T/K, F, C)."""
             inner = activation[0, skip // rate : (skip + columns) // rate]
             return inner.unflatten(0, (stop - start, HOP_FRAMES // rate))
 
@@ -127,7 +127,7 @@ class P835(nn.Module):
         )
 
     def _log_power(self, frames: Tensor) -> Tensor:
-        """Log power (1, T, 161, 1) of frames (T, 320). The graph's root and square in between cancel."""
+        """Return log power (1, T, 161, 1) of frames (T, 320). The graph's root and square in between cancel."""
         real, imaginary = (frames @ self.spectrum.T).chunk(2, dim=1)
         power = real.square().add_(imaginary.square())
         return power.clamp_(min=1e-12).log_().div_(_LOG10)[None, :, :, None]
@@ -136,7 +136,7 @@ class P835(nn.Module):
         return convolve(self.convolutions[index], x_NTFC)
 
     def _left_edges(self, tile: _Tile, which: slice) -> Tensor:
-        """Maxima (K, 64) over conv6's columns 0-2 of the windows that begin with the hops ``which`` of the tile."""
+        """Return maxima (K, 64) over conv6's columns 0-2 of the windows that begin with the tile's hops ``which``."""
         zero, one, two, three = (activation[which] for activation in tile.full)
         if not len(zero):
             return zero.new_empty(0, _FEATURES)
@@ -151,7 +151,7 @@ class P835(nn.Module):
         return self._convolve(6, x)[:, :-1].amax((1, 2))
 
     def _right_edges(self, tile: _Tile, which: slice) -> Tensor:
-        """Maxima (K, 64) over conv6's columns 110-111 of the windows that end with the hops ``which`` of the tile."""
+        """Return maxima (K, 64) over conv6's columns 110-111 of the windows that end with the tile's hops ``which``."""
         zero, one, two, three = (activation[which] for activation in tile.full)
         if not len(zero):
             return zero.new_empty(0, _FEATURES)
@@ -167,7 +167,7 @@ class P835(nn.Module):
         return self._convolve(6, x)[:, 1:].amax((1, 2))
 
     def _grow_left(self, index: int, *columns: Tensor) -> Tensor:
-        """The columns at a window's left end that see its padding: one more than before, ``columns[0]``.
+        """Return the columns at a window's left end that see its padding: one more than before, ``columns[0]``.
 
         The last two columns given are the cached neighbours inside. Only the padding on the window's own side is
         real: the column at the other end is dropped.
@@ -175,7 +175,7 @@ class P835(nn.Module):
         return self._convolve(index, torch.cat(columns, 1))[:, :-1].relu_()
 
     def _grow_right(self, index: int, *columns: Tensor) -> Tensor:
-        """The same at the right end: the cached neighbours are left of the edge."""
+        """Return the same at the right end: the cached neighbours are left of the edge."""
         return self._convolve(index, torch.cat(columns[::-1], 1))[:, 1:].relu_()
 
 
@@ -200,7 +200,7 @@ class _Interior:
         self._seen = 0  # conv5 columns
 
     def add(self, conv6: nn.Module, conv5_KTFC: Tensor) -> None:
-        """The next tile's conv5 columns."""
+        """Add the next tile's conv5 columns."""
         x = conv5_KTFC.flatten(0, 1)
         self._seen += len(x)
         if self._carry is not None:
@@ -215,7 +215,7 @@ class _Interior:
             self.columns[grid, :, first + 1 : first + len(values) - 1] = values[1:-1].T
 
     def maxima(self) -> Tensor:
-        """Maxima (W, 64) over the interior columns of each window of the run.
+        """Return maxima (W, 64) over the interior columns of each window of the run.
 
         Window w starts at conv5 column 25 w, which is column floor(25 w / 2) of grid w % 2, and two windows on are 25
         columns on.

@@ -48,13 +48,13 @@ class FirstLayer(nn.Module):
         self.right = _as_convolution(weight[:, :, :2], bias, (0, 1), stride=(hop, 1))
 
     def forward(self, frames_TB: Tensor) -> Tensor:
-        """(T, 48) to (S, windows, 24, 16); the last segment ends with the last frame."""
+        """Turn (T, 48) into (S, windows, 24, 16); the last segment ends with the last frame."""
         count, pooling = (len(frames_TB) - SEGMENT_FRAMES) // self.hop + 1, self.pooling
         # ReLU and maximum commute: it is cheapest where nothing is repeated yet. Row t belongs to frame t + 1.
         inner = self._bands(self.inner, frames_TB).relu_()
         left = self._bands(self.left, frames_TB[: (count - 1) * self.hop + 2]).relu_()
         right = self._bands(self.right, frames_TB[SEGMENT_FRAMES - 2 :]).relu_()
-        windows = _maxima([inner[at : len(inner) - pooling.size + 1 + at] for at in range(pooling.size)])
+        windows = _maxima([inner[shift : len(inner) - pooling.size + 1 + shift] for shift in range(pooling.size)])
         between = windows[pooling.starts[0] - 1 :].unfold(0, 2 * len(pooling.starts) - 1, self.hop)[..., ::2]
         pooled = inner.new_empty(count, len(pooling.starts) + 2, *inner.shape[1:])
         pooled[:, 0] = _maxima([left, *(inner[frame - 1 :: self.hop][:count] for frame in pooling.first)])
@@ -93,7 +93,7 @@ class AttentionPool(nn.Module):
 
     def __init__(self, weights: Weights, pools: int = 5) -> None:
         super().__init__()
-        layers = [f"pool_layers.{at}.model" for at in range(pools)]
+        layers = [f"pool_layers.{pool}.model" for pool in range(pools)]
         joined = {
             part: torch.stack([weights[f"{layer}.{part}"] for layer in layers])
             for part in ("linear1.weight", "linear1.bias", "linear2.weight", "linear3.weight", "linear3.bias")
@@ -117,17 +117,17 @@ def convolve(module: nn.Module, x_STBC: Tensor) -> Tensor:
 
 
 def adaptive_pool(x_STBC: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maxima that leave ``size`` frames and bands: window i of n holds floor(i·T/n) to ceil((i+1)·T/n)."""
+    """Return maxima that leave ``size`` frames and bands: window i of n holds floor(i·T/n) to ceil((i+1)·T/n)."""
     return F.adaptive_max_pool2d(x_STBC.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
 
 
 def convolution(weights: Weights, layer: int, padding: tuple[int, int] = (1, 1)) -> nn.Conv2d:
-    """Convolution ``layer`` of the checkpoint, 1 to 6, with its batch norm folded in; padding of frames and bands."""
+    """Return convolution ``layer`` of the checkpoint, 1 to 6, its batch norm folded in; padding of frames and bands."""
     return _as_convolution(*folded(weights, layer), padding)
 
 
 def folded(weights: Weights, layer: int) -> tuple[Tensor, Tensor]:
-    """Weight, (out, in, frames, bands), and bias of a convolution followed by its batch norm.
+    """Return weight, (out, in, frames, bands), and bias of a convolution followed by its batch norm.
 
     BN(w·x + b) = w·g·x + (b - mean)·g + beta, with g = gamma / sqrt(var + epsilon).
     """
@@ -150,7 +150,7 @@ def _as_convolution(
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """A dense layer of these values."""
+    """Return a dense layer of these values."""
     module = nn.Linear(weight.shape[1], weight.shape[0])
     module.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
     module.bias = nn.Parameter(bias, requires_grad=False)
@@ -158,17 +158,17 @@ def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 
 
 def linear_of(weights: Weights, name: str) -> nn.Linear:
-    """A dense layer of the checkpoint, as it is."""
+    """Return a dense layer of the checkpoint, as it is."""
     return linear(weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
 def by_position(weight: Tensor, channels: int, bands: int, frames: int) -> Tensor:
-    """Weight of a dense layer over (C, B, T) of the checkpoint, for (T, B, C) as we flatten it."""
+    """Return the weight of a dense layer over (C, B, T) of the checkpoint, for (T, B, C) as we flatten it."""
     return weight.unflatten(1, (channels, bands, frames)).permute(0, 3, 2, 1).flatten(1)
 
 
 def layer_norm(weights: Weights, name: str) -> nn.LayerNorm:
-    """A layer norm of the checkpoint."""
+    """Return a layer norm of the checkpoint."""
     module = nn.LayerNorm(len(weights[f"{name}.weight"]), eps=_EPSILON)
     module.weight = nn.Parameter(weights[f"{name}.weight"], requires_grad=False)
     module.bias = nn.Parameter(weights[f"{name}.bias"], requires_grad=False)
@@ -176,8 +176,8 @@ def layer_norm(weights: Weights, name: str) -> nn.LayerNorm:
 
 
 def _maxima(tensors: list[Tensor]) -> Tensor:
-    """Elementwise over tensors of one shape."""
+    """Return elementwise maxima over tensors of one shape."""
     highest = tensors[0]
-    for each in tensors[1:]:
-        highest = torch.maximum(highest, each)
+    for tensor in tensors[1:]:
+        highest = torch.maximum(highest, tensor)
     return highest

@@ -27,17 +27,17 @@ _BLOCK = 128
 
 
 def hop_samples(sample_rate: int) -> int:
-    """10 ms in samples, rounded as the reference does; 0 below 100 Hz."""
+    """Return 10 ms in samples, rounded as the reference does; 0 below 100 Hz."""
     return int(sample_rate * 0.01)
 
 
 def window_samples(sample_rate: int) -> int:
-    """20 ms in samples, rounded as the reference does."""
+    """Return 20 ms in samples, rounded as the reference does."""
     return int(sample_rate * 0.02)
 
 
 def log_mel(samples: Tensor, sample_rate: int, fmax: float) -> Tensor:
-    """Mel spectrogram in dB of one clip, shape (T, 48), T = 1 + n // hop.
+    """Return the mel spectrogram in dB of one clip, shape (T, 48), T = 1 + n // hop.
 
     Args:
         samples: mono float32, shape (n,), at least two hops.
@@ -75,7 +75,7 @@ def _plan(sample_rate: int, fmax: float, device: torch.device) -> _Plan:
 
 
 def _reflect(samples: Tensor, plan: _Plan) -> Tensor:
-    """The clip with as much of its mirror image at both ends as the windows of the first and last frame reach."""
+    """Pad a clip by as much of its mirror image as the windows of the first and last frame reach."""
     before = N_FFT // 2 - (N_FFT - plan.window_size) // 2
     last_start = len(samples) // plan.hop * plan.hop - before
     after = max(0, last_start + plan.window_size - len(samples))
@@ -83,7 +83,7 @@ def _reflect(samples: Tensor, plan: _Plan) -> Tensor:
 
 
 def _mel_magnitudes(frames_TN: Tensor, plan: _Plan, padded: Tensor) -> Tensor:
-    """Frames to mel magnitudes, shape (T, 48): sums of absolute values, not of powers.
+    """Turn frames into mel magnitudes, shape (T, 48): sums of absolute values, not of powers.
 
     ``padded`` is at least T rows of 4096, of which only the first window_size columns are ever written.
     """
@@ -95,13 +95,13 @@ def _mel_magnitudes(frames_TN: Tensor, plan: _Plan, padded: Tensor) -> Tensor:
 
 
 def _decibels(magnitudes: Tensor) -> Tensor:
-    """20 log10, clipped from below per clip."""
+    """Return 20 log10, clipped from below per clip."""
     decibels = magnitudes.clamp_(min=AMPLITUDE_FLOOR).log10_().mul_(20.0)
     return decibels.clamp_(min=decibels.max() - RANGE_DB)
 
 
 def mel_filters(sample_rate: int, fmax: float) -> np.ndarray:
-    """Triangles of equal area, evenly spaced on Slaney's mel scale from 0 to ``fmax`` Hz; shape (48, 2049), float64."""
+    """Return triangles of equal area, evenly spaced on Slaney's mel scale, 0 to ``fmax`` Hz; (48, 2049), float64."""
     edges = _mel_to_hertz(np.linspace(0.0, _hertz_to_mel(fmax), BANDS + 2))
     bins = np.arange(N_FFT // 2 + 1) * (sample_rate / N_FFT)
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]

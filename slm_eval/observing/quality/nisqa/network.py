@@ -55,7 +55,7 @@ class Network(nn.Module):
         self.first = FirstLayer(*folded(weights, 1), hop, pooling)
 
     def forward(self, mel_TB: Tensor) -> Tensor:
-        """Scores of a clip, float32, from its mel spectrogram in dB, (T, 48), of at least 15 frames."""
+        """Score a clip, float32, from its mel spectrogram in dB, (T, 48), of at least 15 frames."""
         segments = count_segments(len(mel_TB), self.hop)
         features = []
         for begin in range(0, segments, _BLOCK):
@@ -65,11 +65,11 @@ class Network(nn.Module):
         return self.scores(torch.cat(features))
 
     def features(self, x_STBC: Tensor) -> Tensor:
-        """The pooled output of the first convolution to features, (S, D)."""
+        """Turn the pooled output of the first convolution into features, (S, D)."""
         raise NotImplementedError
 
     def scores(self, x_SD: Tensor) -> Tensor:
-        """The features of all segments of a clip to its scores."""
+        """Turn the features of all segments of a clip into its scores."""
         raise NotImplementedError
 
 
@@ -83,7 +83,7 @@ class NISQANetwork(Network):
         name = "time_dependency.model"
         self.linear = linear(by_position(weights[f"{name}.linear.weight"], 64, 6, 1), weights[f"{name}.linear.bias"])
         self.norm = layer_norm(weights, f"{name}.norm1")
-        self.attention = nn.Sequential(*(AttentionLayer(weights, f"{name}.layers.{at}") for at in range(2)))
+        self.attention = nn.Sequential(*(AttentionLayer(weights, f"{name}.layers.{layer}") for layer in range(2)))
         self.pool = AttentionPool(weights)
 
     def features(self, x_STBC: Tensor) -> Tensor:
@@ -122,14 +122,14 @@ class NISQATTSNetwork(Network):
         return self.linear(x.flatten(1))
 
     def scores(self, x_SD: Tensor) -> Tensor:
-        """From the state after the last segment, and, backwards, after the first."""
+        """Score the state after the last segment, and, backwards, after the first."""
         with _exact_rnn(x_SD.device):
             _, (state, _) = self.lstm(x_SD)
         return self.score(state.flatten())
 
 
 def count_segments(frames: int, hop: int) -> int:
-    """How many segments of 15 frames start every ``hop`` frames.
+    """Return how many segments of 15 frames start every ``hop`` frames.
 
     >>> [count_segments(frames, 4) for frames in (15, 18, 19)]
     [1, 1, 2]
@@ -139,7 +139,7 @@ def count_segments(frames: int, hop: int) -> int:
 
 @contextmanager
 def _exact_rnn(device: torch.device) -> Iterator[None]:
-    """No TF32 in the LSTM on CUDA: PyTorch 2.9 allows it unless told otherwise, and apart from convolutions.
+    """Forbid TF32 in the LSTM on CUDA: PyTorch 2.9 allows it unless told otherwise, and apart from convolutions.
 
     Older versions have one switch for both, which ``exact_float32`` sets.
     """

@@ -57,7 +57,7 @@ class _NISQAObserver(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Raises SlmEvalError where the weights are missing."""
+        """Signature of the weights and the options; raises SlmEvalError where the weights are missing."""
         return Signature(
             self.name,
             rev=1,
@@ -93,7 +93,7 @@ class _NISQAObserver(Observer):
 
     @abstractmethod
     def _build(self, tensors: object) -> Network:
-        """The network, from the tensors of its checkpoint."""
+        """Return the network, from the tensors of its checkpoint."""
 
     def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:
         """Score clips, each at its own rate.
@@ -120,7 +120,7 @@ class _NISQAObserver(Observer):
     def _combine(
         self, signal: Signal, bounds: list[tuple[int, int]], scores: Iterator[np.ndarray]
     ) -> Observation | Refusal:
-        """The mean over a clip's parts, whose scores come next, weighted by length."""
+        """Return the mean over a clip's parts, whose scores come next, weighted by length."""
         mean = np.average([next(scores) for _ in bounds], axis=0, weights=[end - begin for begin, end in bounds])
         if not np.isfinite(mean).all():
             peak = float(np.abs(signal.samples).max())
@@ -128,7 +128,7 @@ class _NISQAObserver(Observer):
         return {"scores": dict(zip(self.keys, mean.tolist(), strict=True)), "details": {"parts": len(bounds)}}
 
     def _refusal(self, signal: Signal) -> Refusal | None:
-        """Why a clip cannot be scored, as far as its length and rate tell."""
+        """Return why a clip cannot be scored, as far as its length and rate tell."""
         rate = signal.sample_rate
         if not RATES[0] <= rate <= RATES[1]:
             return Refusal("decode_error", f"sampled at {rate} Hz; {self.name} hears {RATES[0]} to {RATES[1]} Hz")
@@ -141,7 +141,7 @@ class _NISQAObserver(Observer):
         return None
 
     def _score(self, parts: Sequence[Signal]) -> list[np.ndarray]:
-        """Scores of clips that the reference would take, float64, in order."""
+        """Return the scores of clips that the reference would take, float64, in order."""
         import torch
 
         from slm_eval.base.precision import exact_float32
@@ -190,17 +190,17 @@ class NISQATTSObserver(_NISQAObserver):
 
 
 def hop_samples(sample_rate: int) -> int:
-    """10 ms in samples, rounded as the reference does."""
+    """Return 10 ms in samples, rounded as the reference does."""
     return int(sample_rate * 0.01)
 
 
 def part_bounds(n_samples: int, sample_rate: int, max_hops: int) -> list[tuple[int, int]]:
-    """Begin and end, in samples, of the parts in which a clip is scored: equal, and as few as the limit allows.
+    """Return begin and end, in samples, of the parts in which a clip is scored: equal, and as few as the limit allows.
 
     >>> part_bounds(120 * 16_000, 16_000, 5214)
     [(0, 640000), (640000, 1280000), (1280000, 1920000)]
     """
     longest = max_hops * hop_samples(sample_rate) - 1
     count = math.ceil(n_samples / longest)
-    edges = [n_samples * at // count for at in range(count + 1)]
+    edges = [n_samples * part // count for part in range(count + 1)]
     return list(pairwise(edges))

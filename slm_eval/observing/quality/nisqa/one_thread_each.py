@@ -32,14 +32,14 @@ def map_clips(function: Callable[[_Item], _Result], items: Sequence[_Item], devi
 
 
 def _without_gradients(function: Callable[[_Item], _Result], item: _Item) -> _Result:
-    """Inference mode belongs to a thread: each has to enter it."""
+    """Enter inference mode, which belongs to a thread: each has to enter it."""
     with torch.inference_mode():
         return function(item)
 
 
 @contextmanager
 def _single_threaded() -> Iterator[int]:
-    """One thread per operation, in this thread and in those begun meanwhile; yields how many there were before."""
+    """Use one thread per operation, in this thread and in those begun meanwhile; yields how many there were before."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
