@@ -149,7 +149,7 @@ def _spread(
 ) -> tuple[float, float] | Undefined:
     """Return the sd of the difference over fresh samples, and its degrees of freedom; or why they are not known.
 
-    By complementary halves of A, of B and of real speech, as ``statistics.half_sampling`` does for one value; what a
+    By complementary halves of A, of B and of real speech, as ``resampling.half_sampling`` does for one value; what a
     half of real speech adds to both divergences is no part of their difference.
     """
     reason = too_few(speech.clusters, n_shared)

@@ -55,7 +55,7 @@ class Analysis:
         value: plug-in divergence, as the paper defines it.
         sd: standard deviation of the value, by half-sampling; None where halves of the sides share no n-gram.
         ci95: value ± t sd within [0, ln 2]. It covers sampling variation, not the bias that ``floor`` shows. None,
-            with a warning, where it would cover less than it says (``statistics.interval``).
+            with a warning, where it would cover less than it says (``resampling.interval``).
         floor: what real speech would score against real speech at these sizes; None where it cannot be estimated.
         floor_sd: standard deviation of one such score. Of no use as a test: ``p`` is one.
         p: how often two samples of one source, of these sizes, would differ as much; by permutation.

@@ -5,7 +5,7 @@ Range; the ETag kept in ``<target>.part.etag`` makes sure that it continues the 
 digest are right is moved to ``target``, in one step. The standard library's urllib does the transport: it honours
 ``http_proxy``, ``https_proxy``, ``no_proxy`` and ``SSL_CERT_FILE``.
 
-One process at a time: the caller holds a lock (``filelock.py``).
+One process at a time: the caller holds a lock (``base/lock.py``).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Weights that can be trusted: where they lie, that they are right, and how they get there.
 
-A set of the table (``fetching/sources.py``) is looked for in ``$SLM_EVAL_CACHE/weights/`` first (put it there by hand
+A set of the table (``sources.py``) is looked for in ``$SLM_EVAL_CACHE/weights/`` first (put it there by hand
 where there is no network), then in the Hugging Face cache or the Python package that carries it, and is else downloaded
 from its publisher, and from nowhere else. Where the publisher's digest is known, no other file is accepted; where it is
-not, the digest of the first use is recorded and enforced from then on (``fetching/ledger.py``).
+not, the digest of the first use is recorded and enforced from then on (``ledger.py``).
 
     slm-eval list                # sets, licences, where they were found
     slm-eval download nisqa      # one of them
@@ -20,7 +20,6 @@ from typing import NamedTuple
 from slm_eval.base.errors import SlmEvalError, unknown_name
 from slm_eval.base.files import cache_folder
 from slm_eval.base.lock import exclusive
-from slm_eval.base.tensors import load_tensors
 from slm_eval.base.terminal import notice
 from slm_eval.weights import hub
 from slm_eval.weights.acquire import acquire, archive_path
@@ -28,7 +27,7 @@ from slm_eval.weights.download import cannot_write
 from slm_eval.weights.ledger import Ledger, combined_digest, file_digest
 from slm_eval.weights.sources import SETS, Hub, Web, WeightSet, Wheel
 
-__all__ = ["at_hand", "digest", "digest_at", "download", "listing", "load_tensors", "locate", "missing"]
+__all__ = ["at_hand", "digest", "digest_at", "download", "listing", "locate", "missing"]
 
 _OFFLINE_VARIABLES = ("SLM_EVAL_OFFLINE", "HF_HUB_OFFLINE")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from slm_eval.base.errors import SlmEvalError
-from slm_eval.weights import locate as weights
+from slm_eval.base.tensors import load_tensors
 from tests.weights.archives import archive_of, member
 from tests.weights.publisher import one_line
 
@@ -31,7 +31,7 @@ def test_tensors_and_plain_values_are_read(tmp_path: Path) -> None:
     import torch
 
     torch.save({"w": torch.arange(3), "args": {"sr": 48_000, "name": "x"}}, tmp_path / "a.tar")
-    content = weights.load_tensors(tmp_path / "a.tar")
+    content = load_tensors(tmp_path / "a.tar")
     assert content["w"].tolist() == [0, 1, 2]
     assert content["args"] == {"sr": 48_000, "name": "x"}
 
@@ -53,7 +53,7 @@ def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path: Path, wri
         # Protocol 0 is nothing that torch ever wrote, and fails before the code in it is named.
         says = "no checkpoint" if writer == "pickle0" else "holds more than tensors; refused"
         with pytest.raises(SlmEvalError, match=says) as error:
-            weights.load_tensors(path)
+            load_tensors(path)
     assert str(path) in one_line(error)
     assert not proof.exists()
 
@@ -61,7 +61,7 @@ def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path: Path, wri
 def test_the_old_tar_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "old.pt").write_bytes(archive_of(member("storages", b"x"), mode="w"))
     with pytest.raises(SlmEvalError, match=r"tar format of before 2018"):
-        weights.load_tensors(tmp_path / "old.pt")
+        load_tensors(tmp_path / "old.pt")
 
 
 def test_damaged_checkpoints_are_one_line(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_damaged_checkpoints_are_one_line(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(SlmEvalError, match="delete it and get it again") as error:
-            weights.load_tensors(path)
+            load_tensors(path)
         one_line(error)
 
 
@@ -90,17 +90,17 @@ def test_scribbled_checkpoints_raise_nothing_else(tmp_path: Path) -> None:
         for at, value in zip(rng.integers(0, min(len(whole), 1000), 300), rng.integers(0, 256, 300), strict=True):
             path.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
             with contextlib.suppress(SlmEvalError):
-                weights.load_tensors(path)
+                load_tensors(path)
 
 
 def test_a_checkpoint_that_is_missing_or_no_dictionary_is_one_line(tmp_path: Path) -> None:
     import torch
 
     with pytest.raises(SlmEvalError, match="is missing"):
-        weights.load_tensors(tmp_path / "none.pt")
+        load_tensors(tmp_path / "none.pt")
     torch.save(torch.zeros(1), tmp_path / "tensor.pt")
     with pytest.raises(SlmEvalError, match="holds a Tensor, expected a dictionary"):
-        weights.load_tensors(tmp_path / "tensor.pt")
+        load_tensors(tmp_path / "tensor.pt")
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:
@@ -108,4 +108,4 @@ def test_safetensors_are_read(tmp_path: Path) -> None:
 
     save_file = pytest.importorskip("safetensors.torch").save_file
     save_file({"w": torch.arange(3)}, tmp_path / "model.safetensors")
-    assert weights.load_tensors(tmp_path / "model.safetensors")["w"].tolist() == [0, 1, 2]
+    assert load_tensors(tmp_path / "model.safetensors")["w"].tolist() == [0, 1, 2]

@@ -16,6 +16,7 @@ import pytest
 
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.base.files import cache_folder
+from slm_eval.base.tensors import load_tensors
 from slm_eval.weights import acquire
 from slm_eval.weights import locate as weights
 from slm_eval.weights.archive import unpack
@@ -148,7 +149,7 @@ def test_the_published_nisqa_weights_are_accepted(name: str) -> None:
     source = SETS[name].source
     assert isinstance(source, Web)
     assert source.remote.size == target.stat().st_size
-    assert weights.load_tensors(target)["model_state_dict"]
+    assert load_tensors(target)["model_state_dict"]
 
 
 def test_the_published_allosaurus_folder_unpacks_and_lacks_only_its_model(tmp_path: Path) -> None:

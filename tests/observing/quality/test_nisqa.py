@@ -206,15 +206,14 @@ def test_an_unknown_rule_is_refused():
 def test_a_wrong_checkpoint_is_one_clear_line(tmp_path, monkeypatch, content):
     import torch
 
-    from slm_eval.weights import locate as weights
-
     path = tmp_path / "nisqa.tar"
     if content == "empty dictionary":
         torch.save({}, path)
     else:
         original = (WEIGHTS / "nisqa_tts.tar").read_bytes()
         path.write_bytes(original[: len(original) // 2] if content == "cut" else original)
-    monkeypatch.setattr(weights, "locate", lambda name: path)  # what it refuses by digest is its own test's affair
+    # What it refuses by digest is its own test's affair.
+    monkeypatch.setattr("slm_eval.observing.quality.nisqa.observer.locate", lambda name: path)
     with pytest.raises(SlmEvalError) as error:
         NISQAObserver().load("cpu")
     assert str(path) in str(error.value)
@@ -246,5 +245,5 @@ def test_metric_summarises_waveforms_of_several_rates(metric):
 
 
 def test_importing_the_metric_loads_no_torch():
-    code = "import slm_eval.observing.quality.nisqa.observer as m, sys; m.NISQA(); sys.exit('torch' in sys.modules)"
+    code = "import slm_eval.metrics.quality as m, sys; m.NISQA(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

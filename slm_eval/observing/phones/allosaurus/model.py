@@ -156,7 +156,7 @@ def network_state(folder: Path, config: NetworkConfig) -> dict[str, Tensor]:
     Raises:
         SlmEvalError: the file is damaged, holds more than tensors, or does not fit the configuration.
     """
-    from slm_eval.weights.locate import load_tensors
+    from slm_eval.base.tensors import load_tensors
 
     path = folder / "model.pt"
     # Models trained on several GPUs carry a prefix. Layers of training languages are left out.

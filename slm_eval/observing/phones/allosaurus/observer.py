@@ -21,6 +21,7 @@ from slm_eval.base.signature import Signature
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
 from slm_eval.observing.phones.allosaurus import model as model_files
 from slm_eval.speech.audio import RESAMPLER
+from slm_eval.weights.locate import at_hand, digest, digest_at, locate, missing
 
 if TYPE_CHECKING:
     from slm_eval.observing.phones.allosaurus.blstm import BLSTM
@@ -96,10 +97,8 @@ class Allosaurus(Observer):
 
     def missing(self) -> str | None:
         """Return None, or what is missing: the weights, or a part of the directory."""
-        from slm_eval.weights import locate as weights
-
         if self.model is None:
-            return weights.missing("allosaurus")
+            return missing("allosaurus")
         try:
             model_files.check_whole(self.model)
         except SlmEvalError as error:
@@ -171,27 +170,21 @@ class Allosaurus(Observer):
 
     def _at_hand(self) -> Path | None:
         """Return the model directory, if it needs no download and is whole."""
-        from slm_eval.weights import locate as weights
-
         if self.model is not None:
             return self.model
-        if weights.missing("allosaurus") is not None:
+        if missing("allosaurus") is not None:
             return None
-        return weights.at_hand("allosaurus")
+        return at_hand("allosaurus")
 
     def _folder(self) -> Path:
-        from slm_eval.weights import locate as weights
-
-        return self.model if self.model is not None else weights.locate("allosaurus")
+        return self.model if self.model is not None else locate("allosaurus")
 
     def _model_digest(self) -> str:
-        from slm_eval.weights import locate as weights
-
         if self._digest is None:
             if self.model is None:
-                self._digest = weights.digest("allosaurus")
+                self._digest = digest("allosaurus")
             else:
-                self._digest = weights.digest_at("allosaurus", self.model)
+                self._digest = digest_at("allosaurus", self.model)
         return self._digest
 
 

@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from slm_eval.base.errors import SlmEvalError
 from slm_eval.base.strict_json import read_object
+from slm_eval.base.tensors import load_tensors
 from slm_eval.weights import hub
-from slm_eval.weights import locate as weights
+from slm_eval.weights.locate import digest as digest_of_set
+from slm_eval.weights.locate import digest_at, missing, offline_by
+from slm_eval.weights.locate import locate as locate_set
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,7 +81,7 @@ class Settings:
 def problem(model: str | None) -> str | None:
     """Return None when the model is at hand or can be fetched, else one line. Never uses the network."""
     if model is None:
-        return weights.missing(NAME)
+        return missing(NAME)
     folder = Path(model)
     if folder.is_dir():
         absent = _lacking(folder)
@@ -87,7 +90,7 @@ def problem(model: str | None) -> str | None:
         return f"there is no wav2vec2 model {model}; give a folder or a Hugging Face repository id"
     if _cached(model) is not None:
         return None
-    forbidden = weights.offline_by()
+    forbidden = offline_by()
     if forbidden is not None:
         return f"the model {model} is not in the Hugging Face cache; unset {forbidden} to fetch it"
     return None if hub.client_installed() else f"fetching {model} needs huggingface_hub; pip install huggingface_hub"
@@ -106,7 +109,7 @@ def locate(model: str | None) -> Path:
     if line is not None:
         raise SlmEvalError(line)
     if model is None:
-        return weights.locate(NAME)
+        return locate_set(NAME)
     if Path(model).is_dir():
         return Path(model)
     return _cached(model) or _fetch(model)
@@ -118,7 +121,7 @@ def digest(model: str | None) -> str:
     Raises:
         SlmEvalError: as ``locate``.
     """
-    return weights.digest(NAME) if model is None else weights.digest_at(NAME, locate(model))
+    return digest_of_set(NAME) if model is None else digest_at(NAME, locate(model))
 
 
 def settings(folder: Path, rate: int) -> Settings:
@@ -169,7 +172,7 @@ def network(folder: Path, device: str) -> nn.Module:
     from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
     path = next(folder / name for name in _TENSORS if (folder / name).is_file())
-    state = {_current_name(name): tensor.float() for name, tensor in weights.load_tensors(path).items()}
+    state = {_current_name(name): tensor.float() for name, tensor in load_tensors(path).items()}
     config = Wav2Vec2Config(**_known(_read_json(folder / "config.json"), Wav2Vec2Config()))
     with torch.device("meta"):  # no memory and no random numbers for tensors that are replaced at once
         model = Wav2Vec2ForCTC(config)

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from slm_eval.base.errors import SlmEvalError
 from slm_eval.base.strict_json import read_object
+from slm_eval.base.tensors import load_tensors
 from slm_eval.observing.quality.audiobox.shapes import AXES, expected_shapes, sizes_of
 from slm_eval.weights import hub
-from slm_eval.weights import locate as weights
+from slm_eval.weights.locate import at_hand, digest_at, missing, offline_by
+from slm_eval.weights.locate import digest as digest_of_set
+from slm_eval.weights.locate import locate as locate_set
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,11 +61,11 @@ class Checkpoint:
 def problem(checkpoint: str | None) -> str | None:
     """Return None when the checkpoint is at hand or can be fetched, else one line. Never uses the network."""
     if checkpoint is None:
-        return weights.missing(NAME) or _reader_missing(weights.at_hand(NAME))
+        return missing(NAME) or _reader_missing(at_hand(NAME))
     if not Path(checkpoint).exists() and not _is_repo(checkpoint):
         return f"there is no Audiobox checkpoint at {checkpoint}; give a file, a folder or a Hugging Face repository id"
     path = _at_hand(checkpoint)
-    forbidden = weights.offline_by()
+    forbidden = offline_by()
     if path is None and forbidden is not None:
         return f"the checkpoint {checkpoint} is not in the Hugging Face cache; unset {forbidden} to fetch it"
     if path is None and not hub.client_installed():
@@ -77,7 +80,7 @@ def locate(checkpoint: str | None) -> Path:
         SlmEvalError: it is not there and cannot be fetched.
     """
     if checkpoint is None:
-        return weights.locate(NAME)
+        return locate_set(NAME)
     line = problem(checkpoint)
     if line is not None:
         raise SlmEvalError(line)
@@ -99,10 +102,10 @@ def digest(checkpoint: str | None) -> str:
         SlmEvalError: as ``locate``.
     """
     if checkpoint is None:
-        return weights.digest(NAME)
+        return digest_of_set(NAME)
     path = locate(checkpoint)
     # A safetensors file is one half: what its scores mean is in the config.json beside it.
-    return weights.digest_at(NAME, path.parent if path.name == "model.safetensors" else path)
+    return digest_at(NAME, path.parent if path.name == "model.safetensors" else path)
 
 
 def read(path: Path) -> Checkpoint:
@@ -117,7 +120,7 @@ def read(path: Path) -> Checkpoint:
     import torch
 
     file = _main_file(path)
-    content = weights.load_tensors(file)
+    content = load_tensors(file)
     if file.suffix == ".safetensors":
         config, tensors = _read_config(file.parent / "config.json"), content
         transform = config.get("target_transform")

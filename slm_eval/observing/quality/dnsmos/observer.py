@@ -25,7 +25,7 @@ from slm_eval.base.signature import Signature
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
 from slm_eval.observing.quality.dnsmos import graphs
 from slm_eval.speech import audio
-from slm_eval.weights import locate as weights
+from slm_eval.weights.locate import missing
 
 if TYPE_CHECKING:
     from slm_eval.observing.quality.dnsmos.p808 import P808
@@ -95,7 +95,7 @@ class DNSMOSObserver(Observer):
 
     def missing(self) -> str | None:
         """Return None, or what is missing: the weights of speechmos, or the package onnx that reads them."""
-        problem = weights.missing("dnsmos")
+        problem = missing("dnsmos")
         if problem is not None:
             return problem
         if importlib.util.find_spec("onnx") is None:

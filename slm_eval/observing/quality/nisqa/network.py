@@ -3,7 +3,7 @@
 ``nisqa.tar``: five scores, from segments 40 ms apart. ``nisqa_tts.tar``: naturalness, from segments 10 ms apart.
 
 Clips are computed one by one, so that no number depends on another clip of the batch: every shape follows from the clip
-alone. A clip of 10 s is 250 segments, which is work enough for a CPU. Legend: ``_nisqa_layers.py``.
+alone. A clip of 10 s is 250 segments, which is work enough for a CPU. Legend: ``layers.py``.
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ import numpy as np
 
 from slm_eval.base.errors import SlmEvalError, unknown_name
 from slm_eval.base.signature import Signature
+from slm_eval.base.tensors import load_tensors
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
-from slm_eval.weights import locate as weights
+from slm_eval.weights.locate import digest, locate, missing
 
 if TYPE_CHECKING:
     from slm_eval.observing.quality.nisqa.network import Network
@@ -63,16 +64,16 @@ class _NISQAObserver(Observer):
             rev=1,
             min=f"{MIN_HOPS}hops",
             long=self.long,
-            weights=weights.digest(self.name)[:8],
+            weights=digest(self.name)[:8],
             rate="native",
         )
 
     def missing(self) -> str | None:
-        return weights.missing(self.name)
+        return missing(self.name)
 
     def fetch(self) -> None:
         """Download the weights where they are not here."""
-        weights.locate(self.name)
+        locate(self.name)
 
     def load(self, device: str) -> None:
         """Read the network onto ``device``.
@@ -80,8 +81,8 @@ class _NISQAObserver(Observer):
         Raises:
             SlmEvalError: the weights are missing, damaged, or of another network.
         """
-        path = weights.locate(self.name)
-        tensors = weights.load_tensors(path).get("model_state_dict")
+        path = locate(self.name)
+        tensors = load_tensors(path).get("model_state_dict")
         try:
             self._network = self._build(tensors).to(device).eval()
         # A dictionary of other things: no such tensors, of other shapes, or no tensors at all.
