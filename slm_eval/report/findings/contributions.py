@@ -111,13 +111,13 @@ def differences(run: FinishedRun, orders: Iterable[int]) -> list[Differences]:
     numbers = np.concatenate((clusters[0], clusters[1] + n_clusters[0]))
     generated = np.arange(sum(n_clusters)) < n_clusters[0]
     encoded = encode(spoken)
-    found = []
+    results = []
     for n, windows in window_keys(encoded, orders):
         sizes = np.bincount(numbers, weights=encoded.n_windows(n), minlength=generated.size).astype(np.int64)
         incidence = Incidence.build(windows, sizes)
         if sizes[generated].any() and sizes[~generated].any():
-            found.append(_differences(encoded, n, incidence, generated))
-    return found
+            results.append(_differences(encoded, n, incidence, generated))
+    return results
 
 
 def _differences(encoded: Encoded, n: int, incidence: Incidence, generated: npt.NDArray[np.bool_]) -> Differences:
@@ -169,10 +169,10 @@ def strangeness(run: FinishedRun, n: int) -> dict[str, float]:
     incidence = Incidence.build(windows, sizes)
     generated = np.arange(sizes.size) < n_generated
     p, q = (counts / max(counts.sum(), 1) for counts in (incidence.counts(generated), incidence.counts(~generated)))
-    mine = incidence.utterances < n_generated
-    rows = np.repeat(np.arange(incidence.keys.size), np.diff(incidence.starts))[mine]
-    each = np.log(p[rows] / ((p[rows] + q[rows]) / 2)) / 2
-    sums = np.bincount(incidence.utterances[mine], weights=each * incidence.multiplicities[mine], minlength=n_generated)
+    own = incidence.utterances < n_generated
+    rows = np.repeat(np.arange(incidence.keys.size), np.diff(incidence.starts))[own]
+    terms = np.log(p[rows] / ((p[rows] + q[rows]) / 2)) / 2
+    sums = np.bincount(incidence.utterances[own], weights=terms * incidence.multiplicities[own], minlength=n_generated)
     return {
         clip: total / size
         for clip, total, size in zip(spoken["generated"], sums.tolist(), sizes[:n_generated].tolist(), strict=True)

@@ -96,12 +96,12 @@ def of_sizes(curves: Mapping[int, Rarefaction], n: int) -> str:
         return ""
     half, whole = curve.generated[-2:]
     change = 1 - whole.value / half.value if half.value else 0.0
-    told = f"Doubling the speech to {whole.n_phones:,.0f} phones a side"
+    doubling = f"Doubling the speech to {whole.n_phones:,.0f} phones a side"
     if change < _LEVEL:
-        return f"{told} moved pJSD-{n} by {100 * abs(change):.0f} %: it has nearly levelled off."
+        return f"{doubling} moved pJSD-{n} by {100 * abs(change):.0f} %: it has nearly levelled off."
     return (
-        f"{told} lowered pJSD-{n} by {100 * change:.0f} %, and more would lower it further: compare systems at equal "
-        "amounts of speech."
+        f"{doubling} lowered pJSD-{n} by {100 * change:.0f} %, and more would lower it further: compare systems at "
+        "equal amounts of speech."
     )
 
 
@@ -127,7 +127,7 @@ def of_scores(metrics: Mapping[str, _Metric]) -> str:
 def of_traits(traits: Sequence[Trait]) -> str:
     """Say how tempo, silence, variety and repetition differ."""
     names = {trait.name: trait.name[0].lower() + trait.name[1:] for trait in traits}
-    verdicts = compare({names[each.name]: (each.moments.get("generated"), each.moments.get("real")) for each in traits})
+    verdicts = compare({names[one.name]: (one.moments.get("generated"), one.moments.get("real")) for one in traits})
     higher, lower, alike = (
         [name for name, verdict in verdicts.items() if verdict == wanted] for wanted in ("above", "below", "alike")
     )
@@ -146,22 +146,22 @@ def of_traits(traits: Sequence[Trait]) -> str:
 def of_overlap(run: FinishedRun) -> str:
     """Say how many generated clips reach what half of the real clips reach, in the first score."""
     for key in leading_keys(run):
-        mine, theirs = (list(run.scores(key, side).values()) for side in SIDES)
-        if mine and len(theirs) >= 2 and run.metrics[key]["higher_is_better"]:
-            half = float(np.median(theirs))
-            reached = sum(score >= half for score in mine)
-            return f"{reached:,} of {len(mine):,} generated clips reach the median of the real clips in {key}."
+        generated, real = (list(run.scores(key, side).values()) for side in SIDES)
+        if generated and len(real) >= 2 and run.metrics[key]["higher_is_better"]:
+            half = float(np.median(real))
+            reached = sum(score >= half for score in generated)
+            return f"{reached:,} of {len(generated):,} generated clips reach the median of the real clips in {key}."
     return ""
 
 
-def of_differences(found: Differences) -> str:
+def of_differences(differences: Differences) -> str:
     """Say which n-grams differ."""
-    kind = "phones" if found.n == 1 else f"{found.n}-grams"
-    if not found.n_significant:
-        return f"None of the {found.n_types:,} {kind} differs by more than chance at this size."
+    kind = "phones" if differences.n == 1 else f"{differences.n}-grams"
+    if not differences.n_significant:
+        return f"None of the {differences.n_types:,} {kind} differs by more than chance at this size."
     return (
-        f"{found.n_significant:,} of {found.n_types:,} {kind} differ by more than chance; together they make "
-        f"{100 * found.significant_share:.0f} % of the divergence."
+        f"{differences.n_significant:,} of {differences.n_types:,} {kind} differ by more than chance; together they "
+        f"make {100 * differences.significant_share:.0f} % of the divergence."
     )
 
 
@@ -183,18 +183,18 @@ def compare(pairs: Mapping[str, tuple[Moments | None, Moments | None]]) -> dict[
 def holm(p: Mapping[_Key, float]) -> set[_Key]:
     """Return what is rejected at a family-wise error of 5 % (Holm 1979)."""
     rejected: set[_Key] = set()
-    for at, key in enumerate(sorted(p, key=lambda each: p[each])):
-        if p[key] > 0.05 / (len(p) - at):
+    for rank, key in enumerate(sorted(p, key=lambda name: p[name])):
+        if p[key] > 0.05 / (len(p) - rank):
             break
         rejected.add(key)
     return rejected
 
 
-def difference(mine: Moments | None, theirs: Moments | None) -> Gap | None:
+def difference(generated: Moments | None, real: Moments | None) -> Gap | None:
     """Return the difference of two means with its 95 % interval; None where one has no interval."""
-    if mine is None or theirs is None or mine.ci95 is None or theirs.ci95 is None:
+    if generated is None or real is None or generated.ci95 is None or real.ci95 is None:
         return None
-    gap = difference_of_intervals((mine.value, mine.ci95), (theirs.value, theirs.ci95))
+    gap = difference_of_intervals((generated.value, generated.ci95), (real.value, real.ci95))
     return gap if gap.interval[0] < gap.interval[1] else None
 
 
@@ -217,11 +217,11 @@ def moments(metric: _Metric | None) -> Moments | None:
 def _how_many(keys: Sequence[str], total: int, *, none: bool = False) -> str:
     """Return "all 4 scores", "dnsmos.sig", "3 of 9 scores"; where all cannot be, "none of the 4 scores can be"."""
     if len(keys) == total and total > 1:
-        told = f"none of the {total} scores can be" if none else f"all {total} scores"
+        count = f"none of the {total} scores can be" if none else f"all {total} scores"
     else:
-        told = _listed(keys) if len(keys) <= 2 else f"{len(keys)} of {total} scores"
-        told += " cannot be" if none else ""
-    return told
+        count = _listed(keys) if len(keys) <= 2 else f"{len(keys)} of {total} scores"
+        count += " cannot be" if none else ""
+    return count
 
 
 def _listed(items: Sequence[Any]) -> str:

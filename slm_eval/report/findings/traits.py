@@ -80,12 +80,12 @@ def traits(run: FinishedRun) -> list[Trait]:
     sides = {side: _Side.of([clip for clip in run.clips[side] if clip["status"] == "ok"]) for side in SIDES}
     return [
         Trait(
-            *told,
-            {side: found.moments[key] for side, found in sides.items() if key in found.moments},
-            {side: found.values[key] for side, found in sides.items() if key in found.values},
+            *description,
+            {side: known.moments[key] for side, known in sides.items() if key in known.moments},
+            {side: known.values[key] for side, known in sides.items() if key in known.values},
         )
-        for key, told in _TOLD.items()
-        if any(key in found.moments for found in sides.values())
+        for key, description in _TOLD.items()
+        if any(key in known.moments for known in sides.values())
     ]
 
 

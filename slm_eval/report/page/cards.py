@@ -38,7 +38,7 @@ def listening(run: FinishedRun, audio: dict[str, Corpus | str]) -> Markup | None
                     tag("h3", f"{group.capitalize()} generated"),
                     tag(
                         "div",
-                        [_card(heard["generated"][each], chosen) for each in chosen[0].groups[group]],
+                        [_card(heard["generated"][name], chosen) for name in chosen[0].groups[group]],
                         class_="cards",
                         data_group=group,
                     ),
@@ -50,14 +50,14 @@ def listening(run: FinishedRun, audio: dict[str, Corpus | str]) -> Markup | None
         ),
         tag(
             "div",
-            [_card(each, chosen) for name, each in heard["generated"].items() if name not in _of(chosen[0])],
+            [_card(clip, chosen) for name, clip in heard["generated"].items() if name not in _of(chosen[0])],
             hidden=True,
             data_group="other",
         ),
         tag(
             "div",
             tag("h3", "Real clips"),
-            tag("div", [_card(each, chosen) for each in heard["real"].values()], class_="cards"),
+            tag("div", [_card(clip, chosen) for clip in heard["real"].values()], class_="cards"),
         )
         if heard["real"]
         else None,
@@ -73,7 +73,7 @@ def _sentence(run: FinishedRun, ranking: Ranking) -> str:
 
 
 def _of(ranking: Ranking) -> set[str]:
-    return {each for group in GROUPS for each in ranking.groups[group]}
+    return {name for group in GROUPS for name in ranking.groups[group]}
 
 
 def _missing(audio: dict[str, Corpus | str]) -> Node:
@@ -95,8 +95,8 @@ def _buttons(chosen: Sequence[Ranking]) -> Markup:
     return tag(
         "div",
         [
-            tag("button", one.name, type="button", data_ranking=at, aria_pressed="true" if not at else "false")
-            for at, one in enumerate(chosen)
+            tag("button", one.name, type="button", data_ranking=index, aria_pressed="true" if not index else "false")
+            for index, one in enumerate(chosen)
         ],
         class_="tabs",
         role="group",
@@ -108,11 +108,11 @@ def _card(heard: Heard, chosen: Sequence[Ranking]) -> Markup:
     clip, recording = heard.clip, heard.recording
     name = clip["id"]
     places = [
-        f"{number}-{group}-{at}"
+        f"{number}-{group}-{place}"
         for number, one in enumerate(chosen)
         for group in GROUPS
-        for at, each in enumerate(one.groups[group])
-        if each == name and clip["side"] == "generated"
+        for place, ranked in enumerate(one.groups[group])
+        if ranked == name and clip["side"] == "generated"
     ]
     if isinstance(recording, str):
         player: Node = tag("p", f"no player: {recording}", class_="quiet")

@@ -8,7 +8,7 @@ its ``aria-label`` says what it shows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,7 @@ class Axis:
 
     def percent(self, value: float) -> float:
         """Return where a value lies, in percent; values beyond the axis lie on its end."""
-        low, high, value = (math.log(each) if self.log else each for each in (self.low, self.high, value))
+        low, high, value = (math.log(number) if self.log else number for number in (self.low, self.high, value))
         share = (value - low) / (high - low) if high > low else 0.5
         return self.start + (self.end - self.start) * min(max(share, 0.0), 1.0)
 
@@ -111,36 +111,24 @@ def range_axis(axis: Axis, most: int = 4) -> Markup:
     )
 
 
-def histogram(mine: Floats, theirs: Floats, label: str, *, bins: int = 24) -> Markup:
+def histogram(generated: Floats, real: Floats, label: str, *, bins: int = 24) -> Markup:
     """Draw two distributions back to back: generated clips upwards, real ones downwards, as shares of their clips.
 
     Args:
         mine, theirs: a value per clip; either may be empty, not both.
     """
-    both = np.concatenate((mine, theirs))
+    both = np.concatenate((generated, real))
     low, high = float(both.min()), float(both.max())
     if low == high:
         low, high = low - 0.5, high + 0.5
     axis = Axis(low, high)
     edges = np.linspace(low, high, min(bins, max(6, math.ceil(2 * both.size ** (1 / 3)))) + 1)
-    shares = [np.histogram(side, edges)[0] / max(side.size, 1) for side in (mine, theirs)]
+    shares = [np.histogram(side, edges)[0] / max(side.size, 1) for side in (generated, real)]
     tallest = max(float(share.max()) for share in shares)
     half, middle = 50.0, 68.0
     marks: list[Markup] = []
-    for name, values, share, sign in (("generated", mine, shares[0], -1), ("real", theirs, shares[1], 1)):
-        for left, right, height in zip(edges[:-1], edges[1:], half * share / tallest, strict=True):
-            if height:
-                top = middle - height if sign < 0 else middle
-                marks.append(
-                    tag(
-                        "rect",
-                        x=axis.at(left),
-                        width=axis.width(left, right),
-                        y=f"{top:.1f}",
-                        height=f"{height:.1f}",
-                        class_=f"{name} area",
-                    )
-                )
+    for name, values, share, sign in (("generated", generated, shares[0], -1), ("real", real, shares[1], 1)):
+        marks += _bins(axis, edges, half * share / tallest, middle, upwards=sign < 0, kind=name)
         y = middle - half - 7 if sign < 0 else middle + half + 15
         if values.size:
             mean = float(values.mean())
@@ -155,6 +143,22 @@ def histogram(mine: Floats, theirs: Floats, label: str, *, bins: int = 24) -> Ma
         marks.append(tag("line", x1=place, x2=place, y1=bottom - 14, y2=bottom - 10, class_="tick"))
         marks.append(tag("text", number(tick), x=place, y=bottom, text_anchor=_anchor(axis.percent(tick))))
     return _svg(int(bottom) + 6, label, *marks)
+
+
+def _bins(axis: Axis, edges: Floats, heights: Floats, middle: float, *, upwards: bool, kind: str) -> list[Markup]:
+    """Draw the bins of a histogram that hold something, up or down from ``middle``."""
+    return [
+        tag(
+            "rect",
+            x=axis.at(left),
+            width=axis.width(left, right),
+            y=f"{middle - height if upwards else middle:.1f}",
+            height=f"{height:.1f}",
+            class_=f"{kind} area",
+        )
+        for left, right, height in zip(edges[:-1], edges[1:], heights, strict=True)
+        if height
+    ]
 
 
 @dataclass(frozen=True)
@@ -181,22 +185,13 @@ def by_order(orders: Sequence[Order], ceiling: float, unit: str, label: str) -> 
         marks.append(tag("line", x1="0", x2="100%", y1=f"{y(tick):.1f}", y2=f"{y(tick):.1f}", class_="grid"))
         marks.append(tag("text", number(tick), x="0", y=f"{y(tick) - 4:.1f}"))
     marks.append(tag("line", x1="0", x2="100%", y1=top, y2=top, class_="grid ceiling"))
-    told = f"{ceiling:.4g} {unit}: nothing in common"
-    marks.append(tag("text", told, x="100%", y=top - 6, text_anchor="end"))
+    text = f"{ceiling:.4g} {unit}: nothing in common"
+    marks.append(tag("text", text, x="100%", y=top - 6, text_anchor="end"))
     slot = 90 / len(orders)
-    for at, order in enumerate(orders):
-        x = 8 + slot * (at + 0.5)
+    for index, order in enumerate(orders):
+        x = 8 + slot * (index + 0.5)
         marks.append(_middle(f"n = {order.n}", x, height + 20, "strong"))
-        if order.floor is not None:
-            sd = 1.96 * (order.floor_sd or 0.0)
-            low, high = y(max(order.floor - sd, 0)), y(min(order.floor + sd, ceiling))
-            left, right = f"{x - slot * 0.28:.2f}%", f"{x + slot * 0.28:.2f}%"
-            marks.append(
-                tag("rect", x=left, width=f"{slot * 0.56:.2f}%", y=f"{high:.1f}", height=f"{max(low - high, 1):.1f}",
-                    class_="real band")
-            )  # fmt: skip
-            middle = f"{y(order.floor):.1f}"
-            marks.append(tag("line", x1=left, x2=right, y1=middle, y2=middle, class_="real mark"))
+        marks += _floor_bar(order, ceiling, x, slot, y)
         if order.interval is not None:
             ends = [f"{y(end):.1f}" for end in order.interval]
             marks.append(
@@ -215,12 +210,29 @@ def by_order(orders: Sequence[Order], ceiling: float, unit: str, label: str) -> 
     return _svg(int(height) + 46, label, *marks)
 
 
+def _floor_bar(order: Order, ceiling: float, x: float, slot: float, y: Callable[[float], float]) -> list[Markup]:
+    """Draw what real speech scores against real speech, ± 1.96 sd, around ``x`` % of the width, where it is known."""
+    if order.floor is None:
+        return []
+    sd = 1.96 * (order.floor_sd or 0.0)
+    low, high = y(max(order.floor - sd, 0)), y(min(order.floor + sd, ceiling))
+    left, right = f"{x - slot * 0.28:.2f}%", f"{x + slot * 0.28:.2f}%"
+    middle = f"{y(order.floor):.1f}"
+    return [
+        tag("rect", x=left, width=f"{slot * 0.56:.2f}%", y=f"{high:.1f}", height=f"{max(low - high, 1):.1f}",
+            class_="real band"),
+        tag("line", x1=left, x2=right, y1=middle, y2=middle, class_="real mark"),
+    ]  # fmt: skip
+
+
 def _roomiest(orders: Sequence[Order], ceiling: float) -> Order | None:
     """Find where both marks can be named: room below the floor and above the value, the widest gap between them."""
     fit = [
-        each for each in orders if each.floor is not None and each.floor > 0.1 * ceiling and each.value < 0.88 * ceiling
+        order
+        for order in orders
+        if order.floor is not None and order.floor > 0.1 * ceiling and order.value < 0.88 * ceiling
     ]
-    return max(fit, key=lambda each: abs(each.value - (each.floor or 0.0)), default=None)
+    return max(fit, key=lambda order: abs(order.value - (order.floor or 0.0)), default=None)
 
 
 def _middle(text: str, x: float, y: float, kind: str) -> Markup:
@@ -239,8 +251,8 @@ class Line:
 def lines(series: Sequence[Line], label: str) -> Markup:
     """Draw values from 0 against sample size on a logarithmic axis, named at their ends."""
     height, top = 150.0, 16.0
-    _, ceiling = nice_range(0.0, max(value for each in series for _, value, _ in each.points))
-    sizes = [x for each in series for x, _, _ in each.points]
+    _, ceiling = nice_range(0.0, max(value for line in series for _, value, _ in line.points))
+    sizes = [x for line in series for x, _, _ in line.points]
     axis = Axis(min(sizes), max(sizes), 6, 94, log=True)
 
     def y(value: float) -> str:
@@ -250,24 +262,24 @@ def lines(series: Sequence[Line], label: str) -> Markup:
     for tick in nice_ticks(0, ceiling, 4):
         marks.append(tag("line", x1="0", x2="100%", y1=y(tick), y2=y(tick), class_="grid"))
         marks.append(tag("text", number(tick), x="0", y=f"{float(y(tick)) - 4:.1f}"))
-    for each in series:
-        for (x1, y1, _), (x2, y2, _) in zip(each.points[:-1], each.points[1:], strict=True):
-            marks.append(tag("line", x1=axis.at(x1), x2=axis.at(x2), y1=y(y1), y2=y(y2), class_=f"{each.kind} line"))
-        for x, value, interval in each.points:
+    for line in series:
+        for (x1, y1, _), (x2, y2, _) in zip(line.points[:-1], line.points[1:], strict=True):
+            marks.append(tag("line", x1=axis.at(x1), x2=axis.at(x2), y1=y(y1), y2=y(y2), class_=f"{line.kind} line"))
+        for x, value, interval in line.points:
             if interval is not None:
                 marks.append(
                     tag("line", x1=axis.at(x), x2=axis.at(x), y1=y(interval[0]), y2=y(interval[1]),
-                        class_=f"{each.kind} whisker thin")
+                        class_=f"{line.kind} whisker thin")
                 )  # fmt: skip
-            marks.append(tag("circle", cx=axis.at(x), cy=y(value), r=2.5, class_=f"{each.kind} dot"))
+            marks.append(tag("circle", cx=axis.at(x), cy=y(value), r=2.5, class_=f"{line.kind} dot"))
         # Lines fall: there is room above where generated speech begins, and below where real speech ends.
-        first = each.kind == "generated"
-        x, value, interval = each.points[0 if first else -1]
+        first = line.kind == "generated"
+        x, value, interval = line.points[0 if first else -1]
         ends = interval or (value, value)
         place = float(y(ends[1])) - 6 if first else float(y(ends[0])) + 15
         marks.append(
-            tag("text", each.name, x=axis.at(x), y=f"{place:.1f}", text_anchor="start" if first else "end",
-                class_=f"{each.kind} name")
+            tag("text", line.name, x=axis.at(x), y=f"{place:.1f}", text_anchor="start" if first else "end",
+                class_=f"{line.kind} name")
         )  # fmt: skip
     for tick, anchor in ((axis.low, "start"), (axis.high, "end")):
         marks.append(tag("text", compact(tick), x=axis.at(tick), y=height + 16, text_anchor=anchor))

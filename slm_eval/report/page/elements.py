@@ -110,13 +110,15 @@ def copyable(heading: str, identifier: str, text: str) -> Markup:
     )
 
 
-def distribution(name: str, unit: str, mine: np.ndarray, theirs: np.ndarray) -> Markup:
-    means = [f"{side} {values.mean():.3g}" for side, values in zip(SIDES, (mine, theirs), strict=True) if values.size]
+def distribution(name: str, unit: str, generated: np.ndarray, real: np.ndarray) -> Markup:
+    means = [
+        f"{side} {scores.mean():.3g}" for side, scores in zip(SIDES, (generated, real), strict=True) if scores.size
+    ]
     label = f"Distribution of {name}, mean {', '.join(means)}"
     return tag(
         "figure",
         tag("figcaption", tag("strong", name), f" in {unit}" if unit else None),
-        charts.histogram(mine, theirs, label),
+        charts.histogram(generated, real, label),
     )
 
 

@@ -106,15 +106,15 @@ def _header(run: FinishedRun, sections: list[Markup]) -> Markup:
 
 
 def _corpus(run: FinishedRun, side: str) -> Markup:
-    told = run.summary["corpora"][side]
-    minutes = "" if told.get("seconds") is None else f", {told['seconds'] / 60:.1f} min"
-    failed = f", {told['n_failed']:,} failed" if told["n_failed"] else ""
-    ignored = f"; ignored: {count_ignored(told['ignored'])}" if told.get("ignored") else ""
+    corpus = run.summary["corpora"][side]
+    minutes = "" if corpus.get("seconds") is None else f", {corpus['seconds'] / 60:.1f} min"
+    failed = f", {corpus['n_failed']:,} failed" if corpus["n_failed"] else ""
+    ignored = f"; ignored: {count_ignored(corpus['ignored'])}" if corpus.get("ignored") else ""
     return tag(
         "div",
         tag("strong", side, class_=f"{side} name"),
-        tag("bdi", told["path"], class_="path"),
-        tag("span", f"{told['n_scored']:,} of {told['n_total']:,} clips scored{failed}{minutes}{ignored}"),
+        tag("bdi", corpus["path"], class_="path"),
+        tag("span", f"{corpus['n_scored']:,} of {corpus['n_total']:,} clips scored{failed}{minutes}{ignored}"),
     )
 
 
@@ -136,16 +136,16 @@ def _account(run: FinishedRun) -> Markup:
     failed = [clip for side in SIDES for clip in run.clips[side] if clip["status"] != "ok"]
     refused = [clip for side in SIDES for clip in run.clips[side] if clip["status"] == "ok" and clip.get("refused")]
     total = sum(len(run.clips[side]) for side in SIDES)
-    told = [
+    parts = [
         f"{len(failed):,} of {total:,} clips could not be scored." if failed else f"All {total:,} clips were scored."
     ]
     if refused:
-        told.append(f"{len(refused):,} were refused by one metric and scored by others.")
+        parts.append(f"{len(refused):,} were refused by one metric and scored by others.")
     return section(
         "account",
         "Warnings",
         "Warnings and failures",
-        (" ".join(told),),
+        (" ".join(parts),),
         _notes("Warnings", warnings),
         _notes("Not computed", absent),
         _failures(failed, refused) if failed or refused else None,

@@ -49,9 +49,9 @@ def page(boards: Sequence[Leaderboard]) -> str:
     """Return the page: for each signature the ranking, a table per family of metrics, and what is to be known of it."""
     sections: list[Node] = []
     links = []
-    for at, board in enumerate(boards, start=1):
-        suffix = f"-{at}" if len(boards) > 1 else ""
-        which = f" of signature {at}" if len(boards) > 1 else ""
+    for index, board in enumerate(boards, start=1):
+        suffix = f"-{index}" if len(boards) > 1 else ""
+        which = f" of signature {index}" if len(boards) > 1 else ""
         sections += [_ranking(board, suffix, which), _metrics(board, suffix, which), _signatures(board, suffix, which)]
         links += [
             tag("a", f"{name}{which}", href=f"#{identifier}{suffix}")
@@ -82,44 +82,44 @@ def _ranking(board: Leaderboard, suffix: str, which: str) -> Markup:
     ]
     axis = _axis(metric)
     rows = [_ranking_row(system, metric, axis) for system in board.systems]
-    told = f"{metric.unit}, {'higher' if metric.higher_is_better else 'lower'} is better"
+    direction = f"{metric.unit}, {'higher' if metric.higher_is_better else 'lower'} is better"
     notes = [tag("li", line) for line in remarks(board)]
     return section(
         f"ranking{suffix}",
         "Ranking",
         f"Ranking{which}",
         (f"{order(board)}. {leaders(metric)}".strip(),),
-        table(columns, rows, f"{board.sort} in {told}"),
+        table(columns, rows, f"{board.sort} in {direction}"),
         [tag("p", line, class_="note") for line in READING],
         [tag("h3", "What to know"), tag("ul", notes, class_="notes")] if notes else None,
     )
 
 
 def _ranking_row(system: System, metric: Metric, axis: Axis) -> list[Cell]:
-    found, places = metric.results.get(system.name), digits(metric.key)
+    result, places = metric.results.get(system.name), digits(metric.key)
     name = Cell([tag("bdi", system.name), _about(system)], system.name)
-    if found is None:
+    if result is None:
         return [name, Cell(NONE), Cell(NONE), Cell(metric.absent.get(system.name)), Cell(NONE), Cell(NONE)]
-    label = f"{system.name}: {around(found, places)} {metric.unit}"
+    label = f"{system.name}: {around(result, places)} {metric.unit}"
     real, real_ends = (metric.real.value, metric.real.ci95) if metric.real else (None, None)
-    chart = charts.range_row(axis, found.value, found.ci95, real, real_ends, label)
+    chart = charts.range_row(axis, result.value, result.ci95, real, real_ends, label)
     return [
         name,
         Cell(
-            tag("strong", ranks(found)) if is_best(found) else ranks(found),
-            None if found.rank is None else float(found.rank),
+            tag("strong", ranks(result)) if is_best(result) else ranks(result),
+            None if result.rank is None else float(result.rank),
         ),
-        Cell(fixed(found.value, places), found.value),
+        Cell(fixed(result.value, places), result.value),
         Cell(chart),
-        Cell(interval_text(found.ci95, places), None if found.ci95 is None else found.ci95[1] - found.ci95[0]),
-        Cell(f"{found.n:,}", float(found.n)),
+        Cell(interval_text(result.ci95, places), None if result.ci95 is None else result.ci95[1] - result.ci95[0]),
+        Cell(f"{result.n:,}", float(result.n)),
     ]
 
 
 def _axis(metric: Metric) -> Axis:
     known: list[Result | Reference] = [*metric.results.values()]
     known += [metric.real] if metric.real else []
-    ends = [end for each in known for end in (each.value, *(each.ci95 or ()))]
+    ends = [end for result in known for end in (result.value, *(result.ci95 or ()))]
     return padded_axis(min(ends, default=0.0), max(ends, default=1.0))
 
 
@@ -132,7 +132,7 @@ def _about(system: System) -> Node:
 
 def _metrics(board: Leaderboard, suffix: str, which: str) -> Markup:
     return section(
-        f"metrics{suffix}", "All metrics", f"All metrics{which}", (), [_family(each, board) for each in families(board)]
+        f"metrics{suffix}", "All metrics", f"All metrics{which}", (), [_family(some, board) for some in families(board)]
     )
 
 
@@ -140,22 +140,22 @@ def _family(metrics: Sequence[Metric], board: Leaderboard) -> Markup:
     columns = [Column("system", numeric=False), *(Column(metric.key, metric.signature) for metric in metrics)]
     rows = [[Cell(tag("bdi", name), name), *(_number(metric, name) for metric in metrics)] for name in board.order]
     rows.append([Cell(tag("span", _REAL, class_="real name"), _REAL), *(_of_real(metric) for metric in metrics)])
-    found = [sizes(metric) for metric in metrics]
+    counts = [sizes(metric) for metric in metrics]
     what = basis(metrics)
-    several = f"{', '.join(found[:-1])} and {found[-1]} {what}, in this order"
-    note = f"The numbers rest on {f'{found[0]} {what}' if len(set(found)) == 1 else several}."
+    several = f"{', '.join(counts[:-1])} and {counts[-1]} {what}, in this order"
+    note = f"The numbers rest on {f'{counts[0]} {what}' if len(set(counts)) == 1 else several}."
     return tag("div", table(columns, rows, caption(metrics)), tag("p", note, class_="note"))
 
 
 def _number(metric: Metric, name: str) -> Cell:
-    found = metric.results.get(name)
-    if found is None:
+    result = metric.results.get(name)
+    if result is None:
         return Cell(tag("span", NONE, title=metric.absent.get(name)))
-    rank = "no rank" if found.rank is None else f"# {ranks(found)}"
+    rank = "no rank" if result.rank is None else f"# {ranks(result)}"
     places = digits(metric.key)
-    value = fixed(found.value, places)
-    shown = tag("strong", value) if is_best(found) else value
-    return Cell([shown, tag("small", f"{_half(around(found, places))}{rank}")], found.value)
+    value = fixed(result.value, places)
+    shown = tag("strong", value) if is_best(result) else value
+    return Cell([shown, tag("small", f"{_half(around(result, places))}{rank}")], result.value)
 
 
 def _of_real(metric: Metric) -> Cell:

@@ -61,38 +61,38 @@ def find_audio(run: FinishedRun, given: Mapping[str, str | None]) -> dict[str, C
     Raises:
         UsageError: a path that the user gave does not exist.
     """
-    found: dict[str, Corpus | str] = {}
+    audio: dict[str, Corpus | str] = {}
     for side in SIDES:
-        told = given.get(side)
+        folder = given.get(side)
         try:
-            corpus = load_corpus(told or source(run.summary, side, run.folder))
+            corpus = load_corpus(folder or source(run.summary, side, run.folder))
         except (SlmEvalError, OSError) as error:
-            if told is not None:
+            if folder is not None:
                 raise
-            found[side] = str(error)
+            audio[side] = str(error)
         else:
-            found[side] = corpus if corpus.has_audio else "the phones were given ready-made: there is no audio"
-    return found
+            audio[side] = corpus if corpus.has_audio else "the phones were given ready-made: there is no audio"
+    return audio
 
 
 def rankings(run: FinishedRun) -> list[Ranking]:
     """Return one ranking per family of scores, and one by phones where there are some."""
-    found = []
+    by_key = []
     for key in leading_keys(run):
         values = run.scores(key)
         if values:
-            found.append(_ranking(key, key, values, higher_is_better=bool(run.metrics[key]["higher_is_better"])))
+            by_key.append(_ranking(key, key, values, higher_is_better=bool(run.metrics[key]["higher_is_better"])))
     if run.divergences and all(run.phones(side) for side in SIDES):
         values = strangeness(run, _STRANGENESS_N)
         if values:
-            found.append(_ranking("phones", "likeness of phones", values, higher_is_better=False))
-    return found
+            by_key.append(_ranking("phones", "likeness of phones", values, higher_is_better=False))
+    return by_key
 
 
 def hear(run: FinishedRun, chosen: Sequence[Ranking], audio: Mapping[str, Corpus | str]) -> dict[str, dict[str, Heard]]:
     """Return, by side and clip id, clips with their recordings: all clips of the rankings, and some real ones."""
     wanted = {
-        "generated": list(dict.fromkeys(each for one in chosen for group in GROUPS for each in one.groups[group])),
+        "generated": list(dict.fromkeys(name for one in chosen for group in GROUPS for name in one.groups[group])),
         "real": _typical(run, chosen),
     }
     jobs = []
@@ -100,7 +100,7 @@ def hear(run: FinishedRun, chosen: Sequence[Ranking], audio: Mapping[str, Corpus
         corpus = audio[side]
         lines = {clip["id"]: clip for clip in run.clips[side]}
         files = {} if isinstance(corpus, str) else {clip.id: clip for clip in corpus.clips}
-        jobs += [(side, lines[each], corpus if isinstance(corpus, str) else files.get(each)) for each in ids]
+        jobs += [(side, lines[name], corpus if isinstance(corpus, str) else files.get(name)) for name in ids]
 
     def one(job: tuple[str, dict[str, Any], Any]) -> Heard:
         _, line, clip = job
@@ -122,9 +122,9 @@ def hear(run: FinishedRun, chosen: Sequence[Ranking], audio: Mapping[str, Corpus
 
 def _ranking(key: str, name: str, values: dict[str, float], *, higher_is_better: bool) -> Ranking:
     ordered = sorted(values, key=lambda clip: (-values[clip] if higher_is_better else values[clip], clip))
-    each = max(1, min(PER_GROUP, len(ordered) // 3))
-    middle = (len(ordered) - each + 1) // 2
-    candidates = {"best": ordered[:each], "worst": ordered[-each:], "median": ordered[middle : middle + each]}
+    size = max(1, min(PER_GROUP, len(ordered) // 3))
+    middle = (len(ordered) - size + 1) // 2
+    candidates = {"best": ordered[:size], "worst": ordered[-size:], "median": ordered[middle : middle + size]}
     taken: set[str] = set()
     groups: dict[str, tuple[str, ...]] = {}
     for group, clips in candidates.items():

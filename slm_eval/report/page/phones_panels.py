@@ -36,7 +36,7 @@ def by_order(run: FinishedRun) -> Markup | None:
         for n, metric in run.divergences.items()
     ]
     sizes = next(iter(run.divergences.values())).get("n_phones")
-    told = f" {sizes['generated']:,} generated and {sizes['real']:,} real phones." if sizes else ""
+    sample = f" {sizes['generated']:,} generated and {sizes['real']:,} real phones." if sizes else ""
     return section(
         "orders",
         "pJSD by n",
@@ -44,7 +44,7 @@ def by_order(run: FinishedRun) -> Markup | None:
         (reading.of_orders(run.divergences), reading.of_coverage(run.divergences, MIN_COVERAGE)),
         tag(
             "figure",
-            tag("figcaption", f"pJSD in {unit}, with 95 % intervals, and what real speech scores, ± 1.96 sd.{told}"),
+            tag("figcaption", f"pJSD in {unit}, with 95 % intervals, and what real speech scores, ± 1.96 sd.{sample}"),
             charts.by_order(orders, ceiling(unit), unit, f"pJSD in {unit} by n; the numbers are in the table above"),
         ),
     )
@@ -58,9 +58,9 @@ def by_size(run: FinishedRun) -> Markup | None:
     unit = next(iter(run.divergences.values()))["unit"]
     scale = ceiling(unit) / LN2
 
-    def point(at: Point) -> tuple[float, float, Interval]:
-        value, half = at.value * scale, 1.96 * at.sd * scale
-        return at.n_phones, value, (max(value - half, 0.0), value + half)
+    def point(cut: Point) -> tuple[float, float, Interval]:
+        value, half = cut.value * scale, 1.96 * cut.sd * scale
+        return cut.n_phones, value, (max(value - half, 0.0), value + half)
 
     plots = []
     for n, curve in curves.items():
@@ -93,7 +93,7 @@ def _curves(run: FinishedRun) -> dict[int, Rarefaction]:
     spoken = {side: [clip["phones"] for clip in of_side] for side, of_side in clips.items()}
     generated, real = (Clusters.from_clips(clips[side]).labels for side in SIDES)
     large = sum(len(phones) for of_side in spoken.values() for phones in of_side) > _LARGE
-    found = rarefaction(
+    curves = rarefaction(
         spoken["generated"],
         spoken["real"],
         list(run.divergences),
@@ -101,15 +101,15 @@ def _curves(run: FinishedRun) -> dict[int, Rarefaction]:
         generated_clusters=generated,
         real_clusters=real,
     )
-    return {n: curve for n, curve in found.items() if not isinstance(curve, Undefined)}
+    return {n: curve for n, curve in curves.items() if not isinstance(curve, Undefined)}
 
 
 def differences(run: FinishedRun) -> Markup | None:
     """Show the n-grams that contribute most, one panel per n."""
-    found = find_differences(run, run.divergences)
-    if not found:
+    per_order = find_differences(run, run.divergences)
+    if not per_order:
         return None
-    shown = max(found, key=lambda each: each.n_significant).n
+    shown = max(per_order, key=lambda order: order.n_significant).n
     return section(
         "ngrams",
         "n-grams",
@@ -120,21 +120,21 @@ def differences(run: FinishedRun) -> Markup | None:
             [
                 tag(
                     "button",
-                    f"n = {each.n}",
+                    f"n = {order.n}",
                     type="button",
                     role="tab",
-                    id=f"tab-ngrams-{each.n}",
-                    aria_controls=f"ngrams-{each.n}",
-                    aria_selected="true" if each.n == shown else "false",
-                    tabindex=0 if each.n == shown else -1,
+                    id=f"tab-ngrams-{order.n}",
+                    aria_controls=f"ngrams-{order.n}",
+                    aria_selected="true" if order.n == shown else "false",
+                    tabindex=0 if order.n == shown else -1,
                 )
-                for each in found
+                for order in per_order
             ],
             class_="tabs",
             role="tablist",
             aria_label="Length of the n-grams",
         ),
-        [_differences_of_order(each, hidden=each.n != shown) for each in found],
+        [_differences_of_order(order, hidden=order.n != shown) for order in per_order],
         tag(
             "p",
             "The divergence is a sum over n-grams; a share is one term of it. Shown are the largest terms of n-grams "
@@ -144,19 +144,19 @@ def differences(run: FinishedRun) -> Markup | None:
     )
 
 
-def _differences_of_order(found: Differences, *, hidden: bool) -> Markup:
-    most = max((each.share for each in (*found.too_often, *found.too_rare)), default=1.0)
-    sides = (("generated", "Too often in generated speech", found.too_often), ("real", "Too rare", found.too_rare))
+def _differences_of_order(order: Differences, *, hidden: bool) -> Markup:
+    most = max((ngram.share for ngram in (*order.too_often, *order.too_rare)), default=1.0)
+    sides = (("generated", "Too often in generated speech", order.too_often), ("real", "Too rare", order.too_rare))
     return tag(
         "div",
-        tag("p", reading.of_differences(found), class_="reading"),
+        tag("p", reading.of_differences(order), class_="reading"),
         tag(
             "div",
             [
                 tag(
                     "div",
                     tag("h3", heading),
-                    tag("ul", _BARS_HEAD, [_difference(each, side, most) for each in rows], class_="bars")
+                    tag("ul", _BARS_HEAD, [_difference(ngram, side, most) for ngram in rows], class_="bars")
                     if rows
                     else tag("p", "none", class_="quiet"),
                 )
@@ -164,11 +164,11 @@ def _differences_of_order(found: Differences, *, hidden: bool) -> Markup:
             ],
             class_="pair",
         )
-        if found.n_significant
+        if order.n_significant
         else None,
-        id=f"ngrams-{found.n}",
+        id=f"ngrams-{order.n}",
         role="tabpanel",
-        aria_labelledby=f"tab-ngrams-{found.n}",
+        aria_labelledby=f"tab-ngrams-{order.n}",
         hidden=hidden,
     )
 
@@ -182,14 +182,14 @@ _BARS_HEAD = tag(
 )  # fmt: skip
 
 
-def _difference(each: Difference, side: str, most: float) -> Markup:
-    told = " ".join(each.phones)
-    counts = f"{each.counts[0]:,} : {each.counts[1]:,}"
+def _difference(ngram: Difference, side: str, most: float) -> Markup:
+    phones = " ".join(ngram.phones)
+    counts = f"{ngram.counts[0]:,} : {ngram.counts[1]:,}"
     return tag(
         "li",
-        tag("span", [tag("kbd", phone) for phone in each.phones], class_="ngram"),
-        charts.bar(each.share / most, side, f"{told}: {100 * each.share:.1f} % of the divergence"),
-        tag("span", f"{100 * each.share:.1f} %", class_="share"),
+        tag("span", [tag("kbd", phone) for phone in ngram.phones], class_="ngram"),
+        charts.bar(ngram.share / most, side, f"{phones}: {100 * ngram.share:.1f} % of the divergence"),
+        tag("span", f"{100 * ngram.share:.1f} %", class_="share"),
         tag("span", counts, class_="counts"),
     )
 
@@ -233,8 +233,8 @@ def language(traits: Sequence[Trait]) -> Markup | None:
 
 
 def _of_side(trait: Trait, side: str) -> Node:
-    found = trait.moments.get(side)
-    return NONE if found is None else _with_interval(fixed(found.value, trait.digits), found.ci95, trait)
+    moments = trait.moments.get(side)
+    return NONE if moments is None else _with_interval(fixed(moments.value, trait.digits), moments.ci95, trait)
 
 
 def _with_interval(shown: str, interval: Sequence[float] | None, trait: Trait) -> Node:
@@ -243,10 +243,10 @@ def _with_interval(shown: str, interval: Sequence[float] | None, trait: Trait) -
 
 
 def _trait_row(trait: Trait) -> Node:
-    mine, theirs = (trait.moments.get(side) for side in SIDES)
-    if mine is None or theirs is None:
+    generated, real = (trait.moments.get(side) for side in SIDES)
+    if generated is None or real is None:
         return NONE
-    ends = [end for each in (mine, theirs) for end in (each.value, *(each.ci95 or ()))]
+    ends = [end for moments in (generated, real) for end in (moments.value, *(moments.ci95 or ()))]
     axis = padded_axis(min(ends), max(ends))
-    label = f"{trait.name}: generated {mine.value:.{trait.digits}f}, real {theirs.value:.{trait.digits}f}"
-    return charts.range_row(axis, mine.value, mine.ci95, theirs.value, theirs.ci95, label)
+    label = f"{trait.name}: generated {generated.value:.{trait.digits}f}, real {real.value:.{trait.digits}f}"
+    return charts.range_row(axis, generated.value, generated.ci95, real.value, real.ci95, label)

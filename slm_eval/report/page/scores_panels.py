@@ -222,9 +222,9 @@ def distributions(run: FinishedRun) -> Markup | None:
     """Draw every per-clip score: generated against real."""
     plots = []
     for key in run.score_keys:
-        mine, theirs = (np.array(list(run.scores(key, side).values())) for side in SIDES)
-        if mine.size or theirs.size:
-            plots.append(distribution(key, run.metrics[key]["unit"], mine, theirs))
+        generated, real = (np.array(list(run.scores(key, side).values())) for side in SIDES)
+        if generated.size or real.size:
+            plots.append(distribution(key, run.metrics[key]["unit"], generated, real))
     if not plots:
         return None
     return section(
@@ -260,8 +260,8 @@ def _real(metric: dict[str, Any]) -> tuple[float | None, Interval | None]:
         if floor is None:
             return None, None
         return floor, None if sd is None else (max(floor - 1.96 * sd, 0.0), floor + 1.96 * sd)
-    found = reading.moments(metric.get("real"))
-    return (None, None) if found is None else (found.value, found.ci95)
+    moments = reading.moments(metric.get("real"))
+    return (None, None) if moments is None else (moments.value, moments.ci95)
 
 
 def _divergence_axis(unit: str) -> Axis:

@@ -66,7 +66,7 @@ def record(clip: Clip, seconds: float | None) -> Recording:
             "decode_error", f"the file changed since the run: it lasts {heard.facts.seconds:.2f} s, not {seconds:.2f} s"
         )
     rate = heard.facts.sample_rate
-    target = next((each for each in _MP3_RATES if each >= rate), RATE)
+    target = next((allowed for allowed in _MP3_RATES if allowed >= rate), RATE)
     samples = resample(heard.samples[: round(SECONDS * rate)], rate, target)
     return Recording(
         audio=data_uri("audio/mpeg", mp3(samples, target)),
@@ -141,8 +141,8 @@ def palette() -> bytes:
     anchors = np.array(
         [[0.12, 0.01, -0.04], [0.36, 0.09, -0.13], [0.55, 0.17, -0.02], [0.74, 0.12, 0.13], [0.97, -0.01, 0.09]]
     )
-    at = np.linspace(anchors[0, 0], anchors[-1, 0], _SHADES)
-    oklab = np.stack([np.interp(at, anchors[:, 0], anchors[:, axis]) for axis in range(3)], axis=1)
+    place = np.linspace(anchors[0, 0], anchors[-1, 0], _SHADES)
+    oklab = np.stack([np.interp(place, anchors[:, 0], anchors[:, axis]) for axis in range(3)], axis=1)
     cones = oklab @ np.array(
         [[1, 1, 1], [0.3963377774, -0.1055613458, -0.0894841775], [0.2158037573, -0.0638541728, -1.2914855480]]
     )

@@ -20,9 +20,9 @@ def render_comparison(comparison: Comparison) -> str:
     header = ["", "A", "B", "A - B", "95 % interval", size, "n", "p", "corrected", "p source", "better"]
     blocks = [_heading(comparison)]
     if comparison.together:
-        blocks.append("\n".join(_together(each) for each in comparison.together.values()))
+        blocks.append("\n".join(_together(difference) for difference in comparison.together.values()))
     if comparison.differences:
-        blocks.append(grid(header, [_row(each, comparison) for each in comparison.differences.values()]))
+        blocks.append(grid(header, [_row(difference, comparison) for difference in comparison.differences.values()]))
     notes = [f"{', '.join(keys)}: {note}" for note, keys in _notes(comparison).items()]
     return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])]) + "\n"
 
@@ -42,7 +42,7 @@ def _heading(comparison: Comparison) -> str:
         tests += f" (the usual number above {MANY_CLIPS:,} clips; --permutations sets it)"
     families = len({family(key) for key in comparison.differences})
     lines.append(f"{tests}, corrected by step-down min-p within a family of metrics and by Holm over {families}")
-    if any(each.p_source is not None for each in comparison.differences.values()):
+    if any(difference.p_source is not None for difference in comparison.differences.values()):
         lines.append(
             "p: are A and B the same system? p source: is one closer to real speech, beyond this sample of it?"
         )
@@ -56,28 +56,28 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
-def _row(each: Difference, comparison: Comparison) -> list[str]:
-    digits = 4 if each.n_ngrams or each.unit.endswith("/phone") else 3
-    interval = "-" if each.ci95 is None else f"[{each.ci95[0]:+.{digits}f}, {each.ci95[1]:+.{digits}f}]"
+def _row(row: Difference, comparison: Comparison) -> list[str]:
+    digits = 4 if row.n_ngrams or row.unit.endswith("/phone") else 3
+    interval = "-" if row.ci95 is None else f"[{row.ci95[0]:+.{digits}f}, {row.ci95[1]:+.{digits}f}]"
     return [
-        each.key,
-        f"{each.a:.{digits}f}",
-        f"{each.b:.{digits}f}",
-        f"{each.difference:+.{digits}f}",
+        row.key,
+        f"{row.a:.{digits}f}",
+        f"{row.b:.{digits}f}",
+        f"{row.difference:+.{digits}f}",
         interval,
-        "-" if each.effect is None else f"{each.effect:+.2f}",
-        str(each.n[0]) if comparison.paired else f"{each.n[0]} / {each.n[1]}",
-        f"{each.p:.4f}",
-        f"{each.p_adjusted:.4f}",
-        "-" if each.p_source_adjusted is None else f"{each.p_source_adjusted:.4f}",
-        _better(each),
+        "-" if row.effect is None else f"{row.effect:+.2f}",
+        str(row.n[0]) if comparison.paired else f"{row.n[0]} / {row.n[1]}",
+        f"{row.p:.4f}",
+        f"{row.p_adjusted:.4f}",
+        "-" if row.p_source_adjusted is None else f"{row.p_source_adjusted:.4f}",
+        _better(row),
     ]
 
 
-def _better(each: Difference) -> str:
-    if each.better is None:
+def _better(row: Difference) -> str:
+    if row.better is None:
         return "-"
-    return f"({each.better})" if each.claim == f"{each.better} {REAL_SAMPLE}" else each.better
+    return f"({row.better})" if row.claim == f"{row.better} {REAL_SAMPLE}" else row.better
 
 
 def _together(together: Together) -> str:
@@ -90,11 +90,11 @@ def _together(together: Together) -> str:
 def _notes(comparison: Comparison) -> dict[str, list[str]]:
     """Return each note once, with the keys that it is about."""
     about: dict[str, list[str]] = {}
-    for key, each in comparison.differences.items():
-        for note in each.notes:
+    for key, difference in comparison.differences.items():
+        for note in difference.notes:
             about.setdefault(note, []).append(key)
-        if each.p_adjusted >= LEVEL:
-            about.setdefault(f"not told apart; {each.needed}", []).append(key)
+        if difference.p_adjusted >= LEVEL:
+            about.setdefault(f"not told apart; {difference.needed}", []).append(key)
     for key, why in comparison.not_compared.items():
         about.setdefault(f"not compared: {why}", []).append(key)
     return about

@@ -54,9 +54,10 @@ def _sentences(run: FinishedRun) -> list[str]:
 
 
 def _of_corpus(run: FinishedRun, side: str) -> str:
-    told = run.summary["corpora"][side]
-    minutes = "" if told.get("seconds") is None else f", {told['seconds'] / 60:.1f} min"
-    return f"{side.capitalize()}: {told['path']}, {told['n_scored']:,} of {told['n_total']:,} clips scored{minutes}."
+    corpus = run.summary["corpora"][side]
+    minutes = "" if corpus.get("seconds") is None else f", {corpus['seconds'] / 60:.1f} min"
+    counts = f"{corpus['n_scored']:,} of {corpus['n_total']:,} clips scored"
+    return f"{side.capitalize()}: {corpus['path']}, {counts}{minutes}."
 
 
 def _comments(run: FinishedRun) -> list[str]:
@@ -138,10 +139,10 @@ def _other_row(key: str, metric: dict[str, Any]) -> list[str]:
 def _trait_row(trait: Trait) -> list[str]:
     cells = [f"{trait.name}, {trait.unit}" if trait.unit else trait.name]
     for side in SIDES:
-        found = trait.moments.get(side)
+        moments = trait.moments.get(side)
         cells += (
             [NONE, NONE]
-            if found is None
-            else [fixed(found.value, trait.digits), interval_text(found.ci95, trait.digits)]
+            if moments is None
+            else [fixed(moments.value, trait.digits), interval_text(moments.ci95, trait.digits)]
         )
     return cells

@@ -54,7 +54,7 @@ def as_json(boards: Sequence[Leaderboard]) -> str:
 def render(boards: Sequence[Leaderboard]) -> str:
     """Return the leaderboard for a terminal, without colours."""
     blocks = [
-        "\n\n".join([f"{order(board)}.", *(each.to_text() for each in tables(board)), *_joined(remarks(board))])
+        "\n\n".join([f"{order(board)}.", *(table.to_text() for table in tables(board)), *_joined(remarks(board))])
         for board in boards
     ]
     return "\n\n\n".join([*blocks, "\n".join(READING)]) + "\n"
@@ -63,8 +63,8 @@ def render(boards: Sequence[Leaderboard]) -> str:
 def markdown(boards: Sequence[Leaderboard]) -> str:
     """Return the leaderboard as GitHub reads it."""
     parts = ["# Leaderboard"]
-    for at, board in enumerate(boards, start=1):
-        parts += [f"## Signature {at}"] if len(boards) > 1 else []
+    for index, board in enumerate(boards, start=1):
+        parts += [f"## Signature {index}"] if len(boards) > 1 else []
         parts.append(f"{in_markdown(order(board))}.")
         parts += [table.to_markdown() for table in tables(board)]
         parts += ["\n".join(f"- {in_markdown(line)}" for line in remarks(board))] if remarks(board) else []
@@ -99,12 +99,12 @@ def tables(board: Leaderboard) -> list[Table]:
 
 def families(board: Leaderboard) -> list[list[Column]]:
     """Group metrics of one kind and unit; those of the key that orders the systems first."""
-    found: dict[tuple[str, str, bool], list[Column]] = {}
+    by_kind: dict[tuple[str, str, bool], list[Column]] = {}
     for column in board.columns.values():
         family = column.key.partition(".")[0], column.unit, column.higher_is_better
-        found.setdefault(family, []).append(column)
+        by_kind.setdefault(family, []).append(column)
     first = board.columns[board.sort]
-    return sorted(found.values(), key=lambda columns: first not in columns)
+    return sorted(by_kind.values(), key=lambda columns: first not in columns)
 
 
 def remarks(board: Leaderboard) -> list[str]:
@@ -123,11 +123,11 @@ def remarks(board: Leaderboard) -> list[str]:
 
 def _unranked(column: Column) -> dict[str, list[str]]:
     """Return why systems have no rank, each reason once with their names in order."""
-    found: dict[str, list[str]] = {}
+    names_by_reason: dict[str, list[str]] = {}
     for name, result in sorted(column.results.items()):
         if result.why_unranked is not None:
-            found.setdefault(result.why_unranked, []).append(name)
-    return dict(sorted(found.items()))
+            names_by_reason.setdefault(result.why_unranked, []).append(name)
+    return dict(sorted(names_by_reason.items()))
 
 
 def caption(columns: Sequence[Column]) -> str:
@@ -147,19 +147,19 @@ def digits(key: str) -> int:
     return 4 if key.startswith(("pjsd.", "plm.")) else 3
 
 
-def around(found: Result | Reference | None, places: int) -> str:
+def around(result: Result | Reference | None, places: int) -> str:
     """Return a value with the larger half of its interval."""
-    if found is None:
+    if result is None:
         return NONE
-    if found.ci95 is None:
-        return fixed(found.value, places)
-    half = max(found.value - found.ci95[0], found.ci95[1] - found.value)
-    return f"{fixed(found.value, places)} ± {fixed(half, places)}"
+    if result.ci95 is None:
+        return fixed(result.value, places)
+    half = max(result.value - result.ci95[0], result.ci95[1] - result.value)
+    return f"{fixed(result.value, places)} ± {fixed(half, places)}"
 
 
 def _table(columns: Sequence[Column], board: Leaderboard) -> Table:
     header = ["", *(text for column in columns for text in (column.key, "#"))]
-    rows = [[each, *(text for column in columns for text in _cells(column, each))] for each in board.order]
+    rows = [[system, *(text for column in columns for text in _cells(column, system))] for system in board.order]
     rows.append(
         ["real speech", *(text for column in columns for text in (around(column.real, digits(column.key)), ""))]
     )
@@ -208,8 +208,8 @@ def leaders(column: Column) -> str:
 
 def sizes(column: Column) -> str:
     """Say how many clips or n-grams, from the fewest to the most of a system."""
-    found = sorted({each.n for each in column.results.values()})
-    return _span(found[0], found[-1]) if found else NONE
+    counts = sorted({result.n for result in column.results.values()})
+    return _span(counts[0], counts[-1]) if counts else NONE
 
 
 def _span(first: int, last: int) -> str:

@@ -22,23 +22,23 @@ _NONE = "-"
 def render(evaluation: Evaluation) -> str:
     """Return the whole report for a terminal, without colours: blocks with an empty line between them."""
     blocks = [_corpora(evaluation)]
-    divergences = [each for each in evaluation.summaries.values() if isinstance(each, DivergenceSummary)]
-    scores = [each for each in evaluation.summaries.values() if isinstance(each, ScoreSummary)]
+    divergences = [summary for summary in evaluation.summaries.values() if isinstance(summary, DivergenceSummary)]
+    scores = [summary for summary in evaluation.summaries.values() if isinstance(summary, ScoreSummary)]
     if divergences:
         unit = divergences[0].unit
         header = [unit, "value", "95 % interval", "real vs real", "p", "excess", "corrected", "coverage", "n-grams"]
-        blocks.append(grid(header, [_divergence_row(each) for each in divergences]))
-    entropies = [each for each in evaluation.summaries.values() if isinstance(each, CrossEntropySummary)]
+        blocks.append(grid(header, [_divergence_row(summary) for summary in divergences]))
+    entropies = [summary for summary in evaluation.summaries.values() if isinstance(summary, CrossEntropySummary)]
     if entropies:
         header = [entropies[0].unit, "value", "95 % interval", "real", "- real", "95 % interval", "p", "phones"]
-        blocks.append(grid(header, [_cross_entropy_row(each) for each in entropies]))
-    for unit in dict.fromkeys(each.unit for each in scores):
+        blocks.append(grid(header, [_cross_entropy_row(summary) for summary in entropies]))
+    for unit in dict.fromkeys(summary.unit for summary in scores):
         header = [unit, "value", "95 % interval", "sd", "n", "real", "95 % interval", "n"]
-        blocks.append(grid(header, [_score_row(each) for each in scores if each.unit == unit]))
+        blocks.append(grid(header, [_score_row(summary) for summary in scores if summary.unit == unit]))
     ours = (DivergenceSummary, CrossEntropySummary, ScoreSummary)
-    others = [each for each in evaluation.summaries.values() if not isinstance(each, ours)]
+    others = [summary for summary in evaluation.summaries.values() if not isinstance(summary, ours)]
     if others:
-        rows = [[each.key, f"{each.value:.4f}", _interval(each, 4), each.unit] for each in others]
+        rows = [[summary.key, f"{summary.value:.4f}", _interval(summary, 4), summary.unit] for summary in others]
         blocks.append(grid(["over corpora", "value", "95 % interval", "unit"], rows))
     notes = [f"not computed: {', '.join(keys)}: {reason}" for reason, keys in _absent(evaluation).items()]
     notes += [f"warning: {', '.join(keys)}: {warning}" for warning, keys in _warnings(evaluation).items()]
