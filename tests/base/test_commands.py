@@ -84,7 +84,7 @@ def test_handlers_are_put_back_in_python() -> None:
 
 @pytest.fixture
 def speech(tmp_path: Path, write_wav: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clip, and nothing that may hear or digest it."""
+    """Write a clip, and let nothing hear or digest it."""
 
     def never(*_: object) -> None:
         raise AssertionError("work was begun")

@@ -30,7 +30,7 @@ write_whole(Path(sys.argv[1]), parts())
 
 
 def start(path: Path, seconds: float) -> subprocess.Popen[str]:
-    """A process that has begun to write a file, and takes its time."""
+    """Start a process that has begun to write a file, and takes its time."""
     writer = subprocess.Popen([sys.executable, "-c", WRITER, path, str(seconds)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout.readline() == "half\n"
     return writer

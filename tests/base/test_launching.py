@@ -21,7 +21,7 @@ OURS = ("slm_eval", "model_zoo")
 
 @pytest.fixture
 def hostile(tmp_path: Path, write_wav: Callable[..., Path]) -> Path:
-    """A folder of clips with modules in it that note that they were imported."""
+    """Make a folder of clips with modules in it that note that they were imported."""
     folder = tmp_path / "clips"
     for at in range(2):
         write_wav(folder / f"{at}.wav", noise(1.0, seed=at))
@@ -40,13 +40,13 @@ def plant(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def imported(hostile: Path) -> list[str]:
-    """What was imported of it."""
+    """Return what was imported of it."""
     return [line for path in hostile.parent.rglob("*.ran") for line in path.read_text().split()]
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[[str], Path]:
-    """A script as pip installs it: a file in a folder of programs, which is what Python puts onto the path."""
+    """Return a script as pip installs it: a file in a folder of programs, which is what Python puts onto the path."""
 
     def make(module: str) -> Path:
         script = tmp_path / "bin" / module.partition(".")[0]
@@ -114,7 +114,7 @@ def test_commands_that_are_started_from_here(hostile: Path) -> None:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The current folder, and a path that has it in every way, beside one that is to stay."""
+    """Return the current folder, on a path that has it in every way, beside one that is to stay."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", ".", str(tmp_path), "relative", str(ROOT), "/lib/a:b"])
     monkeypatch.setenv("PYTHONPATH", f"{os.pathsep}.{os.pathsep}relative")

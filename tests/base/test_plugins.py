@@ -13,7 +13,7 @@ from slm_eval.cli.main import main
 
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed package whose metric cannot be imported, one that cannot be made, and a recogniser that ends all."""
+    """Install a package whose metric cannot be imported, one that cannot be made, and a recogniser that ends all."""
     info = tmp_path / "site" / "broken-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")

@@ -172,7 +172,7 @@ def unprivileged() -> Iterator[None]:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder that every user may enter, as those of pytest are not."""
+    """Make a folder that every user may enter, as those of pytest are not."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)
     yield folder

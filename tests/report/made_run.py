@@ -62,7 +62,7 @@ def made_run(folder: Path) -> FinishedRun:
 
 
 def its_audio(run: FinishedRun, folder: Path) -> dict[str, Corpus | str]:
-    """Where ``made_run`` has put it."""
+    """Return where ``made_run`` has put it."""
     return {
         side: Corpus(
             str(folder), tuple(Clip(clip["id"], folder / f"{side}-{at}.wav") for at, clip in enumerate(run.clips[side]))

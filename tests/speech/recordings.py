@@ -16,7 +16,7 @@ RATE = 16_000
 
 
 def made(form: str, subtype: str | None = None, seconds: float = 0.5, channels: int = 1, **options: str) -> bytes:
-    """A file as libsndfile writes it."""
+    """Return a file as libsndfile writes it."""
     held = io.BytesIO()
     samples = np.stack([noise(seconds, RATE, seed=seed) for seed in range(channels)], axis=1)
     soundfile.write(held, samples, RATE, format=form, subtype=subtype, **options)

@@ -29,7 +29,7 @@ STATED = [".m4a", ".mp4", ".mov", ".webm", ".mka", ".wma", ".tta", ".wv", ".oga"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A second of a tone in the format of an ending."""
+    """Return a second of a tone in the format of an ending."""
     folder = tmp_path_factory.mktemp("made")
     source = folder / "source.wav"
     soundfile.write(source, 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE), RATE)

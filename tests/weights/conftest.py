@@ -18,7 +18,7 @@ from tests.weights.publisher import CONTENT, Publisher, Register, handler
 
 @pytest.fixture
 def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
-    """The server; the network may be used, and attempts follow each other at once."""
+    """Yield the server; the network may be used, and attempts follow each other at once."""
     for variable in ("SLM_EVAL_OFFLINE", "HF_HUB_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(download, "PAUSE_SECONDS", 0.001)
@@ -36,7 +36,7 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
 
 @pytest.fixture
 def register(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> Register:
-    """register(file, archive=False, layouts=(), **fields of Remote): the set "toy", and where it will lie."""
+    """Return register(file, archive=False, layouts=(), **fields of Remote): the set "toy", and where it will lie."""
 
     def add(file: str = "set.bin", archive: bool = False, layouts: tuple = (), **known: object) -> Path:
         remote = Remote(f"{publisher.url}/{file}", ("127.0.0.1",), **known)  # type: ignore[arg-type]

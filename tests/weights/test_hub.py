@@ -17,7 +17,7 @@ from tests.weights.publisher import CONTENT, Publisher, nothing_taken, one_line
 
 @pytest.fixture
 def toy_hub(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A set "toy" of a hub repository, fetched without the hub's client; where it will lie."""
+    """Register the set "toy" of a hub repository, fetched without the hub's client; where it will lie."""
 
     class LocalHub(Hub):
         def remote(self, file: str) -> Remote:

@@ -31,7 +31,7 @@ LENGTHS = (1.3, 0.4, 2.2, 0.025, 0.0251, 3.7, 1.99, 2.0, 2.01)
 
 
 def make_model(folder: Path, norm: str = "layer", safe: bool = True) -> Path:
-    """A network of the published architecture, 100 times smaller, saved by transformers itself."""
+    """Make a network of the published architecture, 100 times smaller, saved by transformers itself."""
     torch.manual_seed(5)
     config = transformers.Wav2Vec2Config(
         vocab_size=PHONES + 4, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,

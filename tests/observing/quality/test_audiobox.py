@@ -45,7 +45,7 @@ def voice(samples: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real structure at a thousandth of its size."""
+    """Return the real structure at a thousandth of its size."""
     path = tmp_path_factory.mktemp("tiny") / "checkpoint.pt"
     make_checkpoint(path, TINY, TINY_CONFIG)
     return path
@@ -69,7 +69,7 @@ def scores(observer: AudioboxObserver, *clips: np.ndarray) -> list[dict[str, flo
 
 
 def official_scores(checkpoint: Path, *clips: np.ndarray) -> list[dict[str, float]]:
-    """The package's predictor, all clips in one batch, as its command does it."""
+    """Return the package's predictor, all clips in one batch, as its command does it."""
     infer = pytest.importorskip("audiobox_aesthetics.infer", reason="the official package is not installed")
     predictor = infer.AesPredictor(checkpoint_pth=str(checkpoint))
     predictor.model.to("cpu")
@@ -80,7 +80,7 @@ def official_scores(checkpoint: Path, *clips: np.ndarray) -> list[dict[str, floa
 
 @pytest.fixture
 def official(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, float]]]:
-    """The package with the sizes of the tiny checkpoint; it has no option for them."""
+    """Return the package with the sizes of the tiny checkpoint; it has no option for them."""
     aes = pytest.importorskip("audiobox_aesthetics.model.aes", reason="the official package is not installed")
     sizes = {
         "encoder_layers": TINY_CONFIG["nth_layer"] - 1,
@@ -286,7 +286,7 @@ def test_the_set_in_the_cache_is_used(tiny):
 
 
 def write_safetensors(folder: Path, checkpoint: dict[str, Any]) -> None:
-    """The other published form."""
+    """Write the other published form."""
     safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
     tensors = {name.removeprefix("model."): tensor for name, tensor in checkpoint["state_dict"].items()}
     safetensors.save_file(tensors, folder / "model.safetensors")

@@ -59,7 +59,7 @@ def voice(seconds: float, rate: int, gain: float = 1.0) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _weights(_own_cache: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The real weights in a cache of this test's own."""
+    """Put the real weights into a cache of this test's own."""
     if not WEIGHTS.is_dir():
         pytest.skip("the weights are not beside the repository (../shared/weights/nisqa)")
     (tmp_path / "cache" / "weights").mkdir(parents=True)

@@ -1,11 +1,10 @@
-"""Contributions, traits and sentences against brute force and known cases."""
+"""Contributions against brute force and known cases."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,38 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slm_eval.divergence.estimators import jensen_shannon
-from slm_eval.metrics.means import Moments
-from slm_eval.report.findings import reading
 from slm_eval.report.findings.contributions import contributions, differences, strangeness
-from slm_eval.report.findings.traits import Trait, traits
-from slm_eval.run.finished import FinishedRun
+from tests.report.findings.made_phones import made
 from tests.report.made_run import made_run
 
 COUNTS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30)
-
-
-def made(generated: list[list[str]], real: list[list[str]], **more: Any) -> FinishedRun:
-    """A run of phones, a second of audio for every ten."""
-    clips = {
-        side: [
-            {
-                "id": str(at),
-                "side": side,
-                "seconds": len(phones) / 10,
-                "status": "ok",
-                "scores": {},
-                "phones": phones,
-                **more,
-            }
-            for at, phones in enumerate(spoken)
-        ]
-        for side, spoken in (("generated", generated), ("real", real))
-    }
-    return FinishedRun("made", {"metrics": {}}, clips)
-
-
-def trait(run: FinishedRun, name: str) -> Trait:
-    return next(each for each in traits(run) if each.name == name)
 
 
 @given(COUNTS)
@@ -128,90 +100,3 @@ def test_strangeness_is_a_mean_over_a_clip_and_its_weighted_mean_half_of_the_div
     for at, clip in enumerate(generated):
         assert strange[str(at)] == pytest.approx(sum(each[phone] for phone in clip) / len(clip))
     assert list(strangeness(run, 2)) == ["0", "1", "3"]  # a clip of one phone has no 2-gram
-
-
-def test_traits_by_hand() -> None:
-    run = made([list("abab"), list("aabbaabb")], [list("abcd"), list("dcba")], audio={"silence": 0.25})
-    assert trait(run, "Phones per second").moments["generated"].value == pytest.approx(10)
-    assert trait(run, "Silence").moments["real"].value == pytest.approx(25)
-    doubled = trait(run, "Doubled phones")
-    assert doubled.values["generated"] == pytest.approx([0, 100 * 4 / 7])
-    repeated = trait(run, "Repeated 4-grams")
-    # aabb abba bbaa baab aabb: one of five was there before.
-    assert repeated.values["generated"] == pytest.approx([0, 20])
-    assert repeated.values["real"] == pytest.approx([0, 0])
-
-
-def test_entropy_of_long_speech_from_a_known_source() -> None:
-    """A Markov chain of two phones that changes with probability 0.1: 1 bit a phone, 0.469 bits for the next."""
-    rng = np.random.default_rng(0)
-    clips = [["ab"[at] for at in (np.cumsum(rng.random(400) < 0.1) + rng.integers(2)) % 2] for _ in range(100)]
-    run = made(clips, clips[:1])
-    phones, following = trait(run, "Entropy of phones"), trait(run, "Entropy of the next phone")
-    low, high = following.moments["generated"].ci95 or (0, 0)
-    truth = -(0.1 * math.log2(0.1) + 0.9 * math.log2(0.9))
-    assert low < truth < high
-    assert high - low < 0.03
-    assert phones.moments["generated"].value == pytest.approx(1, abs=0.005)
-    assert following.moments["real"].ci95 is None  # a single clip
-
-
-def test_traits_of_phones_alone_and_of_nothing() -> None:
-    run = made([list("ab")], [["a"]])
-    for clips in run.clips.values():
-        for clip in clips:
-            del clip["seconds"]
-    assert "Phones per second" not in {each.name for each in traits(run)}
-    assert traits(made([], [])) == []
-
-
-def test_sentences_say_no_more_than_the_numbers() -> None:
-    metric = {"value": 0.2, "unit": "nats", "ci95": [0.18, 0.22], "sd": 0.01, "coverage": 0.95}
-    real = {"floor": 0.1, "floor_sd": 0.005, "excess": 0.1, "p": 0.005}
-    apart = metric | real
-    assert "is told apart" in reading.of_divergences({2: apart})
-    assert "At n = 2 generated and real speech differ" in reading.of_orders({2: apart})
-    # Far above its floor, as sds go; but speakers differ as much: the test says so, and it decides.
-    alike = apart | {"p": 0.06}
-    assert "cannot be told from real speech" in reading.of_divergences({2: alike})
-    # Two tests at 3 % are not enough together (Holm: 2.5 %), one is.
-    assert "cannot be told" in reading.of_divergences({1: apart | {"p": 0.03}, 2: apart | {"p": 0.03}})
-    assert "is told apart" in reading.of_divergences({2: apart | {"p": 0.03}})
-    untested = apart | {"p": None}
-    assert "do not tell" in reading.of_divergences({2: untested})
-    assert "there is no test" in reading.of_orders({2: untested})
-    assert "against itself" not in reading.of_divergences(
-        {2: apart | {"floor": None, "floor_sd": None, "excess": None}}
-    )
-    assert reading.sharpest({2: apart, 5: apart | {"coverage": 0.1}}) == 2
-    assert reading.sharpest({1: apart | {"p": 0.02}, 2: apart}) == 2
-    assert reading.sharpest({1: apart, 2: apart | {"excess": 0.2}}) == 2
-
-
-def test_a_difference_adds_facing_halves_in_quadrature() -> None:
-    mine = {"value": 3.1, "ci95": [2.8, 3.4], "sd": 1.0, "n": 40}
-    theirs = {"value": 3.5, "ci95": [3.1, 3.9], "sd": 1.0, "n": 40}
-    found = reading.difference(reading.moments(mine), reading.moments(theirs))
-    assert found is not None
-    assert (found.value, *found.interval) == pytest.approx((-0.4, -0.9, 0.1))
-    # Of intervals that are not symmetric, the halves that face each other.
-    skewed = reading.difference(
-        reading.moments(mine | {"ci95": [2.7, 3.2]}), reading.moments(theirs | {"ci95": [2.3, 3.8]})
-    )
-    assert skewed is not None
-    assert skewed.interval == pytest.approx((-0.4 - 0.5, -0.4 + np.hypot(0.1, 1.2)))
-
-
-def test_verdicts_are_holms() -> None:
-    """Each alone, b and c would differ: 2.5 and 2.1 standard errors; of four at once, Holm takes 2.50 and leaves c."""
-
-    def pair(gap: float) -> tuple[Moments, Moments]:
-        half = 1.96 / math.sqrt(2)  # so that the difference has a standard error of 1
-        return Moments(3 + gap, 1.0, (3 + gap - half, 3 + gap + half), 40), Moments(3, 1.0, (3 - half, 3 + half), 40)
-
-    pairs = {"a": pair(-4.0), "b": pair(2.5), "c": pair(2.1), "d": pair(0.1)}
-    assert reading.compare(pairs) == {"a": "below", "b": "above", "c": "alike", "d": "alike"}
-    assert reading.compare({"c": pair(2.1)}) == {"c": "above"}
-    assert reading.compare({"a": (pair(1.0)[0], None)}) == {"a": "unknown"}
-    # Holm's own rule on his textbook's p values: 0.01 and 0.013 pass 0.05/4 and 0.05/3, 0.03 fails 0.05/2.
-    assert reading.holm({"w": 0.01, "x": 0.013, "y": 0.03, "z": 0.04}) == {"w", "x"}

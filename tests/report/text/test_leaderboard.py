@@ -60,7 +60,7 @@ def pool() -> dict[str, System]:
 
 
 def lacking(one: System, absent: set[str], withheld: set[str], uncovered: set[str]) -> System:
-    """The system without some numbers, without some intervals, or with too little coverage for some."""
+    """Return the system without some numbers, without some intervals, or with too little coverage for some."""
     metrics = {}
     for key, metric in one.run.metrics.items():
         if key not in absent:

@@ -69,7 +69,7 @@ def random_state(
 
 
 def write_small_configuration(folder: Path, hidden: int = _HIDDEN, layers: int = _LAYERS) -> None:
-    """The configuration files, 229 made-up phones and three inventories, one of them with a phone the model lacks."""
+    """Write the configuration, 229 made-up phones and three inventories, one of them with a phone the model lacks."""
     inventory = folder / "inventory"
     inventory.mkdir(parents=True)
     am = {

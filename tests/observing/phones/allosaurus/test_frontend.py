@@ -16,7 +16,7 @@ from tests.observing.phones.allosaurus.recordings import RATE
 
 
 def formulas(samples: np.ndarray) -> np.ndarray:
-    """The front end in float64, frame by frame, from the formulas: no code is shared with the module."""
+    """Compute the front end in float64, frame by frame, from the formulas: no code is shared with the module."""
     window = [(0.5 - 0.5 * np.cos(2 * np.pi * i / 199)) ** 0.85 for i in range(200)]
     mel = [1127 * np.log(1 + hertz / 700) for hertz in (40, 3800)]
     edges = [mel[0] + (mel[1] - mel[0]) * i / 41 for i in range(42)]

@@ -73,7 +73,7 @@ def _endless_layers(folder: Path) -> None:
 
 
 def _inventory_elsewhere(folder: Path) -> None:
-    """An index that leads to any file of the machine, a pipe for one."""
+    """Write an index that leads to any file of the machine, a pipe for one."""
     (folder / "inventory" / "index.json").write_text(
         json.dumps([{"ISO6393": "eng", "GlottoCode": "stan1293", "phonelists": "../../secret"}])
     )
