@@ -17,7 +17,7 @@ def pjsd(
     n: int = 5,
     base: Literal["e", 2] = "e",
 ) -> float:
-    """Jensen-Shannon divergence of the phone n-gram distributions of generated and of real speech.
+    """Return the Jensen-Shannon divergence of the phone n-gram distributions of generated and of real speech.
 
     Equations 3.4 to 3.6 of arXiv 2604.24416. The n-grams of each utterance are counted, added over the corpus and
     divided by their total, which gives p of the generated and q of the real side; with m = (p + q) / 2::
@@ -51,10 +51,10 @@ def pjsd(
     0.196722141745
     """
     if base not in ("e", 2):
-        raise ValueError(f"base is 'e' or 2; got {base!r}")
+        raise ValueError(f"base must be 'e' or 2; got {base!r}")
     for name, side in (("generated_phones", generated_phones), ("real_phones", real_phones)):
         if isinstance(side, str):
-            raise TypeError(f"{name} is one string; a sequence of utterances was expected, each a sequence of phones")
+            raise TypeError(f"{name} must be a sequence of utterances, each a sequence of phones; got one string")
     generated, real = list(generated_phones), list(real_phones)
     both = encode([*generated, *real])
     ((_, keys),) = window_keys(both, (n,))

@@ -73,11 +73,11 @@ def test_long_ngrams_of_a_large_inventory() -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="base is 'e' or 2; got 10"):
+    with pytest.raises(ValueError, match="base must be 'e' or 2; got 10"):
         pjsd(GENERATED, REAL, base=10)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="got n=0"):
         pjsd(GENERATED, REAL, n=0)
-    with pytest.raises(TypeError, match="real_phones is one string"):
+    with pytest.raises(TypeError, match="real_phones must be a sequence of utterances"):
         pjsd(GENERATED, "ababa")
 
 

@@ -42,7 +42,7 @@ CORRECTION_CUTS = 8
 # itself errs by up to two.
 BELOW_FLOOR_SDS = 5
 
-# What a random generator is for: each use has a stream of its own, so that more draws of one do not move another.
+# Purposes of random generators: each use has a stream of its own, so that more draws of one do not move another.
 _HALVES_GENERATED, _HALVES_REAL, _SPLITS, _CUTS, _SPLITS_GENERATED, _LABELS = range(6)
 
 
@@ -122,9 +122,12 @@ def analyse(
     'the generated side has no 5-grams: none of its 2 utterances has 5 phones'
     """
     if draws < 6 or splits < 5 or labellings < 20:
-        raise ValueError(f"at least 6 draws, 5 splits, 20 labellings are needed; got {draws}, {splits}, {labellings}")
+        raise ValueError(f"expected at least 6 draws, 5 splits, 20 labellings; got {draws}, {splits}, {labellings}")
+    # 1. Both sides over one inventory, utterances in the order of their content.
     sides = _Sides.from_utterances(list(generated), list(real), generated_clusters, real_clusters)
+    # 2. The draws, which all n share.
     resamples = _Resamples.draw(sides, seed, draws, splits, labellings)
+    # 3. One n after the other.
     results: dict[int, Analysis | Undefined] = {}
     for n, windows in window_keys(sides.both, orders):
         results[n] = _analyse_order(n, windows, sides, resamples)
@@ -200,25 +203,29 @@ def _labels(sides: _Sides, labellings: int, rng: np.random.Generator) -> Draws |
 
 
 def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -> Analysis | Undefined:
+    # 1. Which n-grams are in which utterances.
     n_windows = sides.both.n_windows(n)
     n_generated = sides.n_utterances[0]
     totals = int(n_windows[:n_generated].sum()), int(n_windows[n_generated:].sum())
-    for name, total, n_utterances in zip(("generated", "real"), totals, sides.n_utterances, strict=True):
-        if total == 0:
-            return Undefined(f"the {name} side has no {n}-grams: none of its {n_utterances} utterances has {n} phones")
+    empty = _empty_side(n, totals, sides.n_utterances)
+    if empty is not None:
+        return empty
     incidence = Incidence.build(windows, n_windows)
     ranges = side_ranges(incidence, n_generated)
     counts = incidence.counts_of(ranges[0]), incidence.counts_of(ranges[1])
+    # 2. The value, and how far it would move with other utterances of the same sources.
     value = jensen_shannon(*counts)
     sd = half_sampling(incidence, n_generated, sides.clusters, resamples.halves)
     around = _interval(value, sd, counts, sides, n_windows, resamples.halves[0].shape[1])
+    # 3. What real speech would score in place of generated speech, and what is left without that.
     detail = floor(incidence, ranges[1], sides.clusters[1], totals, resamples.splits[1])
     measured = detail if isinstance(detail, Floor) else None
     covered = coverage(*counts)
     estimate = _corrected(value, covered, incidence, totals, sides, resamples, measured)
+    excess = value - measured.value if measured else None
+    # 4. Could both be samples of one source?
     test = _test(incidence, resamples)
     one_named = _one_side_named(sides.clusters)
-    excess = value - measured.value if measured else None
     lengths = sides.both.lengths
     return Analysis(
         n=n,
@@ -248,6 +255,14 @@ def _analyse_order(n: int, windows: Ids, sides: _Sides, resamples: _Resamples) -
             one_named=one_named,
         ),
     )
+
+
+def _empty_side(n: int, totals: tuple[int, int], n_utterances: tuple[int, int]) -> Undefined | None:
+    """Return why there is no divergence: the first side that has no n-grams; or None."""
+    for name, total, size in zip(("generated", "real"), totals, n_utterances, strict=True):
+        if total == 0:
+            return Undefined(f"the {name} side has no {n}-grams: none of its {size} utterances has {n} phones")
+    return None
 
 
 def _test(incidence: Incidence, resamples: _Resamples) -> float | Undefined:
@@ -289,13 +304,13 @@ def _corrected(
         else floor(incidence, side, sides.clusters[which], wanted, resamples.splits[which])
         for which, side in enumerate(side_ranges(incidence, sides.n_utterances[0]))
     ]
-    for found in floors:
-        if isinstance(found, Undefined):
-            return found
+    for estimated in floors:
+        if isinstance(estimated, Undefined):
+            return estimated
     if wanted != totals:
         rng = np.random.default_rng((resamples.seed, _CUTS))
         value = value_at_equal_sizes(incidence, sides.n_utterances[0], CORRECTION_CUTS, rng)
-    estimate = corrected(value, [found.value for found in floors if isinstance(found, Floor)])
+    estimate = corrected(value, [measured.value for measured in floors if isinstance(measured, Floor)])
     return Undefined("parts of one side share too few n-grams") if estimate is None else estimate
 
 
@@ -326,43 +341,43 @@ def _warnings(
     one_named: bool,
 ) -> tuple[str, ...]:
     # Without figures, which stand in the fields of the result: equal warnings of several n can then be told as one.
-    found = []
+    warnings = []
     if covered < MIN_COVERAGE:
-        found.append(
+        warnings.append(
             f"coverage is below {MIN_COVERAGE}: the value tells more about sample size than about language; "
             "use more speech, or read a smaller n"
         )
     if not _same_size(totals):
-        found.append(
+        warnings.append(
             f"the sides differ in size by more than {MAX_SIZE_DIFFERENCE:.0%}: rank systems only at equal sizes"
         )
     if one_named:
-        found.append(
+        warnings.append(
             "clips of one side are grouped by speakers (or prompts), those of the other are not: if they share some, p "
             "and the interval are too small; name those of both sides"
         )
     if below:
-        found.append(
+        warnings.append(
             "the value is far below the floor: generated speech is nearer to this real sample than other real speech "
             "would be, as if parts of it had been copied"
         )
     if isinstance(around, Undefined):
-        found.append(f"there is no interval: {around.reason}")
+        warnings.append(f"there is no interval: {around.reason}")
     if isinstance(estimate, Undefined):
-        found.append(f"there is no corrected value: {estimate.reason}")
+        warnings.append(f"there is no corrected value: {estimate.reason}")
     if isinstance(detail, Undefined):
-        found.append(f"there is no floor: {detail.reason}")
+        warnings.append(f"there is no floor: {detail.reason}")
     if isinstance(test, Undefined):
-        found.append(f"there is no test against real speech: {test.reason}")
-    return tuple(found)
+        warnings.append(f"there is no test against real speech: {test.reason}")
+    return tuple(warnings)
 
 
 def _canonical(
     contents: list[bytes], labels: Sequence[Any] | None, side: str
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Order of a side's utterances by content, and the cluster of each in that order, numbered by first appearance."""
+    """Return a side's utterances in the order of content, and the cluster of each, numbered by first appearance."""
     if labels is not None and len(labels) != len(contents):
-        raise ValueError(f"{len(contents)} {side} utterances need as many cluster labels; got {len(labels)}")
+        raise ValueError(f"expected a cluster label for each of {len(contents)} {side} utterances; got {len(labels)}")
     if labels is None:
         order = sorted(range(len(contents)), key=contents.__getitem__)
         return np.array(order, dtype=np.intp), np.arange(len(contents))

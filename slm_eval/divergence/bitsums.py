@@ -60,29 +60,30 @@ class Bits:
         digits = [self.words.take(rows.reshape(piece, -1), axis=0)]
         while piece > 1:
             piece //= 2
-            digits = _added([each[:piece] for each in digits], [each[piece:] for each in digits])
-        found = self._as_bytes([each[0] for each in digits])
+            digits = _added([digit[:piece] for digit in digits], [digit[piece:] for digit in digits])
+        numbers = self._as_bytes([digit[0] for digit in digits])
         if rows.shape[0] <= _PIECE:
-            return found.astype(count_type, copy=False)
-        return np.add.reduce(found.reshape(-1, rows.shape[1], self.draws), axis=0, dtype=count_type)
+            return numbers.astype(count_type, copy=False)
+        return np.add.reduce(numbers.reshape(-1, rows.shape[1], self.draws), axis=0, dtype=count_type)
 
     def _as_bytes(self, digits: list[Words]) -> npt.NDArray[np.uint8]:
         """Return numbers, each (W,) words for every binary digit, the lowest first, as (D,) bytes."""
-        found, *higher = (np.unpackbits(each.view(np.uint8), axis=1, count=self.draws) for each in digits)
+        numbers, *higher = (np.unpackbits(digit.view(np.uint8), axis=1, count=self.draws) for digit in digits)
         for power, digit in enumerate(higher, 1):
             digit <<= power
-            found |= digit
-        return found
+            numbers |= digit
+        return numbers
 
 
 def _added(a: list[Words], b: list[Words]) -> list[Words]:
     """Return the digits of a + b, one more than either has."""
     digits, carry = [a[0] ^ b[0]], a[0] & b[0]
-    for mine, other in zip(a[1:], b[1:], strict=True):
-        either = mine ^ other
+    # A full adder: the sum of three bits is their exclusive or, and there is a carry where two of them are set.
+    for digit_a, digit_b in zip(a[1:], b[1:], strict=True):
+        either = digit_a ^ digit_b
         digits.append(either ^ carry)
         either &= carry
-        carry = mine & other
+        carry = digit_a & digit_b
         carry |= either
     return [*digits, carry]
 
@@ -126,20 +127,20 @@ class Group:
 
     def counts(self, side: int, bits: Bits) -> npt.NDArray[Any]:
         """Return occurrences of each type in each draw: shape (T, D), of the smallest integer that holds them."""
-        of_side = self.sides[side]
-        length = _padded(int(of_side.totals.max()))
-        count_type = np.min_scalar_type(int(of_side.totals.max())).type
-        n_types = of_side.totals.size
+        types = self.sides[side]
+        length = _padded(int(types.totals.max()))
+        count_type = np.min_scalar_type(int(types.totals.max())).type
+        n_types = types.totals.size
         step = max(_WORDS // bits.words.shape[1] // n_types // _PIECE, 1) * _PIECE
-        found = None
+        counts = None
         for start in range(0, length, step):
             nth = np.arange(start, min(start + step, length))[:, None]
-            rows = self.occurrences.take(of_side.first + nth, mode="clip") - np.int32(of_side.utterances.start)
-            np.copyto(rows, bits.words.shape[0] - 1, where=nth >= of_side.totals)
+            rows = self.occurrences.take(types.first + nth, mode="clip") - np.int32(types.utterances.start)
+            np.copyto(rows, bits.words.shape[0] - 1, where=nth >= types.totals)
             part = bits.sums(rows, count_type)
-            found = part if found is None else found + part
-        assert found is not None
-        return found
+            counts = part if counts is None else counts + part
+        assert counts is not None
+        return counts
 
     def parts(self, words: int) -> Iterator[Group]:
         """Yield it a few types at a time, as many as are counted at once in draws of so many words."""
@@ -160,17 +161,17 @@ def grouped(occurrences: npt.NDArray[np.int32], sides: tuple[Side, ...]) -> list
         return []
     lengths = [_lengths(side.totals) for side in sides]
     order = np.lexsort(lengths)
-    changes = np.any([np.diff(each[order]) != 0 for each in lengths], axis=0)
+    changes = np.any([np.diff(length[order]) != 0 for length in lengths], axis=0)
     return [
-        Group(occurrences, tuple(side.of_types(each) for side in sides))
-        for each in np.split(order, np.flatnonzero(changes) + 1)
+        Group(occurrences, tuple(side.of_types(types) for side in sides))
+        for types in np.split(order, np.flatnonzero(changes) + 1)
     ]
 
 
 def _lengths(totals: Totals) -> npt.NDArray[np.int32]:
     """Return the same number for types that are one group: up to ``LARGEST`` their total."""
     distinct, place = np.unique(totals, return_inverse=True)
-    return np.array([each if each <= LARGEST else LARGEST + _padded(each) for each in distinct.tolist()])[place]
+    return np.array([total if total <= LARGEST else LARGEST + _padded(total) for total in distinct.tolist()])[place]
 
 
 def _padded(total: int) -> int:

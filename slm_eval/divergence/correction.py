@@ -38,7 +38,7 @@ def corrected(value: float, floors: Iterable[float]) -> float | None:
     >>> corrected(0.3, [0.0, 0.0]), corrected(0.3, [0.3, 0.3])
     (0.3, 0.0)
     """
-    shared = [1 - each / LN2 for each in floors]
+    shared = [1 - floor / LN2 for floor in floors]
     if min(shared) < MIN_SHARED:
         return None
     return LN2 - (LN2 - value) / math.sqrt(math.prod(shared))

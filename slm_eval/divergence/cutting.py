@@ -23,6 +23,7 @@ from slm_eval.divergence.resampling import Undefined
 Corpus = Iterable[Sequence[Hashable]]
 Labels = Sequence[Any] | None
 
+# Parts of the smallest size: with halves and quarters, four sizes through which a curve goes.
 PIECES = 8
 # Two clusters per eighth.
 MIN_CLUSTERS = 2 * PIECES
@@ -36,8 +37,8 @@ class CutCorpora:
 
     Attributes:
         encoded: all of them, one after the other.
-        ranges: utterances of each.
-        clusters: shape (U,) for each, from 0.
+        ranges: utterances of each corpus.
+        clusters: of each corpus, shape (U,), cluster of each utterance from 0.
         seed: of the splits.
         paired: whether the first two have their utterances in one order, and are cut alike.
     """
@@ -60,35 +61,37 @@ class CutCorpora:
         listed = [list(corpus) for corpus in corpora]
         for corpus, names in zip(listed, labels, strict=True):
             if names is not None and len(names) != len(corpus):
-                raise ValueError(f"{len(corpus)} utterances need as many cluster labels; got {len(names)}")
+                raise ValueError(f"expected a cluster label for each of {len(corpus)} utterances; got {len(names)}")
         if paired and len(listed[0]) != len(listed[1]):
-            raise ValueError(f"paired corpora have equally many utterances; got {len(listed[0])} and {len(listed[1])}")
+            raise ValueError(
+                f"paired corpora must be equally long; got {len(listed[0])} and {len(listed[1])} utterances"
+            )
         orders = [random_order(corpus, seed, names) for corpus, names in zip(listed, labels, strict=True)]
         if paired:
-            both = [(*mine, _BETWEEN, *other) for mine, other in zip(listed[0], listed[1], strict=True)]
+            both = [(*one, _BETWEEN, *partner) for one, partner in zip(listed[0], listed[1], strict=True)]
             orders[0] = orders[1] = random_order(both, seed, labels[0])
-        encoded = encode(corpus[at] for corpus, order in zip(listed, orders, strict=True) for at in order)
+        encoded = encode(corpus[index] for corpus, order in zip(listed, orders, strict=True) for index in order)
         ends = np.cumsum([0, *map(len, listed)]).tolist()
         ranges = [slice(start, end) for start, end in pairwise(ends)]
         clusters = [_numbered(order, names) for order, names in zip(orders, labels, strict=True)]
         return cls(encoded, ranges, clusters, seed, paired)
 
     def windows(self, orders: Iterable[int]) -> Iterator[tuple[int, Ids]]:
-        """n and its window keys."""
+        """Yield n and its window keys."""
         return window_keys(self.encoded, orders)
 
     def incidence(self, n: int, windows: Ids) -> Incidence:
-        """Of all utterances."""
+        """Return the incidence of all utterances."""
         return Incidence.build(windows, self.encoded.n_windows(n))
 
     def phones_per_ngram(self, incidence: Incidence) -> list[float]:
-        """Of each corpus: a little more than 1, since an utterance has n - 1 more phones than n-grams."""
-        return [float(self.encoded.lengths[each].sum() / incidence.n_windows[each].sum()) for each in self.ranges]
+        """Return it for each corpus: a little more than 1, since an utterance has n - 1 more phones than n-grams."""
+        return [float(self.encoded.lengths[side].sum() / incidence.n_windows[side].sum()) for side in self.ranges]
 
     def equal_cuts(self, incidence: Incidence, splits: int) -> list[npt.NDArray[np.intp]] | Undefined:
-        """``cut`` of every corpus into eighths of as many n-grams as the smallest corpus has."""
-        whole = [incidence.n_windows[each] for each in self.ranges]
-        smallest = min(int(each.sum()) for each in whole)
+        """Return a ``cut`` of every corpus into eighths of as many n-grams as the smallest corpus has."""
+        whole = [incidence.n_windows[side] for side in self.ranges]
+        smallest = min(int(sizes.sum()) for sizes in whole)
         cuts: list[npt.NDArray[np.intp]] = []
         for side, sizes in enumerate(whole):
             kept = np.where(fitting(sizes, range(sizes.size), smallest), sizes, 0)
@@ -100,7 +103,7 @@ class CutCorpora:
         return cuts
 
     def cut(self, side: int, sizes: Counts, pieces: int, splits: int) -> npt.NDArray[np.intp] | Undefined:
-        """Random splits of a corpus into parts of equal size, clusters kept whole: shape (S, U), P where left out."""
+        """Split a corpus at random into equal parts, clusters kept whole: shape (S, U), P where left out."""
         clusters = self.clusters[side]
         of_cluster = np.bincount(clusters, weights=sizes).astype(np.int64)
         usable = int(np.count_nonzero(of_cluster))
@@ -112,20 +115,22 @@ class CutCorpora:
 
 
 def _numbered(order: Sequence[int], names: Labels) -> npt.NDArray[np.intp]:
-    """Cluster of each utterance in this order, numbered by first appearance; each by itself without names."""
+    """Number the clusters of utterances in this order by first appearance; each is by itself without names."""
     number: dict[Any, int] = {}
-    return np.array([number.setdefault(at if names is None else names[at], len(number)) for at in order], dtype=np.intp)
+    labels = order if names is None else [names[index] for index in order]
+    return np.array([number.setdefault(label, len(number)) for label in labels], dtype=np.intp)
 
 
 def random_order(utterances: Sequence[Sequence[Hashable]], seed: int, labels: Labels = None) -> list[int]:
-    """Positions in an order that depends on content, label and seed alone; copies are spread over it."""
-    contents = ["\x1f".join(map(str, each)) for each in utterances]
+    """Return positions in an order that depends on content, label and seed alone; copies are spread over it."""
+    contents = ["\x1f".join(map(str, phones)) for phones in utterances]
     copies: Counter[str] = Counter()
     keys: dict[int, bytes] = {}
-    for at in sorted(range(len(contents)), key=lambda at: (contents[at], None if labels is None else labels[at])):
-        text = f"{seed}\x1e{copies[contents[at]]}\x1e{contents[at]}"
-        copies[contents[at]] += 1
-        keys[at] = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    # Copies are numbered in the order of their labels: their digests differ, and do not depend on the order given.
+    for index in sorted(range(len(contents)), key=lambda i: (contents[i], None if labels is None else labels[i])):
+        text = f"{seed}\x1e{copies[contents[index]]}\x1e{contents[index]}"
+        copies[contents[index]] += 1
+        keys[index] = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     return sorted(keys, key=keys.__getitem__)
 
 
@@ -133,24 +138,25 @@ def fitting(sizes: Counts, order: Iterable[int], total: int) -> npt.NDArray[np.b
     """Return those that fit into the total, tried in this order."""
     taken = np.zeros(sizes.size, dtype=bool)
     as_list = sizes.tolist()
-    for at in order:
-        if as_list[at] <= total:
-            taken[at] = True
-            total -= as_list[at]
+    for index in order:
+        if as_list[index] <= total:
+            taken[index] = True
+            total -= as_list[index]
     return taken
 
 
 def filling(
     utterances: Sequence[Sequence[Hashable]], n: int, total: int, seed: int
 ) -> tuple[npt.NDArray[np.intp], list[Any]]:
-    """Positions, ascending, and phones of random utterances with ``total`` n-grams together, the last one in part."""
+    """Return positions, ascending, and phones of random utterances of ``total`` n-grams, the last one in part."""
     taken: dict[int, Sequence[Hashable]] = {}
-    for at in random_order(utterances, seed):
+    for index in random_order(utterances, seed):
         if total <= 0:
             break
-        n_grams = len(utterances[at]) - n + 1
+        phones = utterances[index]
+        n_grams = len(phones) - n + 1
         if n_grams > 0:
-            taken[at] = utterances[at] if n_grams <= total else utterances[at][: total + n - 1]
+            taken[index] = phones if n_grams <= total else phones[: total + n - 1]
             total -= n_grams
     positions = sorted(taken)
-    return np.array(positions, dtype=np.intp), [taken[at] for at in positions]
+    return np.array(positions, dtype=np.intp), [taken[index] for index in positions]

@@ -33,7 +33,7 @@ def align_keys(
     keys_b: npt.NDArray[Any],
     counts_b: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Counts over the union of two ascending arrays of distinct keys."""
+    """Return counts over the union of two ascending arrays of distinct keys."""
     union = np.union1d(keys_a, keys_b)
     a, b = np.zeros(union.size, dtype=np.int64), np.zeros(union.size, dtype=np.int64)
     a[np.searchsorted(union, keys_a)] = counts_a
@@ -45,7 +45,7 @@ def align_keys(
 
 
 def jensen_shannon(a: CountsLike, b: CountsLike) -> float:
-    """Plug-in Jensen-Shannon divergence, in [0, ln 2].
+    """Return the plug-in Jensen-Shannon divergence, in [0, ln 2].
 
     Equations 3.4 to 3.6 of arXiv 2604.24416: 1/2 KL(p || m) + 1/2 KL(q || m).
 
@@ -77,7 +77,7 @@ def coverage(a: CountsLike, b: CountsLike) -> float:
     pooled = np.asarray(a) + np.asarray(b)
     total = int(pooled.sum())
     if total == 0:
-        raise UndefinedError("there are no n-grams")
+        raise UndefinedError("expected at least one n-gram; both sides are empty, so their coverage is undefined")
     return 1 - int(np.count_nonzero(pooled == 1)) / total
 
 
@@ -109,21 +109,21 @@ def entropy_cwj(counts: CountsLike) -> float:
 
 
 def _frequencies(a: CountsLike, b: CountsLike) -> tuple[Floats, Floats]:
-    """Both sides as float64 frequencies of shape (T,)."""
+    """Return both sides as float64 frequencies of shape (T,)."""
     sides = [np.asarray(side, dtype=np.float64) for side in (a, b)]
     if sides[0].shape != sides[1].shape or sides[0].ndim != 1:
-        raise ValueError(f"two aligned vectors of counts are needed; got shapes {sides[0].shape} and {sides[1].shape}")
+        raise ValueError(f"expected two aligned vectors of counts; got shapes {sides[0].shape} and {sides[1].shape}")
     for name, side in zip("ab", sides, strict=True):
         if not np.all(np.isfinite(side)) or np.any(side < 0):
             wrong = side[~(np.isfinite(side) & (side >= 0))][0]
-            raise ValueError(f"counts are finite and not negative; side {name} has {wrong}")
+            raise ValueError(f"counts of side {name} must be finite and not negative; got {wrong}")
         if side.sum() == 0:
             raise UndefinedError(f"side {name} has no n-grams: the divergence is undefined")
     return sides[0] / sides[0].sum(), sides[1] / sides[1].sum()
 
 
 def _kl_to_mixture(p: Floats, q: Floats) -> float:
-    """KL(p || (p+q)/2), with 0 ln 0 = 0."""
+    """Return KL(p || (p+q)/2), with 0 ln 0 = 0."""
     seen = p > 0
     p, q = p[seen], q[seen]
     return float(np.sum(p * np.log(p / ((p + q) / 2))))
@@ -132,7 +132,9 @@ def _kl_to_mixture(p: Floats, q: Floats) -> float:
 def _clamp(divergence: float) -> float:
     """Return 0 for a rounding error below it; anything further down is a mistake and is not hidden."""
     if divergence <= -1e-12:
-        raise ArithmeticError(f"a Jensen-Shannon divergence came out as {divergence}: please report this")
+        raise ArithmeticError(
+            f"expected a Jensen-Shannon divergence of at least 0, got {divergence}; please report this"
+        )
     return max(divergence, 0.0)
 
 
@@ -141,12 +143,12 @@ def _seen(counts: CountsLike) -> tuple[Floats, float]:
     c = np.asarray(counts, dtype=np.float64)
     c = c[c > 0]
     if c.size == 0:
-        raise UndefinedError("there are no n-grams: the entropy is undefined")
+        raise UndefinedError("expected at least one n-gram; there is none, so the entropy is undefined")
     return c, float(c.sum())
 
 
 def _multiplicities(counts: CountsLike) -> tuple[Floats, Floats, float]:
-    """Distinct positive counts, how many types have each, and N: sums over types become sums over few values."""
+    """Return distinct positive counts, how many types have each, and N: sums over types become sums over few values."""
     c, total = _seen(counts)
     values, how_many = np.unique(c, return_counts=True)
     return values, how_many.astype(np.float64), total
@@ -157,18 +159,18 @@ def _ratio(x: float, y: float) -> float:
 
 
 def _power_tail(x: float, n: float) -> float:
-    """sum_{k>=0} x^(k+1) / (n+k) for 0 <= x < 1 and n >= 1, to about 1e-15 relative.
+    """Return sum_{k>=0} x^(k+1) / (n+k) for 0 <= x < 1 and n >= 1, to about 1e-15 relative.
 
     The first terms are added up. Where x is so near 1 that more remain, they are an integral plus three corrections
     at its lower end (Euler-Maclaurin): the integral of x^k/(n+k) from M is x^-n E1((n+M) ln 1/x).
     """
     if x == 0:
         return 0.0
-    m = 4096
+    m = 4096  # terms that are added up as they are
     k = np.arange(m)
     rate = -math.log(x)
     total = float(np.sum(np.exp(-rate * k) / (n + k)))
-    if rate * m < 40:
+    if rate * m < 40:  # e^-40 of the sum remains: below the last digit of a double
         # e^z E1(z) is U(1, 1, z): e^z alone overflows for large z.
         from scipy.special import hyperu
 

@@ -35,7 +35,7 @@ _CLUSTERS_A_PIECE = 2
 # Steepest slope of the logit per octave of size. That of J ~ 1/size, and of 1 - J / ln 2 ~ size, is ln 2; where all
 # types are about as frequent it is more (order 3, n = 3, from 1e4 to 2e4 phones: 1.3 times that).
 _STEEPEST = 2 * LN2
-# Scale from which the slope of the splits does for what is left of the way.
+# Scale from which the slope of the splits does for what is left of the way: a tenth of an octave.
 _NEAR = 0.93
 
 
@@ -89,6 +89,7 @@ def floor(
     Returns:
         the floor, or why the side cannot be split so.
     """
+    # 1. Can the side be split so?
     sizes = np.bincount(clusters, weights=incidence.n_windows[side]).astype(np.int64)
     usable, total = int(np.count_nonzero(sizes)), int(sizes.sum())
     if usable < MIN_FLOOR_CLUSTERS:
@@ -101,13 +102,15 @@ def floor(
         return Undefined(f"the other side has more than {MAX_GROWTH - 1:g} times as much speech; use less of it")
     scale = min(1.0, total / sum(wanted))
     shares = scale * wanted[0] / total, scale * wanted[1] / total
-    pieces = next((each for each in _PIECES if usable * min(shares) >= each * _CLUSTERS_A_PIECE), None)
+    pieces = next((number for number in _PIECES if usable * min(shares) >= number * _CLUSTERS_A_PIECE), None)
     if pieces is None:
         return Undefined("the other side has too little speech: this one cannot be split in the same proportion")
+    # 2. Scores of parts of the side against each other, at the largest scale and at halves and quarters of it.
     segments = cut_segments(sizes, orders, shares, pieces)[:, clusters]
     first = np.where(segments < pieces, segments, pieces)
     second = np.where((segments >= pieces) & (segments < 2 * pieces), segments - pieces, pieces)
     levels = nested_scores(incidence, (side, side), (first, second), pieces)
+    # 3. What larger samples than the parts would score, and the curve carried on to the sizes wanted.
     reach = min(MAX_SHARES * total / sum(wanted), 1.0)
     if scale > _NEAR:
         return _carried_on(levels, wanted, None)
@@ -156,16 +159,16 @@ def _carried_on(levels: list[Level], wanted: tuple[int, int], larger: tuple[floa
     """
     means = [float(level.scores.mean()) for level in levels]
     octaves = [_octaves(level, wanted) for level in levels]
-    at = [float(each.mean()) for each in octaves]
-    measured = {2**where: mean for where, mean in zip(at, means, strict=True)}
+    distances = [float(level.mean()) for level in octaves]
+    measured = {2**distance: mean for distance, mean in zip(distances, means, strict=True)}
     splits, top = levels[0].scores.shape[0], means[0]
     if not 0 < top < LN2:
         # One phone only, or nothing shared by any two parts: no smaller sample tells what a larger one would score.
-        return Floor(top, 0.0, splits, 2 ** at[0], measured)
-    slope = _slope(means, at)
-    ahead = slope if larger is None else _slope_ahead(top, larger[1], math.log2(larger[0]) - at[0])
-    value = _moved(top, -at[0] * ahead)
-    return Floor(value, _sd(levels, octaves, value, slope), splits, 2 ** at[0], measured)
+        return Floor(top, 0.0, splits, 2 ** distances[0], measured)
+    slope = _slope(means, distances)
+    ahead = slope if larger is None else _slope_ahead(top, larger[1], math.log2(larger[0]) - distances[0])
+    value = _moved(top, -distances[0] * ahead)
+    return Floor(value, _sd(levels, octaves, value, slope), splits, 2 ** distances[0], measured)
 
 
 def _slope_ahead(top: float, expected: float, octaves: float) -> float:
@@ -187,7 +190,7 @@ def _octaves(level: Level, wanted: tuple[int, int]) -> Floats:
     return -np.log2((1 / level.n_ngrams[0] + 1 / level.n_ngrams[1]) / (1 / wanted[0] + 1 / wanted[1]))
 
 
-def _slope(means: list[float], at: list[float]) -> float:
+def _slope(means: list[float], octaves: list[float]) -> float:
     """Return the slope of the logit per octave between the two largest sizes that were measured.
 
     Slopes are between none and ``_STEEPEST``; of sizes at which nothing is shared, or all, there is none.
@@ -195,18 +198,18 @@ def _slope(means: list[float], at: list[float]) -> float:
     if not 0 < means[1] < LN2:
         # Nothing shared at the smaller size: the shared part grows in proportion to the size.
         return -LN2
-    return min(max((_logit(means[0]) - _logit(means[1])) / (at[0] - at[1]), -_STEEPEST), 0.0)
+    return min(max((_logit(means[0]) - _logit(means[1])) / (octaves[0] - octaves[1]), -_STEEPEST), 0.0)
 
 
 def _sd(levels: list[Level], octaves: list[Floats], value: float, slope: float) -> float:
     """Return the sd of one score at the sizes wanted.
 
     The two scores at half the size of a split are those of complementary halves, so half of their difference has the
-    variance P + 2D (``statistics.sampling_variance``), P of single utterances, which falls as 1/size, and D of pairs,
+    variance P + 2D (``resampling.sampling_variance``), P of single utterances, which falls as 1/size, and D of pairs,
     which falls as 1/size^2. Those at a quarter of the size say the same for half of it; the two tell P and D apart.
-    As in ``statistics.half_sampling``, deviations grow where what is shared does.
+    As in ``resampling.half_sampling``, deviations grow where what is shared does.
     """
-    variances = [_odd_variance(level, where, slope) for level, where in zip(levels[1:], octaves[1:], strict=True)]
+    variances = [_odd_variance(level, sizes, slope) for level, sizes in zip(levels[1:], octaves[1:], strict=True)]
     pairs = 0.0 if len(variances) < 2 else min(max((variances[1] - 2 * variances[0]) / 4, 0.0), variances[0] / 2)
     single = variances[0] - 2 * pairs
     top = float(levels[0].scores.mean())

@@ -33,6 +33,7 @@ from slm_eval.divergence.ngrams import Counts, Ids
 _CHUNK = 2**15
 # Pairs of counts up to which types are counted by pair; a logarithm for each takes as long as some twenty pairs.
 _PAIRS = 16
+# Rows of zeros and ones whose sum a byte holds.
 _BYTE = 255
 
 _Part = TypeVar("_Part")
@@ -83,17 +84,17 @@ class Incidence:
         return cls(windows, n_windows, keys, np.append(rows, pairs.size), utterances, multiplicities)
 
     def counts(self, chosen: npt.NDArray[np.bool_]) -> Counts:
-        """Occurrences of each type in the chosen utterances: shape (T,), from a mask of shape (U,)."""
+        """Return occurrences of each type in the chosen utterances: shape (T,), from a mask of shape (U,)."""
         return self._sum_rows(np.where(chosen[self.utterances], self.multiplicities, 0))
 
     def counts_of(self, utterances: slice) -> Counts:
-        """Occurrences of each type in a range of utterances: shape (T,)."""
-        at = utterances.start, utterances.stop
-        if at not in self._counts_of:
-            self._counts_of[at] = self._sum_rows(
+        """Return occurrences of each type in a range of utterances: shape (T,)."""
+        bounds = utterances.start, utterances.stop
+        if bounds not in self._counts_of:
+            self._counts_of[bounds] = self._sum_rows(
                 np.where(_in_range(self.utterances, utterances), self.multiplicities, 0)
             )
-        return self._counts_of[at]
+        return self._counts_of[bounds]
 
     def of_types(self, rows: npt.NDArray[np.bool_]) -> Incidence:
         """Return it without the other types; utterances keep their numbers and their sizes.
@@ -113,7 +114,7 @@ class Incidence:
         )
 
     def first_window(self, utterance: int) -> int:
-        """Position in ``windows`` of the utterance's first window."""
+        """Return the position in ``windows`` of the utterance's first window."""
         return int(self.n_windows[:utterance].sum())
 
     def groups(self, rows: npt.NDArray[np.bool_], sides: tuple[slice, ...]) -> list[Group]:
@@ -134,17 +135,17 @@ class Incidence:
 
     @cached_property
     def _counts_of(self) -> dict[tuple[int, int], Counts]:
-        """By range of utterances: what was asked for."""
+        """Return the counts that were asked for, by range of utterances."""
         return {(0, 0): np.zeros(self.keys.size, dtype=np.int32)}
 
     @cached_property
     def _occurrences(self) -> npt.NDArray[np.int32]:
-        """Shape (N,): utterance of every window, by type and ascending."""
+        """Return the utterance of every window, by type and ascending: shape (N,)."""
         return np.repeat(self.utterances, self.multiplicities)
 
     @cached_property
     def _firsts(self) -> Counts:
-        """Shape (T,): position of the first occurrence of each type."""
+        """Return the position of the first occurrence of each type: shape (T,)."""
         totals = self._sum_rows(self.multiplicities)
         return np.cumsum(totals) - totals
 
@@ -155,7 +156,7 @@ class Incidence:
 
 
 def divergences(incidence: Incidence, sides: tuple[slice, slice], draws: tuple[Draws, Draws]) -> Floats:
-    """J between the chosen utterances of two sides, for many choices.
+    """Return J between the chosen utterances of two sides, for many choices.
 
     Args:
         incidence: n-grams of both sides' utterances together.
@@ -169,7 +170,7 @@ def divergences(incidence: Incidence, sides: tuple[slice, slice], draws: tuple[D
 
 
 def divergences_of_halves(incidence: Incidence, sides: tuple[slice, slice], halves: tuple[Draws, Draws]) -> Floats:
-    """J between the chosen utterances of two sides, then between those that are left: shape (2D,).
+    """Return J between the chosen utterances of two sides, then between those that are left: shape (2D,).
 
     Arguments as for ``divergences``.
     """
@@ -184,7 +185,7 @@ def _divergences(
     draws: tuple[Draws, Draws],
     expand: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]],
 ) -> Floats:
-    """J of all draws that ``expand`` makes of counts (T, D) and totals (T, 1)."""
+    """Return J of all draws that ``expand`` makes of counts (T, D) and totals (T, 1)."""
     shared = (incidence.counts_of(sides[0]) > 0) & (incidence.counts_of(sides[1]) > 0)
     bits = [Bits.from_draws(drawn) for drawn in draws]
     n_a, n_b = (
@@ -195,8 +196,8 @@ def _divergences(
     def overlap(types: Group) -> Floats:
         counts = [types.counts(side, bits[side]) for side in (0, 1)]
         a, b = (
-            expand(each, side.totals[:, None].astype(each.dtype))
-            for each, side in zip(counts, types.sides, strict=True)
+            expand(drawn, side.totals[:, None].astype(drawn.dtype))
+            for drawn, side in zip(counts, types.sides, strict=True)
         )
         pairs = types.equal
         return overlaps(a, b, n_a, n_b) if pairs is None else overlaps_of_rare(a, b, pairs, n_a, n_b)
@@ -224,7 +225,7 @@ def add_up(work: Callable[[Group], Floats], groups: list[Group], words: int, *sh
 
 
 def side_ranges(incidence: Incidence, n_generated: int) -> tuple[slice, slice]:
-    """Utterances of the generated side, which come first, and of the real side."""
+    """Return the utterances of the generated side, which come first, and of the real side."""
     return slice(0, n_generated), slice(n_generated, incidence.n_windows.size)
 
 
@@ -247,7 +248,7 @@ def in_order(work: Callable[[_Part], Floats], parts: Sequence[_Part]) -> Iterato
 
 
 def overlaps(a: npt.NDArray[Any], b: npt.NDArray[Any], n_a: npt.NDArray[Any], n_b: npt.NDArray[Any]) -> Floats:
-    """sum phi(a / n_a, b / n_b) over types, for each draw.
+    """Return sum phi(a / n_a, b / n_b) over types, for each draw.
 
     With r = n_a / n_b this is sum (y ln y - a ln a - rb ln rb) / n_a, y = a + rb: one logarithm per type and draw, the
     other two from a table of c ln c.
@@ -284,24 +285,24 @@ def overlaps_of_rare(
     if most[0] * most[1] > _PAIRS:
         return overlaps(a, b, n_a, n_b)
     n_a, n_b = np.maximum(n_a, 1), np.maximum(n_b, 1)
-    found = np.zeros(n_a.size)
+    overlap = np.zeros(n_a.size)
     of_b = [(times, b == times) for times in range(1, most[1] + 1)]
-    for mine in range(1, most[0] + 1):
-        of_a = a == mine
-        for other, of_other in of_b:
-            found += column_sums(of_a & of_other) * phi(mine / n_a, other / n_b)
-    return found
+    for times_a in range(1, most[0] + 1):
+        of_a = a == times_a
+        for times_b, of_other in of_b:
+            overlap += column_sums(of_a & of_other) * phi(times_a / n_a, times_b / n_b)
+    return overlap
 
 
 def column_sums(mask: npt.NDArray[np.bool_]) -> Counts:
     """Return how many are true in each column; adding up bytes is several times as fast as wider numbers."""
     starts = range(0, mask.shape[0], _BYTE)
-    parts = [np.add.reduce(mask[at : at + _BYTE].view(np.uint8), axis=0, dtype=np.uint8) for at in starts]
+    parts = [np.add.reduce(mask[start : start + _BYTE].view(np.uint8), axis=0, dtype=np.uint8) for start in starts]
     return np.add.reduce(parts, axis=0, dtype=np.int64)
 
 
 def phi(p: Floats, q: Floats) -> Floats:
-    """(p+q) ln(p+q) - p ln p - q ln q."""
+    """Return (p+q) ln(p+q) - p ln p - q ln q."""
     from scipy.special import xlogy
 
     both = p + q
@@ -309,14 +310,14 @@ def phi(p: Floats, q: Floats) -> Floats:
 
 
 def from_overlap(overlap: Floats, n_a: npt.NDArray[Any], n_b: npt.NDArray[Any]) -> Floats:
-    """J = ln 2 - overlap / 2, in [0, ln 2] against rounding; NaN where a side is empty."""
+    """Return J = ln 2 - overlap / 2, in [0, ln 2] against rounding; NaN where a side is empty."""
     values = np.clip(LN2 - overlap / 2, 0, LN2)
     values[(n_a == 0) | (n_b == 0)] = np.nan
     return values
 
 
 def _c_log_c(counts: npt.NDArray[Any]) -> Floats:
-    """c ln c, with 0 at 0."""
+    """Return c ln c, with 0 at 0."""
     if counts.dtype.itemsize > 2:
         return counts * np.log(np.maximum(counts, 1))
     # mode="clip" skips a bounds check that costs 20 times the look-up for 8-bit indices; all values are in range.
@@ -330,7 +331,7 @@ def _table(itemsize: int) -> Floats:
 
 
 def _firsts(ascending: npt.NDArray[Any]) -> Counts:
-    """Positions at which a sorted array takes a new value."""
+    """Return the positions at which a sorted array takes a new value."""
     if ascending.size == 0:
         return np.zeros(0, dtype=np.int64)
     return np.flatnonzero(np.concatenate(([True], ascending[1:] != ascending[:-1])))

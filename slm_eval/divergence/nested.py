@@ -39,7 +39,7 @@ def nested_scores(
     segments: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]],
     pieces: int,
 ) -> list[Level]:
-    """Scores of segments, of pairs of segments, and so on.
+    """Return scores of segments, of pairs of segments, and so on.
 
     Args:
         incidence: n-grams of all utterances.
@@ -51,39 +51,39 @@ def nested_scores(
         one level per size, all segments together first.
     """
     splits = segments[0].shape[0]
-    members = [_columns(each, pieces) for each in segments]
+    members = [_columns(side, pieces) for side in segments]
     totals = [
         np.einsum("u,us->s", incidence.n_windows[side], member).reshape(splits, pieces)
         for side, member in zip(sides, members, strict=True)
     ]
     distinct = (sides[0],) if sides[0] == sides[1] else sides
-    bits = [Bits.from_draws(each) for each in members]
+    bits = [Bits.from_draws(member) for member in members]
     scales = [2**power for power in range(pieces.bit_length())]
     n_ngrams = [(_pool(totals[0], pairs), _pool(totals[1], pairs)) for pairs in scales]
 
     def overlap(types: Group) -> Floats:
-        """Of the pairs of all levels: shape (S * pairs,), levels one after the other."""
+        """Return overlaps of the pairs of all levels: shape (S * pairs,), levels one after the other."""
         counts = [types.counts(min(side, len(distinct) - 1), bits[side]).reshape(-1, splits, pieces) for side in (0, 1)]
-        found = []
+        by_level = []
         for pairs, (n_a, n_b) in zip(scales, n_ngrams, strict=True):
             # Sums of disjoint segments stay within the integer type, since the row's total does.
             a, b = (_pool(side, pairs).reshape(-1, n_a.size) for side in counts)
-            found.append(overlaps(a, b, n_a.ravel(), n_b.ravel()))
-        return np.concatenate(found)
+            by_level.append(overlaps(a, b, n_a.ravel(), n_b.ravel()))
+        return np.concatenate(by_level)
 
     groups = incidence.groups(_can_be_shared(incidence, sides), distinct)
     sums = add_up(overlap, groups, bits[0].words.shape[1], splits * sum(scales))
     levels = []
-    for of_level, pairs, (n_a, n_b) in zip(
+    for overlap_sums, pairs, (n_a, n_b) in zip(
         np.split(sums, np.cumsum(scales[:-1]) * splits), scales, n_ngrams, strict=True
     ):
-        scores = from_overlap(of_level, n_a.ravel(), n_b.ravel()).reshape(splits, pairs)
+        scores = from_overlap(overlap_sums, n_a.ravel(), n_b.ravel()).reshape(splits, pairs)
         levels.append(Level(scores, (n_a, n_b)))
     return levels
 
 
 def _columns(segments: npt.NDArray[np.intp], pieces: int) -> npt.NDArray[np.uint8]:
-    """Zeros and ones of shape (U, S * P)."""
+    """Return zeros and ones of shape (U, S * P)."""
     members = segments[:, None, :] == np.arange(pieces)[None, :, None]
     return np.ascontiguousarray(members.reshape(-1, segments.shape[1]).T, dtype=np.uint8)
 
@@ -97,7 +97,7 @@ def _pool(segments: npt.NDArray[Any], pairs: int) -> npt.NDArray[Any]:
 
 
 def _can_be_shared(incidence: Incidence, sides: tuple[slice, slice]) -> npt.NDArray[np.bool_]:
-    """Types that disjoint parts of the two sides can share: on both, or in two utterances where they are the same."""
+    """Tell which types disjoint parts of two sides can share: on both, or in two utterances of one and the same."""
     if not incidence.keys.size:
         return np.zeros(0, dtype=bool)
     utterances = [

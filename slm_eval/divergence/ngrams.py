@@ -34,12 +34,12 @@ class Encoded:
     inventory: tuple[Hashable, ...]
 
     def n_windows(self, n: int) -> Counts:
-        """Windows of n phones in each utterance: shape (U,); 0 where the utterance is shorter than n."""
+        """Return the windows of n phones in each utterance: shape (U,); 0 where the utterance is shorter than n."""
         return np.maximum(self.lengths - n + 1, 0)
 
 
 def encode(sequences: Iterable[Sequence[Hashable]]) -> Encoded:
-    """Utterances of phones -> flat ids over the sorted inventory of the phones that occur.
+    """Turn utterances of phones into flat ids over the sorted inventory of the phones that occur.
 
     Args:
         sequences: one sequence of phones per utterance. Phones are hashable and sortable among themselves (strings,
@@ -63,7 +63,7 @@ def encode(sequences: Iterable[Sequence[Hashable]]) -> Encoded:
 
 
 def window_keys(encoded: Encoded, orders: Iterable[int]) -> Iterator[tuple[int, Ids]]:
-    """Keys of all windows of n phones, for each n asked for: equal keys are equal n-grams.
+    """Yield keys of all windows of n phones, for each n asked for: equal keys are equal n-grams.
 
     Windows never cross utterances. Keys of one n sort as the n-grams do. They are base-K numbers of 32 bits while
     K**n <= 2**32 and of 64 bits while K**n <= 2**64. Beyond that the prefixes are replaced by their ranks, so any
@@ -87,7 +87,7 @@ def window_keys(encoded: Encoded, orders: Iterable[int]) -> Iterator[tuple[int, 
     if not wanted:
         return
     if wanted[0] < 1:
-        raise ValueError(f"an n-gram has at least one phone; got n={wanted[0]}")
+        raise ValueError(f"n must be at least 1, since an n-gram has at least one phone; got n={wanted[0]}")
     ids, base = encoded.ids, max(len(encoded.inventory), 1)
     ends = np.cumsum(encoded.lengths)
     # The end of the last utterance, and of empty ones after it, is crossed by no window.
@@ -113,7 +113,7 @@ def window_keys(encoded: Encoded, orders: Iterable[int]) -> Iterator[tuple[int, 
 
 
 def count_keys(keys: Ids) -> tuple[Ids, Counts]:
-    """Distinct keys in ascending order, shape (T,), and how often each occurs. Sorts ``keys`` in place."""
+    """Return distinct keys in ascending order, shape (T,), and how often each occurs. Sorts ``keys`` in place."""
     if keys.size == 0:
         return keys, np.zeros(0, dtype=np.int64)
     keys.sort()

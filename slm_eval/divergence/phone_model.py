@@ -58,7 +58,7 @@ class Surprisals:
 
     @property
     def mean(self) -> Floats:
-        """Per window, of clips that have at least one."""
+        """Return the mean per window, of clips that have at least one."""
         return self.total / self.windows
 
 
@@ -150,17 +150,17 @@ class PhoneModels:
         return sizes / sizes.sum()
 
     def _surprisal_without(self, *folds: int) -> Floats:
-        """-log p of each n-gram by the model of the other folds."""
+        """Return -log p of each n-gram by the model of the other folds."""
         others = [counts for fold, counts in enumerate(self._counts[:-1]) if fold not in folds]
-        return -np.log(self.grams.probabilities([np.sum(of_level, axis=0) for of_level in zip(*others, strict=True)]))
+        return -np.log(self.grams.probabilities([np.sum(counts, axis=0) for counts in zip(*others, strict=True)]))
 
     def _of_fold(self, fold: int, surprisal: Floats) -> float:
-        """Mean over the windows of a fold."""
+        """Return the mean over the windows of a fold."""
         return _mean(self._counts[fold][-1], surprisal)
 
 
 def divide(clips: Sequence[Phones], clusters: npt.NDArray[np.integer]) -> Ints:
-    """Fold of each clip: clusters in a random but fixed order, each into the fold that has the fewest phones yet.
+    """Return folds of clips: clusters in a random but fixed order, each into the fold with the fewest phones yet.
 
     The order is that of digests of what the clusters say, so that neither the order of the clips nor their names
     matter, and there is nothing to draw.
@@ -170,7 +170,7 @@ def divide(clips: Sequence[Phones], clusters: npt.NDArray[np.integer]) -> Ints:
         clusters: shape (clips,), cluster of each, from 0.
 
     Returns:
-        ``FOLDS`` folds, or one for each cluster where these are fewer.
+        shape (clips,), ``FOLDS`` folds, or one for each cluster where these are fewer.
     """
     contents: dict[int, list[str]] = {}
     for phones, cluster in zip(clips, clusters.tolist(), strict=True):
@@ -179,7 +179,7 @@ def divide(clips: Sequence[Phones], clusters: npt.NDArray[np.integer]) -> Ints:
     sizes = np.bincount(clusters, weights=[len(phones) for phones in clips])
     filled = [(0, fold) for fold in range(min(FOLDS, len(contents)))]
     fold_of = np.zeros(len(sizes), dtype=np.int64)
-    for cluster in sorted(contents, key=lambda each: (digests[each], each)):
+    for cluster in sorted(contents, key=lambda number: (digests[number], number)):
         size, fold = heapq.heappop(filled)
         fold_of[cluster] = fold
         heapq.heappush(filled, (size + int(sizes[cluster]), fold))
@@ -206,7 +206,7 @@ class _Grams:
     """The k-grams of all clips for k = 1 to n, and how they extend each other.
 
     Attributes:
-        levels: for each k.
+        levels: k-grams of each k, from 1.
         types: shape (windows,), int32, number of the n-gram that each window is.
         clip: shape (windows,), int32, the clip of each window; ascending.
         vocabulary: V, what the probabilities after a context sum to one over.
@@ -231,7 +231,7 @@ class _Grams:
             n_parts: that are counted apart.
         """
         inventory = sorted(set(chain.from_iterable(real)))  # type: ignore[type-var]
-        id_of = {phone: at for at, phone in enumerate(inventory)}
+        id_of = {phone: index for index, phone in enumerate(inventory)}
         unknown, vocabulary = len(inventory), len(inventory) + 1
         id_of |= dict.fromkeys(set(chain.from_iterable(clips)) - id_of.keys(), unknown)
         # 32 bits, and no list of positions: at the size of a corpus these arrays are what takes memory.
@@ -259,7 +259,7 @@ class _Grams:
         return cls(levels, types, clip[: inside.size][inside], vocabulary)
 
     def probabilities(self, counts: Sequence[Ints]) -> Floats:
-        """p(last phone | the others) of every n-gram, by the model of these counts of k-grams, k = 1 to n."""
+        """Return p(last phone | the others) of every n-gram, by the model of these counts of k-grams, k = 1 to n."""
         p = np.full(1, 1 / self.vocabulary)
         for level, count in zip(self.levels, counts, strict=True):
             after = np.bincount(level.context, weights=count)
@@ -285,15 +285,15 @@ def _ranked(keys: Numbers | Ints, bound: int) -> tuple[Ints, Numbers]:
 def _counts_by_part(types: Numbers, n_types: int, parts: npt.NDArray[np.int8], n_parts: int) -> Ints:
     """Return how often each type occurs in each part: shape (parts, types)."""
     n_cells = n_parts * n_types
-    found = np.zeros(n_cells, dtype=np.int64)
+    counts = np.zeros(n_cells, dtype=np.int64)
     # Some at a time: the cells of all windows at once would take more memory than anything else.
     step = max(_AT_A_TIME, n_cells)
     for start in range(0, types.size, step):
         cells = parts[start : start + step].astype(np.int64)
         cells *= n_types
         cells += types[start : start + step]
-        found += np.bincount(cells, minlength=n_cells)
-    return found.reshape(n_parts, n_types)
+        counts += np.bincount(cells, minlength=n_cells)
+    return counts.reshape(n_parts, n_types)
 
 
 def _mean(counts: Ints, values: Floats) -> float:

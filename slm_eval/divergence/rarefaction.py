@@ -84,7 +84,7 @@ class PhonesNeeded:
 
     @property
     def z(self) -> float:
-        """Difference in standard deviations, at the size at hand."""
+        """Return the difference in standard deviations, at the size at hand."""
         return abs(self.difference) / self.sd if self.sd else math.inf
 
 
@@ -182,13 +182,13 @@ def _points(levels: list[Level], phones_per_ngram: float) -> tuple[Point, ...]:
 
 
 def _sds(scores: list[Floats]) -> list[float]:
-    """Sampling sd of one score at each size, all of the speech first.
+    """Return the sampling sd of one score at each size, all of the speech first.
 
     Disjoint parts of one split are fresh samples to each other: their variance, averaged over the splits, is unbiased.
     All of the speech is there only once; its sd is carried on from halves and quarters as a power of the size, between
     1/N (where only pairs of utterances matter) and the square root of N (where hardly any n-gram is shared).
     """
-    measured = [math.sqrt(float(np.mean(np.var(each, axis=1, ddof=1)))) for each in scores[1:]]
+    measured = [math.sqrt(float(np.mean(np.var(level, axis=1, ddof=1)))) for level in scores[1:]]
     halves, quarters = measured[0], measured[1]
     change = min(max(halves / quarters, 0.5), math.sqrt(2)) if quarters else 1.0
     return [halves * change, *measured]
@@ -203,27 +203,27 @@ def _needed(n: int, incidence: Incidence, corpora: CutCorpora, splits: int) -> P
     if isinstance(cuts, Undefined):
         return cuts
     # Both against the same parts of real speech: what these contribute to both scores is no part of the difference.
-    mine = nested_scores(incidence, (first, real), (cuts[0], cuts[2]), PIECES)
-    other = nested_scores(incidence, (second, real), (cuts[1], cuts[2]), PIECES)
-    differences = [a.scores - b.scores for a, b in zip(mine, other, strict=True)]
-    at = float(np.mean(mine[0].n_ngrams)) * float(np.mean(corpora.phones_per_ngram(incidence)))
-    means = [float(each.mean()) for each in differences]
+    of_first = nested_scores(incidence, (first, real), (cuts[0], cuts[2]), PIECES)
+    of_second = nested_scores(incidence, (second, real), (cuts[1], cuts[2]), PIECES)
+    differences = [a.scores - b.scores for a, b in zip(of_first, of_second, strict=True)]
+    at_hand = float(np.mean(of_first[0].n_ngrams)) * float(np.mean(corpora.phones_per_ngram(incidence)))
+    means = [float(level.mean()) for level in differences]
     sds = _sds(differences)
     if not all(sds):
         return Undefined("the scores of the parts do not vary: too few n-grams are shared, or all are the same")
-    found = PhonesNeeded(n, 0, round(at), means[0], sds[0])
-    if found.z < _MIN_Z:
+    measured = PhonesNeeded(n, 0, round(at_hand), means[0], sds[0])
+    if measured.z < _MIN_Z:
         return Undefined(
-            f"the difference of {found.difference:.2g} nats at {found.at} phones is within its standard error "
-            f"({found.sd:.2g}): which system is better is not known, nor how much speech would show it"
+            f"the difference of {measured.difference:.2g} nats at {measured.at} phones is within its standard error "
+            f"({measured.sd:.2g}): which system is better is not known, nor how much speech would show it"
         )
     if len(set(np.sign(means[:3]))) > 1:
         return Undefined("which system is better changes with the amount of speech; more of it is needed to say")
-    growth = (_DETECTABLE / found.z) ** (1 / _exponent(means, sds))
+    growth = (_DETECTABLE / measured.z) ** (1 / _exponent(means, sds))
     if growth > MAX_GROWTH:
-        return Undefined(f"more than {MAX_GROWTH:.0f} times the {found.at} phones at hand, further than can be told")
-    needed = at * max(growth, 1 / PIECES)
-    return replace(found, n_phones=int(round(needed, 1 - math.floor(math.log10(needed)))))
+        return Undefined(f"more than {MAX_GROWTH:.0f} times the {measured.at} phones at hand, further than can be told")
+    needed = at_hand * max(growth, 1 / PIECES)
+    return replace(measured, n_phones=int(round(needed, 1 - math.floor(math.log10(needed)))))
 
 
 def _exponent(means: list[float], sds: list[float]) -> float:

@@ -48,7 +48,7 @@ class Undefined:
 
 
 def draw_halves(clusters: npt.NDArray[np.intp], draws: int, rng: np.random.Generator) -> Draws:
-    """Random halves of a side: floor(C/2) of its C clusters without replacement, with all their utterances.
+    """Return random halves of a side: floor(C/2) of its C clusters without replacement, with all their utterances.
 
     Args:
         clusters: shape (U,), cluster of each utterance, 0 to C - 1.
@@ -137,7 +137,7 @@ def sampling_variance(scores: Floats, sizes: Sequence[npt.NDArray[Any]]) -> floa
     Returns:
         in the scores' unit, squared.
     """
-    logarithms = np.log(np.stack([np.asarray(each, dtype=np.float64) for each in sizes], axis=1))
+    logarithms = np.log(np.stack([np.asarray(size, dtype=np.float64) for size in sizes], axis=1))
     logarithms -= logarithms.mean(axis=0)
     slopes, _, rank, _ = np.linalg.lstsq(logarithms, scores - scores.mean(), rcond=None)
     drawn, others = (scores - logarithms @ slopes).reshape(2, -1)
@@ -212,7 +212,7 @@ def interval(
     reason = too_few(clusters, n_shared)
     if reason is not None:
         return reason
-    effective = min(effective_clusters(side, of) for side, of in zip(clusters, sizes, strict=True))
+    effective = min(effective_clusters(side, size) for side, size in zip(clusters, sizes, strict=True))
     half = float(stdtrit(degrees_of_freedom(effective, draws), 0.975)) * sd
     return max(value - half, 0.0), min(value + half, LN2)
 
@@ -274,7 +274,7 @@ def value_at_equal_sizes(incidence: Incidence, n_generated: int, cuts: int, rng:
     larger = int(totals[1] > totals[0])
     smaller = whole[1 - larger]
     cut = (_cut(incidence, sides[larger], min(totals), rng) for _ in range(cuts))
-    return float(np.mean([jensen_shannon(smaller, each) for each in cut]))
+    return float(np.mean([jensen_shannon(smaller, counts) for counts in cut]))
 
 
 def _cut(incidence: Incidence, side: slice, n_ngrams: int, rng: np.random.Generator) -> Counts:

@@ -39,9 +39,9 @@ def why_not(clusters: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]], lengths
     if labellings < MIN_LABELLINGS:
         return "so few clips (or speakers) could not show a difference, however large"
     phones = [float(side.sum()) for side in np.split(lengths, [clusters[0].size])]
-    each = [total / count for total, count in zip(phones, counts, strict=True)]
+    means = [total / count for total, count in zip(phones, counts, strict=True)]
     larger = int(phones[1] > phones[0])
-    if phones[larger] > MAX_SIDE_RATIO * phones[1 - larger] and each[1 - larger] > MAX_CLUSTER_RATIO * each[larger]:
+    if phones[larger] > MAX_SIDE_RATIO * phones[1 - larger] and means[1 - larger] > MAX_CLUSTER_RATIO * means[larger]:
         return (
             "the side with less speech is drawn by speakers (or prompts), the other by single clips or small ones; "
             "name those of both sides, or take equal amounts of speech"
@@ -75,10 +75,10 @@ def deal_out(
     wanted = float(lengths[:n_first].sum())
     members = np.zeros((sizes.size, labellings), dtype=np.uint8)
     members[: int(clusters[0].max()) + 1, 0] = 1
-    for at in range(1, labellings):
+    for labelling in range(1, labellings):
         order = rng.permutation(sizes.size)
         middles = np.cumsum(sizes[order]) - sizes[order] / 2
-        members[order[middles < wanted], at] = 1
+        members[order[middles < wanted], labelling] = 1
     return members[both]
 
 

@@ -111,5 +111,5 @@ def test_undefined_orders_carry_a_reason() -> None:
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="got 3, 40, 200"):
         analyse(["a"], ["a"], (1,), draws=3)
-    with pytest.raises(ValueError, match="2 real utterances need as many cluster labels; got 1"):
+    with pytest.raises(ValueError, match="expected a cluster label for each of 2 real utterances; got 1"):
         analyse(["a"], ["a", "b"], (1,), real_clusters=[0])

@@ -110,9 +110,9 @@ def test_an_empty_side_is_undefined() -> None:
 
 
 def test_what_is_no_count_vector_is_refused() -> None:
-    with pytest.raises(ValueError, match="side a has -1"):
+    with pytest.raises(ValueError, match="side a must be finite and not negative; got -1"):
         jensen_shannon([1, -1], [1, 1])
-    with pytest.raises(ValueError, match="side b has nan"):
+    with pytest.raises(ValueError, match="side b must be finite and not negative; got nan"):
         jensen_shannon([1, 1], [1, math.nan])
     with pytest.raises(ValueError, match=r"\(2,\) and \(3,\)"):
         jensen_shannon([1, 1], [1, 1, 1])

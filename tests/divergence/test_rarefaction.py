@@ -101,7 +101,7 @@ def test_pairs_take_what_they_share_out_of_the_difference() -> None:
     assert shuffled[2] == together
     with pytest.raises(ValueError, match="got 200 and 199"):
         phones_needed(first, second[:-1], real, (2,), paired=True)
-    with pytest.raises(ValueError, match="200 utterances need as many cluster labels; got 1"):
+    with pytest.raises(ValueError, match="expected a cluster label for each of 200 utterances; got 1"):
         rarefaction(first, real, (2,), generated_clusters=[0])
 
 
