@@ -34,6 +34,9 @@ MIN_COVERAGE = 0.9
 # Below this coverage ``corrected`` can miss most of a diffuse difference: of 15 % of phones substituted at random, at a
 # coverage of 0.6 to 0.7, it showed a quarter.
 MIN_CORRECTED_COVERAGE = 0.8
+# Largest difference of the sides' own floors, in estimates; or in sds of a score, by which they may differ by chance.
+# Beyond it one side is so much more varied that dividing by its floor takes most of a true difference away.
+MAX_FLOOR_GAP, FLOOR_GAP_SDS = 2.0, 3.0
 # Sizes that differ by more than this share misrank systems: the smaller side sets the floor.
 MAX_SIZE_DIFFERENCE = 0.01
 # Cuts of the larger side that ``corrected`` averages over.
@@ -310,8 +313,14 @@ def _corrected(
     if wanted != totals:
         rng = np.random.default_rng((resamples.seed, _CUTS))
         value = value_at_equal_sizes(incidence, sides.n_utterances[0], CORRECTION_CUTS, rng)
-    estimate = corrected(value, [measured.value for measured in floors if isinstance(measured, Floor)])
-    return Undefined("parts of one side share too few n-grams") if estimate is None else estimate
+    first, second = (measured for measured in floors if isinstance(measured, Floor))
+    estimate = corrected(value, [first.value, second.value])
+    if estimate is None:
+        return Undefined("parts of one side share too few n-grams")
+    gap = abs(first.value - second.value)
+    if gap > max(MAX_FLOOR_GAP * estimate, FLOOR_GAP_SDS * max(first.sd, second.sd)):
+        return Undefined("one side is far more varied than the other: it would miss most of a difference")
+    return estimate
 
 
 def _one_side_named(clusters: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]) -> bool:

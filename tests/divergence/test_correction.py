@@ -43,3 +43,26 @@ def test_corrected_is_near_the_truth_where_the_value_is_not(n: int, sizes: tuple
     assert np.mean(found) == pytest.approx(truth, rel=0.25)
     if n > 2:
         assert np.mean(values) > 1.5 * truth
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_corrected_is_withheld_where_noise_is_spread_thinly(n: int) -> None:
+    # 40 phones with ten successors each; in noisy speech one phone in twenty is replaced by any.
+    rng = np.random.default_rng(0)
+
+    def said(share: float) -> list[list[int]]:
+        utterances = []
+        for _ in range(100):
+            utterance = [int(rng.integers(40))]
+            while len(utterance) < 80:
+                utterance.append((7 * utterance[-1] + 3 * int(rng.integers(10))) % 40)
+            utterances.append([int(rng.integers(40)) if rng.random() < share else phone for phone in utterance])
+        return utterances
+
+    real = said(0.0)
+    noisy, clean = (analyse(said(share), real, (n,))[n] for share in (0.05, 0.0))
+    assert isinstance(noisy, Analysis)
+    assert isinstance(clean, Analysis)
+    warned = [warning for warning in noisy.warnings if "one side is far more varied than the other" in warning]
+    assert (noisy.corrected, len(warned)) == (None, 1)
+    assert clean.corrected == pytest.approx(0, abs=0.01)
