@@ -20,7 +20,7 @@ def test_a_table_keeps_rows_and_columns_that_are_there(tmp_path: Path) -> None:
     assert (float(first["mine@2"]), first["other@2"]) == (1 / 3, "")
     assert (second["mine@2"], second["other@2"]) == ("", "2.0")
     path.write_text("N,D\n1,2\n")
-    with pytest.raises(SlmEvalError, match="no column 'C'"):
+    with pytest.raises(SlmEvalError, match="must have a column 'C' to be the table of this sweep"):
         RunTable(path)
     RunTable(tmp_path / "x.csv", "patch").append(row | {"run": "a", "commit": "x", "patch": "1"})
     assert (tmp_path / "x.csv").read_text().startswith("patch,N,D,C,seed,loss,hours")
