@@ -49,16 +49,16 @@ def cross_entropy_differences(
     return {key: _tested(key, metrics[key], design) for key in keys}
 
 
-def read_both_ways(found: Difference, a: FinishedRun, b: FinishedRun) -> Difference:
+def read_both_ways(row: Difference, a: FinishedRun, b: FinishedRun) -> Difference:
     """Return the verdict without a winner where a system is more predictable than real speech: less is not better."""
-    if found.better is None:
-        return found
-    below = [name for name, run in (("A", a), ("B", b)) if _below_real(run.metrics[found.key]["difference"])]
+    if row.better is None:
+        return row
+    below = [name for name, run in (("A", a), ("B", b)) if _below_real(run.metrics[row.key]["difference"])]
     if not below:
-        return replace(found, claim=f"{found.better} {_CLAIM}")
+        return replace(row, claim=f"{row.better} {_CLAIM}")
     which = " and ".join(below)
     note = f"neither is called better: {which} {'are' if len(below) > 1 else 'is'} more predictable than real speech"
-    return replace(found, better=None, claim=None, notes=(*found.notes, note))
+    return replace(row, better=None, claim=None, notes=(*row.notes, note))
 
 
 def _below_real(gap: dict[str, Any]) -> bool:
@@ -73,14 +73,14 @@ def _tested(key: str, metric: dict[str, Any], design: Design) -> Tested | str:
     per_nat = 1 / np.log(2) if metric["unit"].startswith("bits") else 1.0
     apart = difference(
         *(
-            Sample.from_scores(each.mean * per_nat, units, each.windows)
-            for each, units in zip(scores.sides, scores.units, strict=True)
+            Sample.from_scores(side.mean * per_nat, units, side.windows)
+            for side, units in zip(scores.sides, scores.units, strict=True)
         )
     )
-    a, b = (float(each.total.sum() / each.windows.sum()) * per_nat for each in scores.sides)
+    a, b = (float(side.total.sum() / side.windows.sum()) * per_nat for side in scores.sides)
     interval = apart.interval()
     p = p_value(statistics)
-    found = Difference(
+    row = Difference(
         key=key,
         a=a,
         b=b,
@@ -97,11 +97,11 @@ def _tested(key: str, metric: dict[str, Any], design: Design) -> Tested | str:
         higher_is_better=False,
         better=None,
         claim=None,
-        needed=clips_needed(apart, min(each.windows.size for each in scores.sides)),
+        needed=clips_needed(apart, min(side.windows.size for side in scores.sides)),
         notes=(f"there is no interval: {interval.reason}",) if isinstance(interval, Withheld) else (),
         signature=metric["signature"],
     )
-    return Tested(found, statistics)
+    return Tested(row, statistics)
 
 
 def _scores(n: int, design: Design) -> _Scores | str:
@@ -132,7 +132,7 @@ def _windows(clip: Clip, n: int) -> int:
 
 def _statistics(scores: _Scores, design: Design) -> Floats:
     """Return the difference of the ratios over its standard error, under each labelling: shape (B,)."""
-    whole = sum(each.total.sum() for each in scores.sides) / sum(each.windows.sum() for each in scores.sides)
+    whole = sum(side.total.sum() for side in scores.sides) / sum(side.windows.sum() for side in scores.sides)
     units = design.labellings.observed.size
     # Of each unit in A and in B: surprisal beyond that of all phones pooled, and phones.
     x, y = (
@@ -141,8 +141,8 @@ def _statistics(scores: _Scores, design: Design) -> Floats:
             for values, of_unit in zip(parts, scores.units, strict=True)
         ]
         for parts in (
-            [each.total - whole * each.windows for each in scores.sides],
-            [each.windows for each in scores.sides],
+            [side.total - whole * side.windows for side in scores.sides],
+            [side.windows for side in scores.sides],
         )
     )
     if not design.paired:  # a label says which group the unit is in, with all that it has
@@ -150,8 +150,8 @@ def _statistics(scores: _Scores, design: Design) -> Floats:
     moments = [_moments(x[own], y[own], y[1 - own]) for own in (0, 1)]
     across = np.sum(x[0] * x[1]), np.sum(y[0] * y[1])
 
-    def block(at: slice) -> Floats:
-        first = sums_of_labels(moments[0] - moments[1], design.labellings.block(at))
+    def block(labellings: slice) -> Floats:
+        first = sums_of_labels(moments[0] - moments[1], design.labellings.block(labellings))
         first += moments[1].sum(axis=1, keepdims=True)
         second = (moments[0] + moments[1]).sum(axis=1, keepdims=True) - first
         return _t(first, second, across)

@@ -20,7 +20,7 @@ MIN_PAIRED = 0.5
 # Labellings beside the observed one. Of many clips there are fewer: each costs as much as there is speech, and p-values
 # that are multiples of 1/500 are fine enough.
 PERMUTATIONS, FEW_PERMUTATIONS, MANY_CLIPS = 1999, 499, 100_000
-# What a random generator is for: more draws of one do not move another.
+# Purposes of random generators: more draws of one do not move another.
 LABELS, HALVES, REAL_HALVES, SIZES = range(4)
 
 Clip = Mapping[str, Any]
@@ -52,12 +52,12 @@ class Design:
 
     @cached_property
     def real_heard(self) -> list[Clip]:
-        """Clips of real speech that were recognised."""
+        """Return the clips of real speech that were recognised."""
         return [clip for clip in self.real if clip["phones"] is not None]
 
     @cached_property
     def real_clusters(self) -> Positions:
-        """Number of the cluster of each of these."""
+        """Return the number of the cluster of each of these."""
         return Clusters.from_clips(self.real_heard).numbered
 
     @classmethod
@@ -70,15 +70,15 @@ class Design:
             UsageError: pairs are asked for, but no id is in both runs; or too few permutations.
         """
         if permutations is not None and permutations < 99:
-            raise UsageError(f"at least 99 permutations are needed to speak of 5 %, got {permutations}")
-        mine, other = (_by_id(run.clips["generated"]) for run in (a, b))
-        common = sorted(mine.keys() & other.keys())
+            raise UsageError(f"expected at least 99 permutations, which 5 % takes; got {permutations}")
+        clips_a, clips_b = (_by_id(run.clips["generated"]) for run in (a, b))
+        common = sorted(clips_a.keys() & clips_b.keys())
         if paired and not common:
             raise UsageError(f"{a.name} and {b.name} have no clip id in common, so there are no pairs to compare")
         if paired is None:
-            paired = bool(common) and len(common) >= MIN_PAIRED * max(len(mine), len(other))
-        clips = [mine[each] for each in common] if paired else list(mine.values())
-        others = [other[each] for each in common] if paired else list(other.values())
+            paired = bool(common) and len(common) >= MIN_PAIRED * max(len(clips_a), len(clips_b))
+        clips = [clips_a[clip_id] for clip_id in common] if paired else list(clips_a.values())
+        others = [clips_b[clip_id] for clip_id in common] if paired else list(clips_b.values())
         if permutations is None:
             permutations = usual_permutations(len(clips) + len(others))
         clusters = Clusters.from_clips(clips)

@@ -55,15 +55,15 @@ def phones_to_tell_apart(orders: Sequence[int], design: Design) -> dict[str, str
     if isinstance(speech, str):
         return {f"pjsd.{n}": speech for n in orders}
     clusters = (list(speech.clusters[0]), list(speech.clusters[1]), list(speech.clusters[2]))
-    found = phones_needed(
+    sizes = phones_needed(
         speech.a, speech.b, speech.real, orders, seed=design.seed, clusters=clusters, paired=design.paired
     )
     return {
-        f"pjsd.{n}": f"about {each.n_phones:,} phones of each system and of real speech would tell them apart, "
+        f"pjsd.{n}": f"about {size.n_phones:,} phones of each system and of real speech would tell them apart, "
         "if the true difference is this one"
-        if isinstance(each, PhonesNeeded)
-        else f"how much speech would tell is not known: {each.reason}"
-        for n, each in found.items()
+        if isinstance(size, PhonesNeeded)
+        else f"how much speech would tell is not known: {size.reason}"
+        for n, size in sizes.items()
     }
 
 
@@ -103,8 +103,8 @@ def _statistics(incidence: Incidence, speech: Speech, seed: int) -> Floats:
 def _difference(n: int, incidence: Incidence, speech: Speech, metric: dict[str, Any], p: float) -> Difference:
     per_nat = 1 / math.log(2) if metric["unit"] == "bits" else 1.0
     counts = [incidence.counts_of(side) for side in speech.ranges]
-    of_a, of_b = (jensen_shannon(of_side, counts[2]) for of_side in counts[:2])
-    n_shared = min(int(np.minimum(of_side, counts[2]).sum()) for of_side in counts[:2])
+    of_a, of_b = (jensen_shannon(side, counts[2]) for side in counts[:2])
+    n_shared = min(int(np.minimum(side, counts[2]).sum()) for side in counts[:2])
     spread = _spread(incidence, speech, (of_a, of_b), n_shared)
     notes = speech.notes
     interval = p_source = None
@@ -164,5 +164,5 @@ def _spread(
     sd = difference_sd((of_a, of_b), sizes, whole)
     if sd is None:
         return Undefined("halves of the sides share no n-gram")
-    effective = min(effective_clusters(each) for each in speech.clusters)
+    effective = min(effective_clusters(side) for side in speech.clusters)
     return sd * few_clusters(effective), degrees_of_freedom(effective, HALF_SAMPLES)

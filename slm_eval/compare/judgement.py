@@ -39,7 +39,7 @@ def judge(tested: Mapping[str, Tested]) -> tuple[dict[str, Difference], dict[str
         for (name, keys), p_values in zip(families.items(), within, strict=True)
         if len(keys) > 1
     }
-    return {key: _judged(each, adjusted[key], source.get(key)) for key, each in tested.items()}, together
+    return {key: _judged(test, adjusted[key], source.get(key)) for key, test in tested.items()}, together
 
 
 def family(key: str) -> str:
@@ -54,7 +54,7 @@ def family(key: str) -> str:
 
 def _source_adjusted(tested: Mapping[str, Tested]) -> dict[str, float]:
     """Return Holm's correction of the p-values of the second question, for the keys that have one."""
-    p_source = {key: p for key, each in tested.items() if (p := each.difference.p_source) is not None}
+    p_source = {key: p for key, test in tested.items() if (p := test.difference.p_source) is not None}
     return dict(zip(p_source, holm(list(p_source.values())), strict=True))
 
 

@@ -54,11 +54,11 @@ def step_down(statistics: Sequence[Floats]) -> list[float]:
     >>> step_down([np.array([3.0, 1.0, 2.0, 0.0]), np.array([3.0, 1.0, 2.0, 0.0])])
     [0.25, 0.25]
     """
-    each = np.array([p_values(of_metric) for of_metric in statistics])
-    order = np.argsort(each[:, 0], kind="stable")
+    by_metric = np.array([p_values(metric) for metric in statistics])
+    order = np.argsort(by_metric[:, 0], kind="stable")
     # Row j: the smallest p-value of the metrics from the j-th smallest on.
-    smallest = np.minimum.accumulate(each[order][::-1], axis=0)[::-1]
-    shares = np.mean(smallest <= each[order, :1] + _TOLERANCE, axis=1)
+    smallest = np.minimum.accumulate(by_metric[order][::-1], axis=0)[::-1]
+    shares = np.mean(smallest <= by_metric[order, :1] + _TOLERANCE, axis=1)
     adjusted = np.empty(order.size)
     adjusted[order] = np.maximum.accumulate(shares)
     return adjusted.tolist()

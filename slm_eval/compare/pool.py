@@ -134,11 +134,11 @@ class Pool:
         for draw in range(_CURVE_DRAWS):
             order = rng.permutation(self.n_windows.size)
             ends = np.searchsorted(np.cumsum(self.n_windows[order]), sizes, side="right")
-            for at, end in enumerate(ends.tolist()):
-                parts[order[: max(end, 1)], draw, at] = 1
+            for size, end in enumerate(ends.tolist()):
+                parts[order[: max(end, 1)], draw, size] = 1
         columns = parts.reshape(self.n_windows.size, -1)
-        groups = self.groups(lambda at: columns[:, at], columns.shape[1])
-        scores, n_ngrams = (each.reshape(_CURVE_DRAWS, n_sizes) for each in (groups.first, groups.n_first))
+        groups = self.groups(lambda draws: columns[:, draws], columns.shape[1])
+        scores, n_ngrams = (values.reshape(_CURVE_DRAWS, n_sizes) for values in (groups.first, groups.n_first))
         usable = (n_ngrams > 0).all(axis=1)
         if not usable.any():
             return np.zeros(1)

@@ -50,24 +50,24 @@ def score_differences(
         metrics: what summary.json says of each key.
     """
     scores = {key: _Scores.from_design(key, design) for key in keys}
-    usable = {key: each for key, each in scores.items() if each.a.size and each.b.size}
+    usable = {key: sides for key, sides in scores.items() if sides.a.size and sides.b.size}
     why = "no pair has both scores" if design.paired else "a system has no clip with a score"
-    found: dict[str, Tested | str] = dict.fromkeys(keys, why)
+    tested: dict[str, Tested | str] = dict.fromkeys(keys, why)
     if usable:
         statistics = _statistics(list(usable.values()), design)
-        for (key, each), statistic in zip(usable.items(), statistics, strict=True):
-            difference = _difference(key, each, p_value(statistic), metrics[key], design.paired)
-            found[key] = Tested(difference, statistic)
-    return found
+        for (key, sides), statistic in zip(usable.items(), statistics, strict=True):
+            difference = _difference(key, sides, p_value(statistic), metrics[key], design.paired)
+            tested[key] = Tested(difference, statistic)
+    return tested
 
 
 def _statistics(scores: Sequence[_Scores], design: Design) -> Floats:
     """Return of each labelling, (metrics, B): the sum of the paired differences, or Welch's t."""
     units = design.labellings.observed.size
     if design.paired:
-        sums = np.array([np.bincount(each.units[0], each.a - each.b, units) for each in scores])
+        sums = np.array([np.bincount(metric.units[0], metric.a - metric.b, units) for metric in scores])
         return paired_sums(sums, design.labellings)
-    pooled = [(np.concatenate((each.a, each.b)), np.concatenate(each.units)) for each in scores]
+    pooled = [(np.concatenate((metric.a, metric.b)), np.concatenate(metric.units)) for metric in scores]
     return welch_statistics(
         [UnitScores.from_scores(values, of_unit, units) for values, of_unit in pooled], design.labellings
     )
@@ -79,8 +79,8 @@ def paired_sums(sums: Floats, labellings: Labellings) -> Floats:
     Turned signs leave the sum of squares as it is, so that Student's t would order the labellings in the same way.
     """
 
-    def block(at: slice) -> Floats:
-        return sums_of_labels(sums, labellings.block(at))
+    def block(part: slice) -> Floats:
+        return sums_of_labels(sums, labellings.block(part))
 
     blocks = in_blocks(block, labellings.size, block_size(sums.shape[1]))
     return 2 * np.concatenate(list(blocks), axis=1) - sums.sum(axis=1, keepdims=True)
@@ -119,7 +119,7 @@ def _difference(key: str, scores: _Scores, p: float, metric: dict[str, Any], pai
 
 
 def _within(interval: Interval, scale: Sequence[float] | None) -> Interval:
-    """No two scores are further apart than the ends of their scale."""
+    """Cut an interval of differences to the width of the scale: no two scores are further apart than its ends."""
     if scale is None:
         return interval
     width = scale[1] - scale[0]
@@ -131,7 +131,7 @@ def _sd(values: Floats) -> float:
 
 
 def _pooled_sd(scores: _Scores) -> float:
-    """Return the interval of Cohen's d."""
+    """Return the standard deviation of Cohen's d, of both sides about their own means."""
     n_a, n_b = scores.a.size, scores.b.size
     if n_a + n_b < 3:
         return 0.0

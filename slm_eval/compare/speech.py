@@ -26,6 +26,7 @@ from slm_eval.divergence.incidence import Draws
 from slm_eval.divergence.ngrams import Encoded, encode
 from slm_eval.divergence.resampling import draw_halves
 
+# Complementary halves behind an interval. It allows for their number (``resampling.degrees_of_freedom``).
 HALF_SAMPLES = 128
 
 Phones = Sequence[str]
@@ -65,7 +66,7 @@ class Speech:
         real = [clip["phones"] for clip in design.real_heard]
         if not (a and b and real):
             return "a side has no phones"
-        units = tuple(of_side[keep] for of_side, keep in zip(design.units, heard, strict=True))
+        units = tuple(side[keep] for side, keep in zip(design.units, heard, strict=True))
         clusters = (_renumbered(units[0]), _renumbered(units[1]), design.real_clusters)
         return cls(a, b, real, (units[0], units[1]), clusters, design.labellings, design.paired, design.seed)
 
@@ -76,7 +77,7 @@ class Speech:
 
     @cached_property
     def halves(self) -> list[Draws]:
-        """Halves of A, B (the same pairs where they are paired) and real speech: shape (utterances, HALF_SAMPLES)."""
+        """Draw halves of A, B (the same where they are paired) and real speech: shape (utterances, HALF_SAMPLES)."""
         rngs = [np.random.default_rng((self.seed, purpose)) for purpose in (HALVES, REAL_HALVES)]
         of_a = draw_halves(self.clusters[0], HALF_SAMPLES, rngs[0])
         of_b = of_a if self.paired else draw_halves(self.clusters[1], HALF_SAMPLES, rngs[0])
@@ -84,7 +85,7 @@ class Speech:
 
     @property
     def ranges(self) -> tuple[slice, slice, slice]:
-        """Utterances of A, B and real speech."""
+        """Return the utterances of A, B and real speech."""
         ends = len(self.a), len(self.a) + len(self.b), len(self.a) + len(self.b) + len(self.real)
         return slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2])
 
@@ -104,8 +105,8 @@ class Speech:
         if abs(sizes[0] - sizes[1]) <= MAX_SIZE_DIFFERENCE * max(sizes):
             return self
         if self.paired:
-            pairs = [(mine[: len(other)], other[: len(mine)]) for mine, other in zip(self.a, self.b, strict=True)]
-            cut = replace(self, a=[mine for mine, _ in pairs], b=[other for _, other in pairs])
+            pairs = [(one[: len(partner)], partner[: len(one)]) for one, partner in zip(self.a, self.b, strict=True)]
+            cut = replace(self, a=[one for one, _ in pairs], b=[partner for _, partner in pairs])
             what, how = "", "the longer clip of each pair was cut"
         else:
             cut = self._subsample(n)
@@ -115,14 +116,14 @@ class Speech:
         return replace(cut, notes=notes)
 
     def _sizes(self, n: int) -> tuple[int, int]:
-        """n-grams of A and of B."""
+        """Return the n-grams of A and of B."""
         n_windows = self.encoded.n_windows(n)
         return int(n_windows[self.ranges[0]].sum()), int(n_windows[self.ranges[1]].sum())
 
     def _subsample(self, n: int) -> Speech:
-        """Random clips of the larger system, the last one in part, with as many n-grams as the smaller one has."""
+        """Take random clips of the larger system, the last one in part, of as many n-grams as the smaller one has."""
         total = min(self._sizes(n))
-        (of_a, a), (of_b, b) = (filling(each, n, total, self.seed) for each in (self.a, self.b))
+        (of_a, a), (of_b, b) = (filling(system, n, total, self.seed) for system in (self.a, self.b))
         units = self.units[0][of_a], self.units[1][of_b]
         clusters = _renumbered(units[0]), _renumbered(units[1]), self.clusters[2]
         return replace(self, a=a, b=b, units=units, clusters=clusters)
@@ -133,5 +134,5 @@ def _phones(clips: Sequence[Clip], keep: npt.NDArray[Any]) -> list[Phones]:
 
 
 def _renumbered(units: Positions) -> Positions:
-    """Numbers without gaps."""
+    """Number units without gaps."""
     return np.unique(units, return_inverse=True)[1]

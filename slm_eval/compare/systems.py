@@ -49,20 +49,20 @@ def systems(
 
 
 def keys_named(metrics: str, runs: tuple[FinishedRun, FinishedRun]) -> list[str]:
-    """Keys of both runs that a list like "pjsd,dnsmos.ovrl" names: a metric stands for all of its keys.
+    """Return the keys of both runs that a list like "pjsd,dnsmos.ovrl" names: a metric stands for all of its keys.
 
     Raises:
         UsageError: a name with no key in both runs.
     """
     both = [key for key in runs[0].metrics if key in runs[1].metrics]
-    found: list[str] = []
-    for name in (each.strip() for each in metrics.split(",")):
-        name = name.partition(":")[0]
+    keys: list[str] = []
+    for text in metrics.split(","):
+        name = text.strip().partition(":")[0]
         named = [key for key in both if key == name or key.startswith(f"{name}.")]
         if not named:
             raise UsageError(f"{name!r} is in no key that both runs have; those are {', '.join(both) or 'none'}")
-        found += [key for key in named if key not in found]
-    return found
+        keys += [key for key in named if key not in keys]
+    return keys
 
 
 def _system(
@@ -80,6 +80,8 @@ def _system(
             raise UsageError(f"{path} is a finished run against {against}, not against {real}; leave --real out")
         return run
     if real is None:
-        raise UsageError(f"{path} is no finished run; to score it as speech, say --real, what to compare it with")
+        raise UsageError(
+            f"{path} must be a finished run, got a path without summary.json; to score it as speech, add --real"
+        )
     evaluation = evaluate(load_corpus(path).limit(limit), load_corpus(real).limit(limit), metrics(), options)
     return FinishedRun.from_evaluation(evaluation, path.resolve().name)

@@ -32,7 +32,7 @@ def tallied_overlaps(
     none = counts.shape[0] - tally.sum(axis=0, keepdims=True)
     times = np.arange(1.0, total + 1)[:, None]
     drawn, left = (
-        (each * phi(times / np.maximum(size, 1), np.float64(fixed / sizes[2]))).sum(axis=0)
-        for each, size in ((tally, sizes[0]), (np.concatenate((none, tally[:-1]))[::-1], sizes[1]))
+        (types * phi(times / np.maximum(size, 1), np.float64(fixed / sizes[2]))).sum(axis=0)
+        for types, size in ((tally, sizes[0]), (np.concatenate((none, tally[:-1]))[::-1], sizes[1]))
     )
     return drawn, left

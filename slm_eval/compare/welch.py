@@ -82,11 +82,11 @@ class UnitScores:
         clips = np.array(self.sizes, dtype=np.float64)[:, None]
         values = [np.stack((np.ones(units.size), self.sums[units], self.sums[units] ** 2)) for units in self.members]
         moments = [
-            sums_of_labels(of_size, labels if units.size == labels.shape[0] else labels[units])
-            for of_size, units in zip(values, self.members, strict=True)
+            sums_of_labels(sums, labels if units.size == labels.shape[0] else labels[units])
+            for sums, units in zip(values, self.members, strict=True)
         ]
         of_first = np.stack(moments, axis=1)
-        of_second = np.stack([of_size.sum(axis=1) for of_size in values], axis=1)[:, :, None] - of_first
+        of_second = np.stack([sums.sum(axis=1) for sums in values], axis=1)[:, :, None] - of_first
         return [_mean(group, clips) for group in (of_first, of_second)]
 
 
@@ -113,12 +113,15 @@ def welch_statistics(scores: Sequence[UnitScores], labellings: Labellings) -> Fl
     Where a system has a single unit with a score, whose variance nobody knows, the difference of the means instead.
     """
     observed = labellings.observed.astype(bool)
-    few = [min(np.count_nonzero(each.clips[side]) for side in (observed, ~observed)) < 2 for each in scores]
+    few = [min(np.count_nonzero(metric.clips[side]) for side in (observed, ~observed)) < 2 for metric in scores]
 
-    def block(at: slice) -> Floats:
-        labels = labellings.block(at)
+    def block(part: slice) -> Floats:
+        labels = labellings.block(part)
         return np.stack(
-            [each.differences(labels) if single else each.t(labels) for each, single in zip(scores, few, strict=True)]
+            [
+                metric.differences(labels) if single else metric.t(labels)
+                for metric, single in zip(scores, few, strict=True)
+            ]
         )
 
     blocks = in_blocks(block, labellings.size, block_size(labellings.observed.size))

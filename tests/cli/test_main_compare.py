@@ -39,7 +39,10 @@ def test_command_on_runs(tmp_path: Path) -> None:
         ((paths[0], paths[0]), "A and B are both"),
         ((*paths, "--metrics", "dnsmos"), "'dnsmos' is in no key that both runs have"),
         ((*paths, "--real", tmp_path), "is a finished run against real"),
-        ((paths[0], tmp_path / "nothing"), "is no finished run; to score it as speech, say --real"),
+        (
+            (paths[0], tmp_path / "nothing"),
+            "must be a finished run, got a path without summary.json; to score it as speech, add --real",
+        ),
     ]:
         refused = invoke(*arguments)
         assert refused.exit_code == 2

@@ -31,7 +31,7 @@ from slm_eval.divergence.resampling import (
 from slm_eval.metrics.means import Estimate, Withheld
 from slm_eval.speech.clusters import Clusters
 
-# Complementary halves, as in ``compare``; and what a random generator is for.
+# Complementary halves, as in ``compare``; and purposes of random generators.
 _HALVES = 128
 _SYSTEMS, _REAL = range(2)
 
@@ -76,11 +76,11 @@ def pair_tests(n: int, systems: Mapping[str, Speech], real: Speech, seed: int) -
     halved: dict[str, _Halved] = {}
     reasons = {}
     for name, drawn in _shared_halves(systems, np.random.default_rng((seed, _SYSTEMS))):
-        found = _Halved.from_draws(n, systems[name], real, drawn, of_real)
-        if isinstance(found, Undefined):
-            reasons[name] = found.reason
+        system = _Halved.from_draws(n, systems[name], real, drawn, of_real)
+        if isinstance(system, Undefined):
+            reasons[name] = system.reason
         else:
-            halved[name] = found
+            halved[name] = system
     return {(a, b): _tested(halved[a], halved[b]) for a, b in combinations(halved, 2)}, reasons
 
 
@@ -134,11 +134,11 @@ def _shared_halves(systems: Mapping[str, Speech], rng: np.random.Generator) -> l
 
     In every draw each label of any system gets a random number, and a system takes its clusters with the lowest.
     """
-    number = {
-        label: at for at, label in enumerate(dict.fromkeys(each for of in systems.values() for each in of.labels))
-    }
+    labels = dict.fromkeys(label for system in systems.values() for label in system.labels)
+    number = {label: index for index, label in enumerate(labels)}
     clusters = {
-        name: np.unique([number[each] for each in of.labels], return_inverse=True) for name, of in systems.items()
+        name: np.unique([number[label] for label in system.labels], return_inverse=True)
+        for name, system in systems.items()
     }
     chosen = {name: np.zeros((present.size, _HALVES), dtype=np.uint8) for name, (present, _) in clusters.items()}
     for draw in range(_HALVES):
@@ -150,5 +150,5 @@ def _shared_halves(systems: Mapping[str, Speech], rng: np.random.Generator) -> l
 
 def _numbered(labels: Sequence[Hashable]) -> npt.NDArray[np.intp]:
     """Return the number of each label, from 0."""
-    number = {label: at for at, label in enumerate(dict.fromkeys(labels))}
+    number = {label: index for index, label in enumerate(dict.fromkeys(labels))}
     return np.array([number[label] for label in labels], dtype=np.intp)

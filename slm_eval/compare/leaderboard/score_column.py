@@ -57,18 +57,21 @@ def score_column(key: str, systems: Sequence[System]) -> Column:
 
 def _samples(key: str, systems: Sequence[System]) -> dict[str, Sample]:
     """Return the scores of the systems that have any, by cluster; a cluster has one number in all systems."""
-    clips = {each.name: [clip for clip in each.run.clips["generated"] if key in clip["scores"]] for each in systems}
-    labels = {
-        name: Clusters.from_clips(of_system).across([clip["id"] for clip in of_system])
-        for name, of_system in clips.items()
-        if of_system
+    clips = {
+        system.name: [clip for clip in system.run.clips["generated"] if key in clip["scores"]] for system in systems
     }
-    number = {label: at for at, label in enumerate(dict.fromkeys(each for of in labels.values() for each in of))}
+    labels = {
+        name: Clusters.from_clips(lines).across([clip["id"] for clip in lines])
+        for name, lines in clips.items()
+        if lines
+    }
+    distinct = dict.fromkeys(label for of_clips in labels.values() for label in of_clips)
+    number = {label: index for index, label in enumerate(distinct)}
     return {
         name: Sample.from_scores(
-            [clip["scores"][key] for clip in clips[name]], np.array([number[each] for each in of_system])
+            [clip["scores"][key] for clip in clips[name]], np.array([number[label] for label in of_clips])
         )
-        for name, of_system in labels.items()
+        for name, of_clips in labels.items()
     }
 
 
@@ -99,10 +102,10 @@ def _tested(results: Mapping[str, Result], samples: Mapping[str, Sample], a: str
 
 def _real(key: str, holders: Sequence[System]) -> tuple[Reference | None, tuple[str, ...]]:
     """Return the mean of real speech, which does not enter that of a system; none where runs had different speech."""
-    told = {system.name: real for system in holders if (real := system.run.metrics[key].get("real"))}
-    if not told:
+    baselines = {system.name: real for system in holders if (real := system.run.metrics[key].get("real"))}
+    if not baselines:
         return None, ()
-    (name, first), *others = told.items()
+    (name, first), *others = baselines.items()
     for other, real in others:
         if real["n"] != first["n"] or abs(real["value"] - first["value"]) > _SAME_MEAN:
             return None, (f"no real speech: {name} and {other} were run against different speech",)

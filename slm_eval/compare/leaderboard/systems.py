@@ -36,27 +36,28 @@ class System:
 
     def __post_init__(self) -> None:
         if self.link is not None and not _LINK.fullmatch(self.link):
-            raise UsageError(f"the link of {self.name} is no address of http or https: {self.link!r}")
+            raise UsageError(f"the link of {self.name} must be an address of http or https, got {self.link!r}")
 
 
 def read_systems(named: Sequence[str]) -> list[System]:
-    """Finished runs, each named by its folder, or as ``NAME=RUN`` says.
+    """Read finished runs, each named by its folder, or as ``NAME=RUN`` says.
 
     Raises:
         UsageError: a folder that is no finished run, or the same folder or name twice.
         SlmEvalError: files that are damaged.
     """
-    systems = [_read(each) for each in named]
+    systems = [_read(text) for text in named]
     folders = [system.run.folder.resolve() for system in systems if system.run.folder is not None]
-    for at, each in enumerate(named):
-        if folders[at] in folders[:at]:
-            raise UsageError(f"{each} is a run that is already in the list; give each run once")
+    for index, text in enumerate(named):
+        if folders[index] in folders[:index]:
+            raise UsageError(f"{text} is a run that is already in the list; give each run once")
     require_names(systems)
     return systems
 
 
 def require_names(systems: Sequence[System]) -> None:
-    """
+    """Refuse two systems of one name.
+
     Raises:
         UsageError: two systems of one name.
     """
