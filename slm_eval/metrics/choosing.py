@@ -31,9 +31,11 @@ def choose_metrics(
         SlmEvalError: a metric of the preset cannot run here.
     """
     if preset is not None and names is not None:
-        raise UsageError("--preset says which metrics to compute; leave --metrics out")
+        raise UsageError(f"--preset {preset} says which metrics to compute; leave --metrics {names} out")
     if preset is not None and recognizer not in {"auto", PAPER_RECOGNIZER}:
-        raise UsageError(f"--preset {preset} recognises phones with {PAPER_RECOGNIZER}; leave --recognizer out")
+        raise UsageError(
+            f"--preset {preset} recognises phones with {PAPER_RECOGNIZER}; leave --recognizer {recognizer} out"
+        )
     about_pjsd = {
         "recognizer": PAPER_RECOGNIZER if preset else recognizer,
         "lang": lang,
@@ -43,7 +45,7 @@ def choose_metrics(
     }
     if preset is None and names is None:
         return every_metric(lambda name: _make(name, about_pjsd))
-    metrics = [_make(each, about_pjsd) for each in (PAPER if names is None else _split(names))]
+    metrics = [_make(name, about_pjsd) for name in (PAPER if names is None else _split(names))]
     if preset is not None:
         _require_all(metrics, preset)
     return metrics
@@ -65,10 +67,10 @@ def parse_orders(text: str) -> tuple[int, ...]:
 
 
 def _split(names: str) -> list[str]:
-    found = [name.strip() for name in names.split(",") if name.strip()]
-    if not found:
-        raise UsageError("--metrics names no metric")
-    return found
+    split = [name.strip() for name in names.split(",") if name.strip()]
+    if not split:
+        raise UsageError(f"--metrics {names!r}: expected names of metrics, such as pjsd,dnsmos")
+    return split
 
 
 def _make(text: str, about_pjsd: dict[str, Any]) -> Metric:
@@ -84,11 +86,13 @@ def _make(text: str, about_pjsd: dict[str, Any]) -> Metric:
         options[key] = value
     if name == "pjsd":
         if settings:
-            raise UsageError("options of pjsd have flags of their own: --ngrams, --recognizer, --lang, --log-base")
+            raise UsageError(f"metric {text!r}: options of pjsd have flags: --ngrams, --recognizer, --lang, --log-base")
         options = about_pjsd
     if name == "plm":
         if options.keys() - {"n"}:
-            raise UsageError("only n is an option of plm; the others have flags: --recognizer, --lang, --log-base")
+            raise UsageError(
+                f"metric {text!r}: of plm only n is an option; the others have flags: --recognizer, --lang, --log-base"
+            )
         options |= {option: about_pjsd[option] for option in ("recognizer", "lang", "log_base")}
     with PLUGINS.others_code(name):
         return make(**options)

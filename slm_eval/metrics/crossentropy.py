@@ -18,7 +18,7 @@ from slm_eval.divergence.phone_model import PhoneModels, Phones, divide
 from slm_eval.divergence.resampling import MIN_CLIPS, MIN_CLUSTERS, Undefined
 from slm_eval.metrics.means import Estimate, Sample, Withheld, difference, mean
 
-# Of the test that generated and real phones are equally predictable.
+# Level of the test that generated and real phones are equally predictable.
 LEVEL = 0.05
 MORE_PREDICTABLE = (
     "generated phones are more predictable than real ones: recited, repeated or monotonous speech is; here lower is "
@@ -58,7 +58,7 @@ def cross_entropy(
     generated_clusters: npt.NDArray[np.intp] | None = None,
     real_clusters: npt.NDArray[np.intp] | None = None,
 ) -> CrossEntropy | Undefined:
-    """Cross-entropy of both sides under an n-gram model of the real one; the order of the clips does not matter.
+    """Estimate the cross-entropy of both sides under an n-gram model of the real one, whatever the order of clips.
 
     Args:
         generated, real: one sequence of phones per clip.
@@ -77,7 +77,8 @@ def cross_entropy(
     (0.0456, (12, 24))
     """
     if n < 1:
-        raise ValueError(f"an n-gram has at least one phone; got n={n}")
+        raise ValueError(f"n must be at least 1, since an n-gram has at least one phone; got n={n}")
+    # 1. Clips with at least one window, in the order of their contents.
     sides = [
         _Side.from_clips(clips, clusters, n)
         for clips, clusters in ((generated, generated_clusters), (real, real_clusters))
@@ -87,19 +88,21 @@ def cross_entropy(
     without_models = sides[1].why_no_models()
     if without_models is not None:
         return Undefined(without_models)
+    # 2. Models of real speech without each of its folds, and what they make of every clip.
     folds = divide(sides[1].clips, sides[1].clusters)
     models = PhoneModels.from_clips(sides[0].clips, sides[1].clips, folds, n)
     scores = models.surprisals()
+    # 3. Means and their difference, with clips of one cluster drawn together.
     # Numbers of clusters that no two sides have in common: they are independent.
     numbers = sides[0].clusters, sides[1].clusters + len(sides[0].clips)
     samples = [
-        Sample.from_scores(each.mean, number, each.windows) for each, number in zip(scores, numbers, strict=True)
+        Sample.from_scores(side.mean, number, side.windows) for side, number in zip(scores, numbers, strict=True)
     ]
     reason = next((reason for side in sides if (reason := side.too_few()) is not None), None)
-    estimates = [mean(each.mean, number, each.windows) for each, number in zip(scores, numbers, strict=True)]
+    estimates = [mean(side.mean, number, side.windows) for side, number in zip(scores, numbers, strict=True)]
     apart = _difference(samples[0], samples[1], 0.0 if reason else models.coupling())
     if reason is not None:
-        apart, *estimates = (replace(each, withheld=Withheld(reason)) for each in (apart, *estimates))
+        apart, *estimates = (replace(estimate, withheld=Withheld(reason)) for estimate in (apart, *estimates))
     warnings = [f"there is no interval and no test: {apart.withheld.reason}"] if apart.withheld else []
     if apart.value < 0 and apart.p_value() < LEVEL:
         warnings.append(MORE_PREDICTABLE)
@@ -119,7 +122,7 @@ def cross_entropy(
 def held_out_models(
     generated: Sequence[Phones], real: Sequence[Phones], real_clusters: npt.NDArray[np.intp], n: int
 ) -> PhoneModels | str:
-    """Models of real speech and the windows of generated clips, as ``cross_entropy`` makes them; or why there are none.
+    """Make the models of ``cross_entropy`` and number the windows of generated clips; or say why there are none.
 
     Args:
         generated, real: one sequence of phones per clip.
@@ -147,21 +150,21 @@ class _Side:
     def from_clips(cls, clips: Sequence[Phones], clusters: npt.NDArray[np.intp] | None, n: int) -> _Side:
         labels = range(len(clips)) if clusters is None else clusters.tolist()
         kept = [
-            (_texts(clip), label, at)
-            for at, (clip, label) in enumerate(zip(clips, labels, strict=True))
+            (_texts(clip), label, index)
+            for index, (clip, label) in enumerate(zip(clips, labels, strict=True))
             if len(clip) >= n
         ]
         # By content, so that sums do not depend on the order in which clips were given, not even in their last digit.
         kept.sort()
         number: dict[int, int] = {}
         return cls(
-            [clips[at] for _, _, at in kept],
+            [clips[index] for _, _, index in kept],
             np.array([number.setdefault(label, len(number)) for _, label, _ in kept], dtype=np.int64),
             n,
         )
 
     def why_no_models(self) -> str | None:
-        """Why this side cannot be divided, or None."""
+        """Say why this side cannot be divided, or None."""
         if not self.clips:
             return f"the real side has no clip of {self.n} phones"
         if not self.clusters.any():
@@ -171,7 +174,7 @@ class _Side:
         return None
 
     def too_few(self) -> str | None:
-        """Why there is no interval, or None."""
+        """Say why there is no interval, or None."""
         n_clusters = int(self.clusters.max()) + 1
         if len(self.clips) < MIN_CLIPS:
             return f"a side has fewer than {MIN_CLIPS} clips"

@@ -167,20 +167,20 @@ class Sample:
 
     @property
     def variance(self) -> float:
-        """Squared standard error of the mean."""
+        """Return the squared standard error of the mean."""
         return float(np.sum(self.moved**2))
 
-    def overlap(self, other: Sample, mine: Numbers | slice = _ALL, theirs: Numbers | slice = _ALL) -> float:
+    def overlap(self, other: Sample, places: Numbers | slice = _ALL, others: Numbers | slice = _ALL) -> float:
         """Return trace MN / (trace M trace N), M and N the covariances of ``moved`` of both over independent clips.
 
         Of a sample with itself it is one over its degrees of freedom.
 
         Args:
-            mine, theirs: positions of the clusters that both have, in the same order.
+            places, others: positions of the clusters that both have, in this and in the other, in the same order.
         """
         if max(self.share.max(), other.share.max()) == 1:
             return 0.0
-        first, second = self.share[mine], other.share[theirs]
+        first, second = self.share[places], other.share[others]
         diagonal = first * second
         beside = diagonal / np.sqrt((1 - first) * (1 - second))
         return float(np.sum(diagonal) + np.sum(beside) ** 2 - np.sum(beside**2))
@@ -222,11 +222,11 @@ def difference(a: Sample, b: Sample) -> Estimate:
     Args:
         a, b: clips that answer one prompt, or are of one speaker, have one number of their cluster in both.
     """
-    _, mine, theirs = np.intersect1d(a.clusters, b.clusters, assume_unique=True, return_indices=True)
+    _, in_a, in_b = np.intersect1d(a.clusters, b.clusters, assume_unique=True, return_indices=True)
     v, w = a.variance, b.variance
-    alone = v + w - float(np.sum(a.moved[mine] ** 2) + np.sum(b.moved[theirs] ** 2))
-    variance = max(alone, 0.0) + float(np.sum((a.moved[mine] - b.moved[theirs]) ** 2))
-    squares = v * v * a.overlap(a) + w * w * b.overlap(b) + 2 * v * w * a.overlap(b, mine, theirs)
+    alone = v + w - float(np.sum(a.moved[in_a] ** 2) + np.sum(b.moved[in_b] ** 2))
+    variance = max(alone, 0.0) + float(np.sum((a.moved[in_a] - b.moved[in_b]) ** 2))
+    squares = v * v * a.overlap(a) + w * w * b.overlap(b) + 2 * v * w * a.overlap(b, in_a, in_b)
     error = math.sqrt(variance)
     freedom = (v + w) ** 2 * _inverse(squares)
     # Each side must be large enough by itself: the other one says nothing of how its clips vary.

@@ -125,7 +125,7 @@ def test_phones_stand_for_the_audio_they_come_from(clips: tuple[Path, Path], tmp
     ("arguments", "message"),
     [
         (["--metrics", "pjds"], "unknown metric 'pjds'; did you mean 'pjsd'?"),
-        (["--metrics", ","], "names no metric"),
+        (["--metrics", ","], "expected names of metrics"),
         (["--metrics", "pjsd", "--recognizer", "pocketsfinx"], "did you mean 'pocketsphinx'?"),
         (["--metrics", "pjsd", "--lang", "zzz"], "recognises 'eng' only"),
         (["--metrics", "pjsd", "--ngrams", "0-3"], "expected values of n from 1"),
@@ -134,7 +134,7 @@ def test_phones_stand_for_the_audio_they_come_from(clips: tuple[Path, Path], tmp
         (["--metrics", "dnsmos", "--device", "cuda:7"], "is not here; there are: auto, cpu"),
         (["--generated", "nowhere"], "nowhere does not exist"),
         (["--workers", "-1"], "--workers"),
-        (["--preset", "paper", "--metrics", "pjsd"], "leave --metrics out"),
+        (["--preset", "paper", "--metrics", "pjsd"], "leave --metrics pjsd out"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(clips: tuple[Path, Path], arguments: list[str], message: str) -> None:

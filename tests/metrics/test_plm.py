@@ -79,7 +79,7 @@ def test_options_from_the_command_line() -> None:
     assert "plm" in METRICS
     for name, why in (
         ("plm:n=0", "n of plm is a number from 1, got '0'"),
-        ("plm:lang=en", "only n is an option of plm"),
+        ("plm:lang=en", "of plm only n is an option"),
     ):
         with pytest.raises(UsageError, match=why):
             choose_metrics(name, None, **choose)  # type: ignore[arg-type]
