@@ -40,7 +40,7 @@ class Plugins:
 
         Raises:
             UsageError: no such name; the message has near ones.
-            SlmEvalError: what the name stands for cannot be imported, or is no subclass of ``base``.
+            SlmEvalError: what it stands for cannot be imported, is no subclass of ``base``, or has another name.
         """
         if name not in self.table:
             raise unknown_name(self.kind, name, self.table)
@@ -50,6 +50,9 @@ class Plugins:
             loaded = getattr(import_module(module), attribute)
         if not (isinstance(loaded, type) and issubclass(loaded, base)):
             raise SlmEvalError(f"{self.kind} {name!r} must be a subclass of {base.__name__}, got {where}")
+        called = getattr(loaded, "name", None)
+        if called != name:
+            raise SlmEvalError(f"{self.kind} {name!r} is {where}, whose name is {called!r}; both must be the same")
         return loaded
 
     @contextmanager
@@ -57,14 +60,14 @@ class Plugins:
         """Turn what goes wrong in the code of another package into one line that names it, without a traceback.
 
         Raises:
-            SlmEvalError: in place of any error, where the name is not one of ours.
+            SlmEvalError: in place of any error, where the name is that of another package's entry point.
         """
         try:
             yield
         except SlmEvalError:
             raise
         except (Exception, SystemExit) as error:
-            if name in self.ours:
+            if name in self.ours or name not in self.table:
                 raise
             raise SlmEvalError(
                 f"the {self.kind} {name!r} of another package ({self.table[name]}) cannot be used: "

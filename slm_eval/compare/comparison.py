@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from slm_eval.base.errors import SlmEvalError, UsageError
+from slm_eval.compare.corpus_metrics import corpus_differences
 from slm_eval.compare.cross_entropies import cross_entropy_differences, read_both_ways
 from slm_eval.compare.design import Design
 from slm_eval.compare.divergences import divergence_changes, phones_to_tell_apart
@@ -48,7 +49,10 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return asdict(self)
+        values = asdict(self)
+        for difference in values["differences"].values():
+            del difference["kind"], difference["digits"]
+        return values
 
 
 @no_collection()
@@ -80,15 +84,17 @@ def compare(
         _require_same_signature(key, a, b)
     design = Design.from_runs(a, b, paired, permutations, seed)
     scores = score_differences([key for key in common if key in a.score_keys], a.metrics, design)
-    orders = [n for n in a.divergences if f"pjsd.{n}" in common]
+    orders = [n for n, key in a.divergence_keys.items() if key in common]
     entropies = cross_entropy_differences([key for key in common if key in a.cross_entropies], a.metrics, design)
-    found = {**scores, **divergence_changes(orders, a.metrics, design), **entropies}
+    corpora = corpus_differences([key for key in common if key in a.corpus_metrics], a, b, design)
+    found = {**scores, **divergence_changes(orders, a.metrics, design), **entropies, **corpora}
     tested = {key: each for key in common if isinstance(each := found[key], Tested)}
     judged, together = judge(tested)
+    judged |= {key: each for key in common if isinstance(each := found[key], Difference)}
     judged |= {key: read_both_ways(each, a, b) for key, each in judged.items() if key in entropies}
-    for key in (key for key in judged if key.startswith("pjsd.") or key in entropies):
+    for key in (key for key in judged if key not in scores):
         judged[key] = replace(judged[key], notes=(*judged[key].notes, *_copies(key, a, b)))
-    unclear = [n for n in orders if (key := f"pjsd.{n}") in judged and judged[key].better is None]
+    unclear = [n for n in orders if (key := a.divergence_keys[n]) in judged and judged[key].better is None]
     for key, line in phones_to_tell_apart(unclear, design).items():
         judged[key] = replace(judged[key], needed=line)
     return Comparison(
@@ -108,8 +114,7 @@ def compare(
 
 def _common_keys(a: FinishedRun, b: FinishedRun, keys: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
     """Metrics that can be compared, and why the others cannot."""
-    comparable = [{*run.score_keys, *run.cross_entropies, *(f"pjsd.{n}" for n in run.divergences)} for run in (a, b)]
-    common = [key for key in a.metrics if key in comparable[0] & comparable[1]]
+    common = [key for key in a.metrics if key in b.metrics and a.metrics[key]["kind"] == b.metrics[key]["kind"]]
     if not common:
         raise UsageError(f"{a.name} and {b.name} have no metric in common; run both with the same --metrics")
     if keys is not None:
@@ -121,7 +126,7 @@ def _common_keys(a: FinishedRun, b: FinishedRun, keys: Sequence[str] | None) -> 
     for key in dict.fromkeys([*a.metrics, *b.metrics]):
         if key not in common:
             both = key in a.metrics and key in b.metrics
-            absent[key] = "no metric of clips or phones" if both else f"not in {b.name if key in a.metrics else a.name}"
+            absent[key] = "its kind differs" if both else f"not in {b.name if key in a.metrics else a.name}"
     return common, absent
 
 
@@ -138,5 +143,5 @@ def _copies(key: str, a: FinishedRun, b: FinishedRun) -> list[str]:
     return [
         f"warning: {name}: {warning}"
         for name, run in (("A", a), ("B", b))
-        for warning in warnings_of_copies(run.metrics[key].get("warnings", ()))
+        for warning in warnings_of_copies(run.metrics[key])
     ]

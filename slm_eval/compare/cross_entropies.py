@@ -100,6 +100,8 @@ def _tested(key: str, metric: dict[str, Any], design: Design) -> Tested | str:
         needed=clips_needed(apart, min(side.windows.size for side in scores.sides)),
         notes=(f"there is no interval: {interval.reason}",) if isinstance(interval, Withheld) else (),
         signature=metric["signature"],
+        kind=metric["kind"],
+        digits=metric["digits"],
     )
     return Tested(row, statistics)
 

@@ -39,6 +39,7 @@ class Design:
         labellings: of the units. 1: a pair stays as it is; or a clip is labelled as A's.
         by: what a unit is: "clip", "speaker" or "prompt".
         seed: as asked for.
+        asked: whether the number of labellings was asked for.
     """
 
     paired: bool
@@ -49,6 +50,7 @@ class Design:
     labellings: Labellings
     by: str
     seed: int
+    asked: bool = False
 
     @cached_property
     def real_heard(self) -> list[Clip]:
@@ -79,6 +81,7 @@ class Design:
             paired = bool(common) and len(common) >= MIN_PAIRED * max(len(clips_a), len(clips_b))
         clips = [clips_a[clip_id] for clip_id in common] if paired else list(clips_a.values())
         others = [clips_b[clip_id] for clip_id in common] if paired else list(clips_b.values())
+        asked = permutations is not None
         if permutations is None:
             permutations = usual_permutations(len(clips) + len(others))
         clusters = Clusters.from_clips(clips)
@@ -91,7 +94,7 @@ class Design:
             units = (first, second + n_first)
             labellings = shuffles(n_first, int(second.max()) + 1, permutations, key)
         real = list(_by_id(a.clips["real"]).values())
-        return cls(paired, clips, others, real, units, labellings, clusters.by, seed)
+        return cls(paired, clips, others, real, units, labellings, clusters.by, seed, asked)
 
 
 def usual_permutations(n_clips: int) -> int:

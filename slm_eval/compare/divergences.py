@@ -132,6 +132,8 @@ def _difference(n: int, incidence: Incidence, speech: Speech, metric: dict[str, 
         needed=None,
         notes=notes,
         signature=metric["signature"],
+        kind=metric["kind"],
+        digits=metric["digits"],
     )
 
 

@@ -22,13 +22,19 @@ PHONES = "phones"
 # Claims about A or B, by what was shown.
 REAL_SPEECH, REAL_SAMPLE = "is closer to real speech", "is closer to this real sample"
 HIGHER, LOWER = "has the higher mean", "has the lower mean"
+HIGHER_HERE, LOWER_HERE = (
+    "has the higher value against this real sample",
+    "has the lower value against this real sample",
+)
+# What is shown of this real sample, and not of real speech.
+OF_THE_SAMPLE = frozenset({REAL_SAMPLE, HIGHER_HERE, LOWER_HERE})
 
 
 def judge(tested: Mapping[str, Tested]) -> tuple[dict[str, Difference], dict[str, Together]]:
     """Return the differences by key with corrected p-values and what they show, and families by name."""
     families: dict[str, list[str]] = {}
-    for key in tested:
-        families.setdefault(family(key), []).append(key)
+    for key, each in tested.items():
+        families.setdefault(family(each.difference), []).append(key)
     within = [step_down([tested[key].statistics for key in keys]) for keys in families.values()]
     adjusted: dict[str, float] = {}
     for keys, p_values in zip(families.values(), holm_of_families(within), strict=True):
@@ -42,14 +48,15 @@ def judge(tested: Mapping[str, Tested]) -> tuple[dict[str, Difference], dict[str
     return {key: _judged(test, adjusted[key], source.get(key)) for key, test in tested.items()}, together
 
 
-def family(key: str) -> str:
-    """Return what the metric of a key is about: the name of its predictor, or phones.
+def family(difference: Difference) -> str:
+    """Return what a metric is about: phones, or the name of its predictor.
 
-    >>> family("pjsd.2"), family("plm.3"), family("dnsmos.ovrl")
-    ('phones', 'phones', 'dnsmos')
+    Numbers of whole corpora stand apart from the scores of a predictor, since they have labellings of their own.
     """
-    name = key.partition(".")[0]
-    return PHONES if name in {"pjsd", "plm"} else name
+    if difference.kind in {"divergence", "cross_entropy"}:
+        return PHONES
+    name = difference.key.partition(".")[0]
+    return f"{name} of corpora" if difference.kind == "corpus" else name
 
 
 def _source_adjusted(tested: Mapping[str, Tested]) -> dict[str, float]:
@@ -62,7 +69,7 @@ def _judged(tested: Tested, p: float, p_source: float | None) -> Difference:
     difference = tested.difference
     better, claim = None, None
     # Where the sign of a difference depends on the sizes that it is taken at, it says nothing.
-    if p < LEVEL and difference.difference * tested.statistics[0] > 0:
+    if p < LEVEL and difference.difference * tested.statistics[0] > 0 and difference.higher_is_better is not None:
         better = "A" if (difference.difference > 0) == difference.higher_is_better else "B"
         claim = f"{better} {_shown(difference, p_source)}"
     return replace(
@@ -76,6 +83,8 @@ def _judged(tested: Tested, p: float, p_source: float | None) -> Difference:
 
 
 def _shown(difference: Difference, p_source: float | None) -> str:
+    if difference.kind == "corpus":
+        return HIGHER_HERE if difference.higher_is_better else LOWER_HERE
     if difference.n_ngrams is None:
         return HIGHER if difference.higher_is_better else LOWER
     return REAL_SPEECH if p_source is not None and p_source < LEVEL else REAL_SAMPLE

@@ -23,7 +23,8 @@ class Difference:
         effect: difference over the sd of what varies: of the paired differences (Cohen's d_z), or of the scores, pooled
             (Cohen's d). None for pJSD, which is of a whole corpus, and where nothing varies.
         p, p_adjusted: of "A and B are the same system": two-sided, by permutation of labels against this real sample;
-            and corrected for all metrics of the comparison.
+            and corrected for all metrics of the comparison. None where no test is possible, with the reason among the
+            notes.
         p_source, p_source_adjusted: of "A and B are equally far from real speech", of which the real sample is one
             draw: two-sided, by half-samples of A, B and real speech; and corrected for all n. For pJSD; None where
             there is no interval.
@@ -33,6 +34,7 @@ class Difference:
         claim: what ``better`` stands for, in words.
         needed: how much speech would tell the two apart, where this much does not.
         notes: one line each.
+        kind, digits: of the metric, as in summary.json; a comparison as JSON does not repeat them.
     """
 
     key: str
@@ -41,19 +43,21 @@ class Difference:
     difference: float
     ci95: tuple[float, float] | None
     effect: float | None
-    p: float
-    p_adjusted: float
+    p: float | None
+    p_adjusted: float | None
     p_source: float | None
     p_source_adjusted: float | None
     n: tuple[int, int]
     n_ngrams: tuple[int, int, int] | None
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     better: str | None
     claim: str | None
     needed: str | None
     notes: tuple[str, ...]
     signature: str
+    kind: str
+    digits: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,6 +115,8 @@ def _difference(key: str, scores: _Scores, p: float, metric: dict[str, Any], pai
         needed=clips_needed(estimate, min(scores.a.size, scores.b.size)),
         notes=notes,
         signature=metric["signature"],
+        kind=metric["kind"],
+        digits=metric["digits"],
     )
 
 

@@ -18,13 +18,13 @@ PAPER_RECOGNIZER = "allosaurus"
 def choose_metrics(
     names: str | None, preset: str | None, *, recognizer: str, lang: str | None, n: str, log_base: str, seed: int
 ) -> list[Metric]:
-    """Make the metrics of ``--metrics`` or ``--preset``, else all; metrics of phones get the options about them.
+    """Make the metrics of ``--metrics`` or ``--preset``, else all there are, with the flags that each takes.
 
     Args:
         names: comma-separated; a name may carry options, as in ``dnsmos:windows=all``.
         preset: "paper" or None.
-        recognizer, lang, log_base: options of the metrics of phones.
-        n, seed: options of pJSD; ``n`` is "5", "1-5" or "1,2,5".
+        recognizer, lang, n, log_base, seed: of the metrics that have them among their ``flags``; ``n`` is "5", "1-5"
+            or "1,2,5".
 
     Raises:
         UsageError: an unknown name or option, or a preset together with names.
@@ -36,7 +36,7 @@ def choose_metrics(
         raise UsageError(
             f"--preset {preset} recognises phones with {PAPER_RECOGNIZER}; leave --recognizer {recognizer} out"
         )
-    about_pjsd = {
+    flags = {
         "recognizer": PAPER_RECOGNIZER if preset else recognizer,
         "lang": lang,
         "n": parse_orders(n),
@@ -44,8 +44,8 @@ def choose_metrics(
         "seed": seed,
     }
     if preset is None and names is None:
-        return every_metric(lambda name: _make(name, about_pjsd))
-    metrics = [_make(name, about_pjsd) for name in (PAPER if names is None else _split(names))]
+        return every_metric(lambda name: _make(name, flags))
+    metrics = [_make(name, flags) for name in (PAPER if names is None else _split(names))]
     if preset is not None:
         _require_all(metrics, preset)
     return metrics
@@ -73,7 +73,7 @@ def _split(names: str) -> list[str]:
     return split
 
 
-def _make(text: str, about_pjsd: dict[str, Any]) -> Metric:
+def _make(text: str, flags: dict[str, Any]) -> Metric:
     """Make a metric from ``name`` or ``name:option=value:option=value``."""
     name, *settings = text.split(":")
     make = metric_class(name)
@@ -83,17 +83,10 @@ def _make(text: str, about_pjsd: dict[str, Any]) -> Metric:
         key, equals, value = setting.partition("=")
         if not equals or key not in known:
             raise UsageError(f"metric {text!r}: expected {name}:option=value with one of {', '.join(sorted(known))}")
+        if key in make.flags:
+            raise UsageError(f"metric {text!r}: {key} has a flag of its own, {make.flags[key]}")
         options[key] = value
-    if name == "pjsd":
-        if settings:
-            raise UsageError(f"metric {text!r}: options of pjsd have flags: --ngrams, --recognizer, --lang, --log-base")
-        options = about_pjsd
-    if name == "plm":
-        if options.keys() - {"n"}:
-            raise UsageError(
-                f"metric {text!r}: of plm only n is an option; the others have flags: --recognizer, --lang, --log-base"
-            )
-        options |= {option: about_pjsd[option] for option in ("recognizer", "lang", "log_base")}
+    options |= {option: flags[option] for option in make.flags if option in flags}
     with PLUGINS.others_code(name):
         return make(**options)
 

@@ -20,6 +20,7 @@ from slm_eval.metrics.means import Estimate, Sample, Withheld, difference, mean
 
 # Level of the test that generated and real phones are equally predictable.
 LEVEL = 0.05
+TOO_PREDICTABLE = "too_predictable"  # the code of the warning
 MORE_PREDICTABLE = (
     "generated phones are more predictable than real ones: recited, repeated or monotonous speech is; here lower is "
     "not better"
@@ -37,6 +38,7 @@ class CrossEntropy:
         n_windows, n_clips: that were scored, of the generated and of the real side.
         n_unknown: generated windows that end in a phone which real speech does not have.
         folds: how real speech was divided, as a signature tells it.
+        too_predictable: generated phones are, by a test; a warning says so.
         warnings: one line each.
     """
 
@@ -47,6 +49,7 @@ class CrossEntropy:
     n_clips: tuple[int, int]
     n_unknown: int
     folds: str
+    too_predictable: bool
     warnings: tuple[str, ...]
 
 
@@ -104,7 +107,8 @@ def cross_entropy(
     if reason is not None:
         apart, *estimates = (replace(estimate, withheld=Withheld(reason)) for estimate in (apart, *estimates))
     warnings = [f"there is no interval and no test: {apart.withheld.reason}"] if apart.withheld else []
-    if apart.value < 0 and apart.p_value() < LEVEL:
+    too_predictable = apart.value < 0 and apart.p_value() < LEVEL
+    if too_predictable:
         warnings.append(MORE_PREDICTABLE)
     known = set().union(*sides[1].clips)
     return CrossEntropy(
@@ -115,6 +119,7 @@ def cross_entropy(
         n_clips=(len(sides[0].clips), len(sides[1].clips)),
         n_unknown=sum(phone not in known for clip in sides[0].clips for phone in clip[n - 1 :]),
         folds=f"{int(folds.max()) + 1}-{_digest(sides[1].clips, folds)}",
+        too_predictable=too_predictable,
         warnings=tuple(warnings),
     )
 

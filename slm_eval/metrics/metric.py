@@ -7,11 +7,12 @@ file in ``metrics/`` with a subclass; the per-clip predictors share ``ScoreMetri
 
 from __future__ import annotations
 
+import copy
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, TypeVar
 
 from slm_eval.base.errors import SlmEvalError
 from slm_eval.base.signature import Signature
@@ -20,18 +21,44 @@ from slm_eval.speech.audio import AudioError, check, resample
 from slm_eval.speech.corpus import Corpus
 from slm_eval.speech.waveforms import to_mono, to_rate
 
+# What a number is, and so how it is shown, compared and ranked: the mean of a score of every clip, a divergence or a
+# cross-entropy of phones, or any other number of two corpora. Only the first three say more than every summary does.
+KINDS = ("score", "divergence", "cross_entropy", "corpus")
+
+M = TypeVar("M", bound="Metric")
+
 
 @dataclass(frozen=True)
 class Summary:
-    """One number with what is needed to trust it. ``to_dict`` gives the JSON object of summary.json."""
+    """One number with what is needed to trust it. ``to_dict`` gives the JSON object of summary.json.
+
+    Whoever reads a finished run, where the metric's package may not be, knows of it what stands here.
+
+    Attributes:
+        value: finite.
+        ci95: the 95 % interval; None with the reason among the warnings.
+        higher_is_better: None where neither is.
+        signature: how it was computed: numbers of equal signature are comparable.
+        warnings: one line each.
+        kind: one of ``KINDS``.
+        digits: decimal places that are shown.
+        axis: the ends of the scale that it is drawn on; None: one that fits the values.
+        warning_codes: code -> its line among the warnings, of those that programs act on.
+        made_by: the metric's name and options, from which it is made again; a run writes it.
+    """
 
     key: str
     value: float
     ci95: tuple[float, float] | None
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     signature: str
     warnings: tuple[str, ...]
+    kind: str = field(default="corpus", kw_only=True)
+    digits: int = field(default=4, kw_only=True)
+    axis: tuple[float, float] | None = field(default=None, kw_only=True)
+    warning_codes: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    made_by: Mapping[str, Any] | None = field(default=None, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values only; the key is left out, since it is where the object is stored."""
@@ -58,6 +85,8 @@ class Metric(ABC):
     """
 
     name: ClassVar[str]
+    # Arguments of the constructor that have a flag of their own in `slm-eval run`: argument -> flag.
+    flags: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, observer: Observer | Callable[[], Observer], *, device: str = "auto") -> None:
         self._observer = observer
@@ -71,9 +100,12 @@ class Metric(ABC):
             self._observer = self._observer()
         return self._observer
 
-    @observer.setter
-    def observer(self, observer: Observer) -> None:
-        self._observer = observer
+    def observed_by(self: M, observer: Observer) -> M:
+        """Return the same metric with another observer, which has seen nothing yet."""
+        other = copy.copy(self)
+        other._observer = observer
+        other.reset()
+        return other
 
     @property
     @abstractmethod
@@ -88,7 +120,11 @@ class Metric(ABC):
         """
         return {}
 
-    def prepare(self, corpora: dict[str, Corpus]) -> str | None:
+    def for_corpora(self: M, corpora: dict[str, Corpus]) -> M:
+        """Return the metric that is computed on these corpora: this one, or one with another observer."""
+        return self
+
+    def why_not(self, corpora: dict[str, Corpus]) -> str | None:
         """Return None when this metric can be computed on these corpora here, else one line that says why not."""
         for side, corpus in corpora.items():
             if not corpus.has_audio:
@@ -107,6 +143,15 @@ class Metric(ABC):
 
         An observation has the "speaker" and the "prompt" of its clip where they are known (``Clusters.from_clips``).
         """
+
+    def values(self, generated: Sequence[Observation], real: Sequence[Observation]) -> Mapping[str, float]:
+        """Return the values alone, by key; a key that cannot be computed is left out.
+
+        ``slm-eval compare`` calls this some hundred times. A metric whose ``summarise`` does more than these values
+        need, such as draws for an interval, says here how to get them without.
+        """
+        summaries = self.summarise(generated, real)
+        return {key: each.value for key, each in summaries.items() if isinstance(each, Summary)}
 
     def update(self, waveforms: Sequence[Any], sample_rate: int, *, real: bool = False) -> None:
         """Observe waveforms.

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from os import PathLike
-from typing import Literal
+from typing import Literal, TypeVar
 
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.metrics.metric import Metric
@@ -18,6 +18,7 @@ from slm_eval.speech.clusters import Clusters
 from slm_eval.speech.corpus import Corpus
 
 Phones = Sequence[str]
+P = TypeVar("P", bound="PhoneMetric")
 SIDES = ("generated", "real")
 
 
@@ -55,6 +56,14 @@ class PhoneMetric(Metric):
         self._real = real
         self._real_observed: list[Observation] | None = None
 
+    flags = {  # noqa: RUF012 - read only, as in Metric
+        "recognizer": "--recognizer",
+        "real": "--real",
+        "lang": "--lang",
+        "log_base": "--log-base",
+        "device": "--device",
+    }
+
     @property
     def per_nat(self) -> float:
         """Units in a nat."""
@@ -69,20 +78,27 @@ class PhoneMetric(Metric):
         """Return None when a recogniser is here or can be fetched."""
         return self._observer.missing() if isinstance(self._observer, Observer) else why_no_recognizer(self._lang)
 
-    def prepare(self, corpora: dict[str, Corpus]) -> str | None:
-        """Ready-made phones need no recogniser, but must come from the one that recognises the other side.
+    def for_corpora(self: P, corpora: dict[str, Corpus]) -> P:
+        """Return a metric that takes phones as they are given where both sides are ready-made, else this one.
 
         Raises:
             UsageError: the two sides were recognised differently.
         """
-        ready_made = {side: _recognizer_of(corpus) for side, corpus in corpora.items() if not corpus.has_audio}
-        if len(ready_made) == len(corpora):
-            if len(set(ready_made.values())) > 1:
-                raise UsageError(f"the corpora were recognised differently: {_listed(ready_made)}")
-            self._observer = GivenPhones(next(iter(ready_made.values())))
-            return None
+        ready_made = _ready_made(corpora)
+        if len(ready_made) < len(corpora):
+            return self
+        if len(set(ready_made.values())) > 1:
+            raise UsageError(f"the corpora were recognised differently: {_listed(ready_made)}")
+        return self.observed_by(GivenPhones(next(iter(ready_made.values()))))
+
+    def why_not(self, corpora: dict[str, Corpus]) -> str | None:
+        """Return why there is no recogniser here, or None; ready-made phones must come from the one that is used.
+
+        Raises:
+            UsageError: the two sides were recognised differently.
+        """
         mine = str(self.observer.fingerprint)
-        for side, recognizer in ready_made.items():
+        for side, recognizer in _ready_made(corpora).items():
             if recognizer not in {None, mine}:
                 raise UsageError(
                     f"the {side} phones were recognised by {recognizer}, the other side would be by {mine}; "
@@ -108,7 +124,7 @@ class PhoneMetric(Metric):
         from slm_eval.speech.corpus import load_corpus
 
         corpora = {"real": load_corpus(self._real)}
-        reason = self.prepare(corpora) if corpora["real"].has_audio else None
+        reason = self.why_not(corpora) if corpora["real"].has_audio else None
         if reason is not None:
             raise SlmEvalError(f"{self.name} cannot be computed: {reason}")
         clips = observe(corpora, [self.observer], RunOptions(device=self.device))
@@ -132,6 +148,11 @@ def digest(utterances: Sequence[Phones]) -> str:
     """Digest what generated speech was compared with: values against different real speech are not comparable."""
     lines = sorted("\x1f".join(phones) for phones in utterances)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _ready_made(corpora: dict[str, Corpus]) -> dict[str, str | None]:
+    """Return what recognised the phones of each side that has no audio."""
+    return {side: _recognizer_of(corpus) for side, corpus in corpora.items() if not corpus.has_audio}
 
 
 def _recognizer_of(corpus: Corpus) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from slm_eval.base.errors import UsageError
 from slm_eval.divergence.analysis import Analysis, analyse
+from slm_eval.divergence.estimators import LN2
 from slm_eval.metrics.metric import NotComputed, Summary
 from slm_eval.metrics.phones import PhoneMetric, Phones, by_side, digest, phones_and_clusters
 from slm_eval.metrics.recitation import warn_of_recitation
@@ -62,6 +63,7 @@ class pJSD(PhoneMetric):
     """
 
     name = "pjsd"
+    flags = PhoneMetric.flags | {"n": "--ngrams", "seed": "--seed"}
 
     def __init__(
         self,
@@ -105,16 +107,22 @@ class pJSD(PhoneMetric):
         )
         against = digest(reference)
         drawn = {side: each.to_dict() for side, each in clusters.items()}
-        warnings = (*warn_of_recitation(spoken, reference), *warn_of_repeats(clusters))
+        recited = warn_of_recitation(spoken, reference)
+        repeated = warn_of_repeats(clusters)
         return {
-            f"{self.name}.{n}": self._summary(found, against, drawn, warnings)
+            f"{self.name}.{n}": self._summary(found, against, drawn, recited, repeated)
             if isinstance(found, Analysis)
             else NotComputed(found.reason)
             for n, found in analyses.items()
         }
 
     def _summary(
-        self, found: Analysis, against: str, clusters: dict[str, dict[str, Any]], warnings: tuple[str, ...]
+        self,
+        found: Analysis,
+        against: str,
+        clusters: dict[str, dict[str, Any]],
+        recited: dict[str, str],
+        repeated: tuple[str, ...],
     ) -> DivergenceSummary:
         # How clips are grouped is in the summary, not in the signature: it moves interval and floor, never the value,
         # and values of equal signature are comparable.
@@ -132,7 +140,11 @@ class pJSD(PhoneMetric):
             unit=self.unit,
             higher_is_better=False,
             signature=str(signature),
-            warnings=(*found.warnings, *warnings),
+            warnings=(*found.warnings, *recited.values(), *repeated),
+            # A subclass of another name is a number of its own: there is one divergence of each n.
+            kind="divergence" if self.name == pJSD.name else "corpus",
+            axis=(0.0, LN2 if self.log_base == "e" else 1.0),
+            warning_codes=recited,
             floor=in_unit(found.floor),
             floor_sd=in_unit(found.floor_sd),
             p=found.p,

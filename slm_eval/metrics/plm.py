@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from slm_eval.base.errors import UsageError
 from slm_eval.divergence.resampling import Undefined
-from slm_eval.metrics.crossentropy import CrossEntropy, cross_entropy
+from slm_eval.metrics.crossentropy import MORE_PREDICTABLE, TOO_PREDICTABLE, CrossEntropy, cross_entropy
 from slm_eval.metrics.means import Estimate, Withheld
 from slm_eval.metrics.metric import NotComputed, Summary
 from slm_eval.metrics.phones import PhoneMetric, Phones, by_side, digest, phones_and_clusters
@@ -118,9 +118,11 @@ class PhoneLM(PhoneMetric):
             folds=found.folds,
             phones=recognizer.name,
         )
-        warnings = (*found.warnings, *warn_of_recitation(spoken, reference), *warn_of_repeats(clusters))
+        recited = warn_of_recitation(spoken, reference)
+        warnings = (*found.warnings, *recited.values(), *warn_of_repeats(clusters))
+        codes = ({TOO_PREDICTABLE: MORE_PREDICTABLE} if found.too_predictable else {}) | recited
         drawn = {side: each.to_dict() for side, each in clusters.items()}
-        return {key: self._summary(key, found, str(signature), warnings, drawn)}
+        return {key: self._summary(key, found, str(signature), warnings, codes, drawn)}
 
     def _summary(
         self,
@@ -128,6 +130,7 @@ class PhoneLM(PhoneMetric):
         found: CrossEntropy,
         signature: str,
         warnings: tuple[str, ...],
+        codes: dict[str, str],
         clusters: dict[str, dict[str, Any]],
     ) -> CrossEntropySummary:
         return CrossEntropySummary(
@@ -138,6 +141,8 @@ class PhoneLM(PhoneMetric):
             higher_is_better=False,
             signature=signature,
             warnings=warnings,
+            kind="cross_entropy" if self.name == PhoneLM.name else "corpus",  # as in pJSD
+            warning_codes=codes,
             real=HeldOut(found.real.value * self.per_nat, self._interval(found.real), found.n_clips[1]),
             difference=Gap(
                 found.difference.value * self.per_nat,

@@ -6,7 +6,8 @@ common phrase does.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,25 +17,24 @@ from slm_eval.speech.clusters import MIN_PHONES
 
 Phones = Sequence[Hashable]
 
-# How warnings of copies are known in finished runs.
-SHARED_AUDIO = "hold the same audio as real ones"
-RECITED = "recited speech scores as real"
+# Codes of warnings that generated clips are copies of real ones.
+SHARED_AUDIO, RECITED = "shared_audio", "recited"
 
 
-def warn_of_recitation(generated: Sequence[Phones], real: Sequence[Phones]) -> tuple[str, ...]:
-    """Return a line where generated clips are copies, at least in part."""
+def warn_of_recitation(generated: Sequence[Phones], real: Sequence[Phones]) -> dict[str, str]:
+    """Return a line, by its code, where generated clips are copies, at least in part."""
     copies = int(np.count_nonzero(recited(generated, real)))
     if not copies:
-        return ()
-    return (
-        f"{copies} of {len(generated)} generated clips hold all phones of a real clip, or lie within one "
-        f"({MIN_PHONES} phones or more): {RECITED}",
-    )
+        return {}
+    return {
+        RECITED: f"{copies} of {len(generated)} generated clips hold all phones of a real clip, or lie within one "
+        f"({MIN_PHONES} phones or more): recited speech scores as real",
+    }
 
 
-def warnings_of_copies(warnings: Iterable[str]) -> list[str]:
-    """Return those of a metric's warnings that say that generated clips are copies of real ones."""
-    return [warning for warning in warnings if SHARED_AUDIO in warning or RECITED in warning]
+def warnings_of_copies(metric: Mapping[str, Any]) -> list[str]:
+    """Return the warnings, in what summary.json says of a metric, that generated clips are copies of real ones."""
+    return [line for code, line in metric["warning_codes"].items() if code in {SHARED_AUDIO, RECITED}]
 
 
 def recited(generated: Sequence[Phones], real: Sequence[Phones]) -> npt.NDArray[np.bool_]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from slm_eval.base.errors import SlmEvalError
 from slm_eval.base.plugins import Plugins
@@ -20,7 +21,7 @@ METRICS = {
 PLUGINS = Plugins("metric", "slm_eval.metrics", METRICS)
 
 
-def metric_class(name: str) -> Callable[..., Metric]:
+def metric_class(name: str) -> type[Metric]:
     """Return the class of a metric.
 
     Raises:
@@ -33,9 +34,21 @@ def make_metric(metric: str | Metric) -> Metric:
     """Make a metric with its default options, by name; return a metric as it is."""
     if isinstance(metric, Metric):
         return metric
-    make = metric_class(metric)
+    make: Callable[..., Metric] = metric_class(metric)
     with PLUGINS.others_code(metric):
         return make()
+
+
+def make_again(name: str, options: Mapping[str, Any]) -> Metric:
+    """Make the metric of a finished run or a shard, from its name and its ``options``.
+
+    Raises:
+        UsageError: no metric of that name is installed here.
+        SlmEvalError: another package's metric cannot be made so; the message names it.
+    """
+    make = metric_class(name)
+    with PLUGINS.others_code(name):
+        return make(**options)
 
 
 def every_metric(make: Callable[[str], Metric] = make_metric) -> list[Metric]:

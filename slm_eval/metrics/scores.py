@@ -33,6 +33,7 @@ class ScoreMetric(Metric):
 
     unit: ClassVar[str] = "MOS"
     higher_is_better: ClassVar[bool] = True
+    digits: ClassVar[int] = 3
     # The lowest and the highest possible score: an opinion score's, say, is (1.0, 5.0).
     scale: ClassVar[tuple[float, float] | None] = None
 
@@ -64,6 +65,8 @@ class ScoreMetric(Metric):
             higher_is_better=self.higher_is_better,
             signature=str(self.observer.fingerprint),
             warnings=(*warnings, *warn_of_repeats(clusters)),
+            kind="score",
+            digits=self.digits,
             sd=mine.sd,
             n=mine.n,
             real=moments.get("real"),

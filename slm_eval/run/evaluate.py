@@ -14,14 +14,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.signature import Signature
 from slm_eval.metrics.metric import Metric, NotComputed, Summary
 from slm_eval.metrics.recitation import SHARED_AUDIO
-from slm_eval.metrics.registry import every_metric, make_metric
+from slm_eval.metrics.registry import PLUGINS, every_metric, make_metric
 from slm_eval.observing.observe import observe
-from slm_eval.observing.observer import Observer
+from slm_eval.observing.observer import Observation, Observer
 from slm_eval.observing.options import RunOptions
 from slm_eval.observing.sounds import ClipResult, observations
 from slm_eval.run.evaluation import Evaluation
+from slm_eval.run.fields import EXPECTED, METRIC, is_key, malformed
 from slm_eval.speech.corpus import Corpus, load_corpus
 
 
@@ -81,9 +83,10 @@ def choose(metrics: Sequence[Metric], corpora: dict[str, Corpus]) -> tuple[list[
     runnable: list[Metric] = []
     left_out: dict[str, NotComputed] = {}
     for metric in metrics:
-        reason = metric.prepare(corpora) or _fetch(metric.observer)
+        chosen = metric.for_corpora(corpora)
+        reason = chosen.why_not(corpora) or _fetch(chosen.observer)
         if reason is None:
-            runnable.append(metric)
+            runnable.append(chosen)
         else:
             left_out.update((key, NotComputed(reason, unavailable=True)) for key in metric.keys)
     return runnable, left_out
@@ -110,21 +113,62 @@ def summarise(
     shared = _warn_of_shared_clips(clips)
     for metric in metrics:
         generated, real = (observations(clips[side], metric.observer) for side in ("generated", "real"))
-        for key, summary in metric.summarise(generated, real).items():
+        made_by = {"metric": metric.name, "options": metric.options}
+        for key, summary in _summaries(metric, generated, real).items():
             if isinstance(summary, NotComputed):
                 absent[key] = summary
             else:
-                computed[key] = replace(summary, warnings=(*summary.warnings, *shared))
+                computed[key] = replace(
+                    summary,
+                    warnings=(*summary.warnings, *shared.values()),
+                    warning_codes={**summary.warning_codes, **shared},
+                    made_by=made_by,
+                )
     return Evaluation(corpora, clips, computed, absent)
 
 
-def _warn_of_shared_clips(clips: dict[str, list[ClipResult]]) -> tuple[str, ...]:
-    """Warn of the same audio on both sides, which makes generated speech look real: too low a divergence."""
+def _summaries(
+    metric: Metric, generated: Sequence[Observation], real: Sequence[Observation]
+) -> dict[str, Summary | NotComputed]:
+    """Return what a metric makes of its observations; what cannot stand in summary.json is not computed.
+
+    Raises:
+        SlmEvalError: the code of another package failed; the message names it.
+    """
+    with PLUGINS.others_code(metric.name):
+        found = metric.summarise(generated, real)
+        return {key: _checked(key, each) for key, each in found.items()}
+
+
+def _checked(key: str, summary: Summary | NotComputed) -> Summary | NotComputed:
+    """Return a summary, or why it cannot be written; what reads a run refuses the same."""
+    if isinstance(summary, NotComputed):
+        return summary
+    values = summary.to_dict()
+    field = malformed(values, METRIC)
+    if field is not None:
+        return NotComputed(
+            f"its {field} is {repr(values[field])[:80]}; expected {EXPECTED.get(field, 'what docs/files.md says')}"
+        )
+    if not is_key(key, summary.kind):
+        return NotComputed(
+            f"its key is {key!r}; expected up to 100 visible ASCII characters, and a name of slm-eval only where it is "
+            "of that kind"
+        )
+    Signature.parse(summary.signature)
+    return summary
+
+
+def _warn_of_shared_clips(clips: dict[str, list[ClipResult]]) -> dict[str, str]:
+    """Return a line, by its code, where the same audio is on both sides.
+
+    It makes generated speech look real: too low a divergence, too small an interval.
+    """
     real = {clip.sound.content for clip in clips["real"]}
     shared = sum(clip.sound.content in real for clip in clips["generated"] if clip.sound.content)
     if not shared:
-        return ()
-    return (f"{shared} of {len(clips['generated'])} generated clips {SHARED_AUDIO}",)
+        return {}
+    return {SHARED_AUDIO: f"{shared} of {len(clips['generated'])} generated clips hold the same audio as real ones"}
 
 
 def _corpus(source: str | os.PathLike[str] | Corpus) -> Corpus:

@@ -9,9 +9,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from slm_eval.metrics.metric import KINDS
+
 Check = Callable[[Any], bool]
 SIDES = ("generated", "real")
-_KEY = re.compile(r"(?!pjsd\.|plm\.)[\x21-\x7e]{1,100}|(pjsd|plm)\.[1-9][0-9]?")
+# The kinds whose keys end in an n, by the name that only they have.
+KIND_OF_NAME = {"pjsd": "divergence", "plm": "cross_entropy"}
+_KEY = re.compile(r"[\x21-\x7e]{1,100}")
+_ORDER = re.compile(r"[1-9][0-9]?")
+_MOST_DIGITS = 12
 
 
 def _is_number(value: Any) -> bool:
@@ -86,12 +92,32 @@ _NUMBERS: dict[str, Check] = {
 }
 METRIC: dict[str, Check] = {
     **_NUMBERS,
+    "kind": lambda value: isinstance(value, str) and value in KINDS,
+    "digits": lambda value: _is_count(value) and value <= _MOST_DIGITS,
+    "axis": _either(_is_null, lambda value: _is_interval(value) and value[0] < value[1]),
+    "warning_codes": _table(_is_text),
+    "made_by": _either(
+        _is_null, _fields({"metric": _is_text, "options": lambda value: isinstance(value, dict)}, "metric", "options")
+    ),
     "unit": _is_text,
     "higher_is_better": _either(_is_flag, _is_null),
     "signature": _is_text,
     "warnings": _are_texts,
     **dict.fromkeys(("real", "difference"), _either(_is_null, _fields(_NUMBERS, "value", "ci95"))),
     **dict.fromkeys(("n_ngrams", "n_phones"), _sides(_is_count)),
+}
+# In words, for who writes a metric.
+EXPECTED = {
+    "value": "a finite number",
+    "ci95": "two finite numbers, or None",
+    "unit": "a text",
+    "higher_is_better": "True, False, or None where neither is better",
+    "signature": "a text",
+    "warnings": "texts",
+    "kind": f"one of {', '.join(KINDS)}",
+    "digits": f"a number of decimal places, at most {_MOST_DIGITS}",
+    "axis": "its lower and its upper end, or None",
+    "real": "a number of real speech with value and ci95, or None",
 }
 CORPUS: dict[str, Check] = {
     "path": _is_text,
@@ -118,8 +144,11 @@ CLIP: dict[str, Check] = {
 }
 
 
-def is_key(key: str) -> bool:
-    """Return whether a metric can be called so."""
+def is_key(key: str, kind: str) -> bool:
+    """Return whether a number of this kind can be called so."""
+    name, _, order = key.partition(".")
+    if name in KIND_OF_NAME or kind in KIND_OF_NAME.values():
+        return KIND_OF_NAME.get(name) == kind and _ORDER.fullmatch(order) is not None
     return _KEY.fullmatch(key) is not None
 
 

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,20 @@ from slm_eval.base.digests import content_digest
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.base.signature import Signature
 from slm_eval.base.strict_json import parse, read_lines, read_text
+from slm_eval.run.earlier import completed
 from slm_eval.run.evaluation import SCHEMA, Evaluation
 from slm_eval.run.fields import CLIP, CORPUS, METRIC, SIDES, SUMMARY, is_key, malformed
 from slm_eval.run.identity import about
 
 Clip = dict[str, Any]
 
-# What tables and pages show of every metric, and of some beyond that.
+# What tables and pages show of every metric, and of some kinds beyond that.
 _OF_EACH = ("ci95", "unit", "higher_is_better")
 _FIELDS_OF = {
-    "pjsd": (*_OF_EACH, "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams"),
-    "plm": (*_OF_EACH, "real", "difference", "n_phones"),
+    "score": (*_OF_EACH, "sd", "n"),
+    "divergence": (*_OF_EACH, "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams"),
+    "cross_entropy": (*_OF_EACH, "real", "difference", "n_phones"),
+    "corpus": _OF_EACH,
 }
 
 
@@ -54,32 +58,39 @@ class FinishedRun:
         clips = {side: [clip.to_dict() for clip in evaluation.clips[side]] for side in SIDES}
         return cls(name, evaluation.to_dict(), clips)
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Key -> what summary.json says of it."""
-        return self.summary["metrics"]
+        return {key: completed(key, metric) for key, metric in self.summary["metrics"].items()}
+
+    def of_kind(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Return what summary.json says of the keys of one kind, of ``metric.KINDS``."""
+        return {key: metric for key, metric in self.metrics.items() if metric["kind"] == kind}
+
+    @property
+    def divergence_keys(self) -> dict[int, str]:
+        """n -> the key of the divergence of n-grams, in the order of n."""
+        return dict(sorted((int(key.partition(".")[2]), key) for key in self.of_kind("divergence")))
 
     @property
     def divergences(self) -> dict[int, dict[str, Any]]:
-        """n -> what summary.json says of pJSD-n, in the order of n."""
-        found = {int(key.partition(".")[2]): each for key, each in self.metrics.items() if key.startswith("pjsd.")}
-        return dict(sorted(found.items()))
+        """n -> what summary.json says of it, in the order of n."""
+        return {n: self.metrics[key] for n, key in self.divergence_keys.items()}
 
     @property
     def score_keys(self) -> list[str]:
         """Keys of the per-clip metrics: means over clips."""
-        return [key for key, each in self.metrics.items() if not key.startswith("pjsd.") and {"sd", "n"} <= each.keys()]
+        return list(self.of_kind("score"))
 
     @property
     def cross_entropies(self) -> dict[str, dict[str, Any]]:
-        """Key -> what summary.json says of plm."""
-        return {key: each for key, each in self.metrics.items() if key.startswith("plm.")}
+        """Key -> what summary.json says of a cross-entropy of phones."""
+        return self.of_kind("cross_entropy")
 
     @property
-    def other_keys(self) -> list[str]:
-        """Keys of metrics over whole corpora that other packages add: a value, and what every summary has."""
-        ours = {*self.score_keys, *self.cross_entropies}
-        return [key for key in self.metrics if not key.startswith("pjsd.") and key not in ours]
+    def corpus_metrics(self) -> dict[str, dict[str, Any]]:
+        """Key -> what summary.json says of another number of two corpora, such as packages add."""
+        return self.of_kind("corpus")
 
     def signature(self, key: str) -> Signature:
         """Return how a number was computed."""
@@ -205,8 +216,7 @@ def require_fields(run: FinishedRun) -> None:
         SlmEvalError: it lacks fields that every run writes.
     """
     for key, metric in run.metrics.items():
-        fields = _FIELDS_OF.get(key.partition(".")[0], _OF_EACH)
-        lacking = [name for name in fields if name not in metric]
+        lacking = [name for name in _FIELDS_OF[metric["kind"]] if name not in metric]
         if lacking:
             raise SlmEvalError(f"summary.json of {run.name} lacks {', '.join(lacking)} of {key}; run it again")
     for side in SIDES:
@@ -238,8 +248,8 @@ def _check_summary(path: Path, summary: Any) -> None:
             raise SlmEvalError(f"{path}: {what} is not what a run writes; run it again")
     for key, metric in summary["metrics"].items():
         try:
-            if not is_key(key) or "value" not in metric:
-                raise ValueError("no name of a metric" if not is_key(key) else "no value")
+            if not is_key(key, completed(key, metric)["kind"]) or "value" not in metric:
+                raise ValueError("no value" if "value" not in metric else "no name of such a metric")
             Signature.parse(metric["signature"])
         except (KeyError, ValueError, SlmEvalError) as error:
             raise SlmEvalError(f"{path}: {key!r} has no value with a signature ({error}); run it again") from error

@@ -13,7 +13,7 @@ from typing import Any
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.base.signature import Signature
 from slm_eval.metrics.metric import Metric
-from slm_eval.metrics.registry import metric_class
+from slm_eval.metrics.registry import make_again
 from slm_eval.observing.observer import Observation, Observer, Refusal, Signal
 from slm_eval.observing.sounds import ClipResult, Sound
 from slm_eval.run.evaluate import summarise
@@ -132,8 +132,7 @@ def _make_again(recipe: dict[str, Any]) -> Metric:
         UsageError: it is of a package that is not installed here.
         SlmEvalError: it is another one than that which observed.
     """
-    metric = metric_class(recipe["name"])(**recipe["options"])
-    metric.observer = _Elsewhere(recipe["fingerprint"])
+    metric = make_again(recipe["name"], recipe["options"]).observed_by(_Elsewhere(recipe["fingerprint"]))
     if list(metric.keys) != recipe["keys"]:
         raise SlmEvalError(
             f"{recipe['name']} gives {', '.join(metric.keys)} here, and {', '.join(recipe['keys'])} where the shards "

@@ -21,7 +21,7 @@ def outcome(statistics: np.ndarray, difference: float, p_source: float | None, k
             key=key, a=0.0, b=-difference, difference=difference, ci95=None, effect=None, p=0.01, p_adjusted=0.01,
             p_source=p_source, p_source_adjusted=p_source, n=(9, 9), n_ngrams=(9, 9, 9) if "pjsd" in key else None,
             unit="nats", higher_is_better="pjsd" not in key, better=None, claim=None, needed="more", notes=(),
-            signature="pjsd|n:2",
+            signature="pjsd|n:2", kind="divergence" if "pjsd" in key else "score", digits=4,
         ),
         statistics,
     )  # fmt: skip

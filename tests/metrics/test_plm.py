@@ -79,7 +79,7 @@ def test_options_from_the_command_line() -> None:
     assert "plm" in METRICS
     for name, why in (
         ("plm:n=0", "n of plm is a number from 1, got '0'"),
-        ("plm:lang=en", "of plm only n is an option"),
+        ("plm:lang=en", "lang has a flag of its own, --lang"),
     ):
         with pytest.raises(UsageError, match=why):
             choose_metrics(name, None, **choose)  # type: ignore[arg-type]

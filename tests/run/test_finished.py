@@ -145,3 +145,43 @@ def test_real_speech_that_two_runs_share_is_read_once(tmp_path: Path) -> None:
     second.write_text(json.dumps(lines[1]) + "\n" + json.dumps(lines[1]) + "\n")
     with pytest.raises(SlmEvalError, match="'y' is there more than once"):
         read_clips(second, known)
+
+
+def test_a_run_from_before_summaries_said_what_they_are_is_read_alike(
+    tmp_path: Path, run: tuple[Path, Evaluation]
+) -> None:
+    (tmp_path / "generated" / "copy.wav").write_bytes((tmp_path / "real" / "0.wav").read_bytes())
+    metrics = [Loudness(), pJSD(n=(1, 2), recognizer=SpellingObserver(), log_base="2")]
+    write_run(evaluate(tmp_path / "generated", tmp_path / "real", metrics), tmp_path / "new")
+    path = tmp_path / "new" / "summary.json"
+    now = read_run(tmp_path / "new")
+    assert now.metrics["pjsd.1"]["warning_codes"].keys() == {"shared_audio"}
+    summary = json.loads(path.read_text())
+    for metric in summary["metrics"].values():
+        for field in ("kind", "digits", "axis", "warning_codes", "made_by"):
+            del metric[field]
+    path.write_text(json.dumps(summary))
+    before = read_run(tmp_path / "new")
+    expected = {key: {**metric, "made_by": None} for key, metric in now.metrics.items()}
+    assert json.loads(json.dumps(before.metrics)) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("kind", "corpus"),
+        ("kind", "new"),
+        ("digits", -1),
+        ("digits", 400),
+        ("axis", [1, 0]),
+        ("warning_codes", {"a": 1}),
+    ],
+)
+def test_what_a_summary_says_of_itself_is_checked(run: tuple[Path, Evaluation], field: str, value: object) -> None:
+    """A divergence that calls itself another number has a key that is not its own."""
+    path = run[0] / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["metrics"]["pjsd.1"][field] = value
+    path.write_text(json.dumps(summary))
+    with pytest.raises(SlmEvalError, match=r"pjsd\.1"):
+        read_run(run[0])

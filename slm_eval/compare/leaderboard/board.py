@@ -106,7 +106,9 @@ def _named(names: Sequence[str], known: Sequence[str]) -> list[str]:
 
 def _leaderboard(systems: Sequence[System], keys: Sequence[str], sort: str | None, seed: int) -> Leaderboard:
     columns = {
-        key: divergence_column(_order_of(key), systems, seed) if key.startswith("pjsd.") else score_column(key, systems)
+        key: divergence_column(_order_of(key), systems, seed)
+        if _kind(key, systems) == "divergence"
+        else score_column(key, systems)
         for key in keys
         if any(key in system.run.metrics for system in systems)
     }
@@ -118,7 +120,7 @@ def _leaderboard(systems: Sequence[System], keys: Sequence[str], sort: str | Non
 
 def _sharpest(columns: dict[str, Column], n_systems: int) -> tuple[str, str]:
     """Return the key to order by where none is named, and why."""
-    divergences = sorted((key for key in columns if key.startswith("pjsd.")), key=_order_of)
+    divergences = sorted((key for key, each in columns.items() if each.kind == "divergence"), key=_order_of)
     usable = {key: _n_usable(columns[key]) for key in divergences}
     most = max(usable.values(), default=0)
     if most:
@@ -153,11 +155,16 @@ def _place(column: Column) -> Any:
     return place
 
 
+def _kind(key: str, systems: Sequence[System]) -> str:
+    """Return what the runs that have a key say it is; a divergence has keys that nothing else has."""
+    return str(next(system.run.metrics[key]["kind"] for system in systems if key in system.run.metrics))
+
+
 def _order_of(key: str) -> int:
     return int(key.partition(".")[2])
 
 
 def _without_key(column: Column) -> dict[str, Any]:
     fields = asdict(column)
-    del fields["key"]
+    del fields["key"], fields["kind"], fields["digits"]  # summary.json says them
     return fields

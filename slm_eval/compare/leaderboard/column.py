@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from slm_eval.compare.leaderboard.ranking import Pair, judge, rank_sets
 from slm_eval.compare.leaderboard.systems import System
@@ -13,6 +13,7 @@ from slm_eval.metrics.recitation import warnings_of_copies
 Interval = tuple[float, float]
 
 NO_INTERVAL = "its run gives no interval"
+NO_DIRECTION = "neither higher nor lower is better"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Column:
     """One metric of all systems.
 
     Attributes:
+        kind, digits: as in summary.json; leaderboard.json does not repeat them.
         results: by name of the system, in the order in which they were given.
         absent: by name: why a system has no such number.
         real: None where no real clip was scored, the runs had different real speech, or it is too little for a floor.
@@ -60,7 +62,7 @@ class Column:
 
     key: str
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     signature: str
     results: dict[str, Result]
     absent: dict[str, str]
@@ -68,6 +70,8 @@ class Column:
     notes: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
     error_rate: float = LEVEL
+    kind: str = field(kw_only=True)
+    digits: int = field(kw_only=True)
 
     @property
     def ranked(self) -> list[str]:
@@ -81,6 +85,9 @@ def ranked_column(column: Column, tested: Mapping[tuple[str, str], tuple[float, 
     Args:
         tested: of all pairs of systems that may have a rank, as for ``ranking.judge``.
     """
+    if column.higher_is_better is None:
+        results = {name: replace(each, why_unranked=NO_DIRECTION) for name, each in column.results.items()}
+        return replace(column, results=results)
     pairs = judge(tested, column.higher_is_better)
     names = [name for name, result in column.results.items() if result.why_unranked is None]
     ranks = rank_sets(names, pairs)
@@ -95,9 +102,7 @@ def ranked_column(column: Column, tested: Mapping[tuple[str, str], tuple[float, 
 def copies(key: str, holders: Sequence[System]) -> tuple[str, ...]:
     """Return what the runs say of clips that are copies of real ones, which place a system too high."""
     return tuple(
-        f"{system.name}: {warning}"
-        for system in holders
-        for warning in warnings_of_copies(system.run.metrics[key].get("warnings", ()))
+        f"{system.name}: {warning}" for system in holders for warning in warnings_of_copies(system.run.metrics[key])
     )
 
 

@@ -74,6 +74,8 @@ def divergence_column(n: int, systems: Sequence[System], seed: int) -> Column:
         unit=first["unit"],
         higher_is_better=False,
         signature=first["signature"],
+        kind=first["kind"],
+        digits=first["digits"],
         results=results,
         absent=absent(key, systems) | found.absent,
         real=_reference(found.floors, LN2 if first["unit"] == "nats" else 1.0),

@@ -18,13 +18,13 @@ from slm_eval.compare.leaderboard.column import (
     ranked_column,
 )
 from slm_eval.compare.leaderboard.systems import System
-from slm_eval.metrics.crossentropy import MORE_PREDICTABLE
+from slm_eval.metrics.crossentropy import TOO_PREDICTABLE
 from slm_eval.metrics.means import Sample, Withheld, difference, difference_of_intervals, mean_of_sample
 from slm_eval.speech.clusters import Clusters
 
 # Means of real speech that are further apart are of different speech; processors differ by about 1e-5.
 _SAME_MEAN = 1e-3
-TOO_PREDICTABLE = "it is more predictable than real speech, which is no merit"
+NO_MERIT = "it is more predictable than real speech, which is no merit"
 
 
 def score_column(key: str, systems: Sequence[System]) -> Column:
@@ -35,7 +35,7 @@ def score_column(key: str, systems: Sequence[System]) -> Column:
     """
     holders = [system for system in systems if key in system.run.metrics]
     first = holders[0].run.metrics[key]
-    samples = _samples(key, holders)
+    samples = _samples(key, holders) if first["kind"] == "score" else {}
     results = {system.name: _result(key, system, samples.get(system.name)) for system in holders}
     measured = [name for name, result in results.items() if result.why_unranked is None]
     tested = {(a, b): _tested(results, samples, a, b) for a, b in combinations(measured, 2)}
@@ -46,6 +46,8 @@ def score_column(key: str, systems: Sequence[System]) -> Column:
             unit=first["unit"],
             higher_is_better=first["higher_is_better"],
             signature=first["signature"],
+            kind=first["kind"],
+            digits=first["digits"],
             results=results,
             absent=absent(key, systems),
             real=real,
@@ -77,10 +79,10 @@ def _samples(key: str, systems: Sequence[System]) -> dict[str, Sample]:
 
 def _result(key: str, system: System, sample: Sample | None) -> Result:
     metric = system.run.metrics[key]
-    n = metric.get("n", scored(system))
+    n = metric["n"] if metric["kind"] == "score" else scored(system)
     ends = interval(metric)
-    if MORE_PREDICTABLE in metric.get("warnings", ()):
-        return Result(metric["value"], ends, n, why_unranked=TOO_PREDICTABLE)
+    if TOO_PREDICTABLE in metric["warning_codes"]:
+        return Result(metric["value"], ends, n, why_unranked=NO_MERIT)
     if sample is not None:
         withheld = mean_of_sample(sample).interval(metric.get("scale"))
         if isinstance(withheld, Withheld):
@@ -107,9 +109,9 @@ def _real(key: str, holders: Sequence[System]) -> tuple[Reference | None, tuple[
         return None, ()
     (name, first), *others = baselines.items()
     for other, real in others:
-        if real["n"] != first["n"] or abs(real["value"] - first["value"]) > _SAME_MEAN:
+        if real.get("n") != first.get("n") or abs(real["value"] - first["value"]) > _SAME_MEAN:
             return None, (f"no real speech: {name} and {other} were run against different speech",)
-    return Reference(first["value"], interval(first), first["n"]), ()
+    return Reference(first["value"], interval(first), first.get("n")), ()
 
 
 def scored(system: System) -> int:

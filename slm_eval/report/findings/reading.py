@@ -6,7 +6,7 @@ many numbers that are judged alone, one in twenty would be a false alarm. Compar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -121,7 +121,7 @@ def of_scores(metrics: Mapping[str, _Metric]) -> str:
         parts.append(f"{_how_many(verdicts['alike'], total, none=True)} told from real speech at this size")
     if verdicts["unknown"]:
         parts.append(f"{_how_many(verdicts['unknown'], total)} cannot be compared")
-    return _sentence(parts)
+    return _sentence(parts, metrics)
 
 
 def of_traits(traits: Sequence[Trait]) -> str:
@@ -229,9 +229,10 @@ def _listed(items: Sequence[Any]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
-def _sentence(parts: Sequence[str]) -> str:
+def _sentence(parts: Sequence[str], keys: Iterable[str]) -> str:
+    """Return the parts as a sentence; a key at its beginning stays as it is."""
     if not parts:
         return ""
     joined = "; ".join(parts)
-    first = joined[0] if joined.split(".")[0] in {"dnsmos", "nisqa", "nisqa_tts", "audiobox"} else joined[0].upper()
+    first = joined[0] if joined.startswith(tuple(keys)) else joined[0].upper()
     return f"{first}{joined[1:]}."

@@ -20,7 +20,6 @@ from slm_eval.report.text.leaderboard import (
     around,
     basis,
     caption,
-    digits,
     families,
     is_best,
     leaders,
@@ -29,7 +28,7 @@ from slm_eval.report.text.leaderboard import (
     remarks,
     sizes,
 )
-from slm_eval.report.text.numbers import NONE, fixed, interval_text
+from slm_eval.report.text.numbers import NONE, direction, fixed, interval_text
 
 _REAL = "real speech"
 
@@ -75,28 +74,28 @@ def _ranking(board: Leaderboard, suffix: str, which: str) -> Markup:
             "#",
             "The rank, or the best and the worst that are possible; in bold what is shown to be better than all others",
         ),
-        Column(board.sort, f"{metric.unit}, {'higher' if metric.higher_is_better else 'lower'} is better"),
+        Column(board.sort, f"{metric.unit}, {direction(metric.higher_is_better)}"),
         Column("beside real speech", "Dot and line: the system. Bar: real speech", numeric=False),
         Column("95 % interval"),
         Column(basis([metric]), "That the number rests on"),
     ]
     axis = _axis(metric)
     rows = [_ranking_row(system, metric, axis) for system in board.systems]
-    direction = f"{metric.unit}, {'higher' if metric.higher_is_better else 'lower'} is better"
+    told = f"{metric.unit}, {direction(metric.higher_is_better)}"
     notes = [tag("li", line) for line in remarks(board)]
     return section(
         f"ranking{suffix}",
         "Ranking",
         f"Ranking{which}",
         (f"{order(board)}. {leaders(metric)}".strip(),),
-        table(columns, rows, f"{board.sort} in {direction}"),
+        table(columns, rows, f"{board.sort} in {told}"),
         [tag("p", line, class_="note") for line in READING],
         [tag("h3", "What to know"), tag("ul", notes, class_="notes")] if notes else None,
     )
 
 
 def _ranking_row(system: System, metric: Metric, axis: Axis) -> list[Cell]:
-    result, places = metric.results.get(system.name), digits(metric.key)
+    result, places = metric.results.get(system.name), metric.digits
     name = Cell([tag("bdi", system.name), _about(system)], system.name)
     if result is None:
         return [name, Cell(NONE), Cell(NONE), Cell(metric.absent.get(system.name)), Cell(NONE), Cell(NONE)]
@@ -152,7 +151,7 @@ def _number(metric: Metric, name: str) -> Cell:
     if result is None:
         return Cell(tag("span", NONE, title=metric.absent.get(name)))
     rank = "no rank" if result.rank is None else f"# {ranks(result)}"
-    places = digits(metric.key)
+    places = metric.digits
     value = fixed(result.value, places)
     shown = tag("strong", value) if is_best(result) else value
     return Cell([shown, tag("small", f"{_half(around(result, places))}{rank}")], result.value)
@@ -161,7 +160,7 @@ def _number(metric: Metric, name: str) -> Cell:
 def _of_real(metric: Metric) -> Cell:
     if metric.real is None:
         return Cell(NONE)
-    places = digits(metric.key)
+    places = metric.digits
     shown = [fixed(metric.real.value, places), tag("small", _half(around(metric.real, places)).rstrip(" ·"))]
     return Cell(tag("span", shown, class_="real"), metric.real.value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from slm_eval.report.page.charts import Axis, Interval
 from slm_eval.report.page.elements import (
     Cell,
     Column,
-    ceiling,
     distribution,
     number_cell,
     padded_axis,
@@ -22,7 +21,7 @@ from slm_eval.report.page.elements import (
     table,
 )
 from slm_eval.report.page.markup import Markup, Node, tag
-from slm_eval.report.text.numbers import NONE, fixed, interval_text, signed
+from slm_eval.report.text.numbers import NONE, direction, fixed, interval_text, signed
 from slm_eval.run.finished import SIDES, FinishedRun
 
 
@@ -31,13 +30,10 @@ def glance(run: FinishedRun) -> Markup:
     rows: list[Markup] = []
     best = reading.sharpest(run.divergences)
     if run.divergences:
-        n = best if best is not None else min(run.divergences)
-        metric = run.divergences[n]
-        rows.append(_glance_row(f"pjsd.{n}", metric, _divergence_axis(metric["unit"]), "lower is better"))
-    for key in reading.leading_keys(run):
-        metric = run.metrics[key]
-        better = "higher is better" if metric["higher_is_better"] else "lower is better"
-        rows.append(_glance_row(key, metric, _score_axis([metric]), better))
+        key = run.divergence_keys[best if best is not None else min(run.divergences)]
+        rows.append(_glance_row(key, run.metrics[key]))
+    rows += [_glance_row(key, run.metrics[key]) for key in reading.leading_keys(run)]
+    rows += [_glance_row(key, metric) for key, metric in run.corpus_metrics.items()]
     sentences = [reading.of_divergences(run.divergences)] if run.divergences else []
     sentences.append(reading.of_scores({key: run.metrics[key] for key in run.score_keys}))
     legend = [
@@ -57,18 +53,23 @@ def glance(run: FinishedRun) -> Markup:
     )
 
 
-def _glance_row(key: str, metric: dict[str, Any], axis: Axis, better: str) -> Markup:
-    digits = _digits(key)
+def _glance_row(key: str, metric: dict[str, Any]) -> Markup:
+    digits, axis = metric["digits"], _axis([metric])
     real, _ = _real(metric)
     return tag(
         "div",
-        tag("div", tag("strong", key), tag("small", f"{metric['unit']}, {better}"), class_="what"),
+        tag(
+            "div",
+            tag("strong", key),
+            tag("small", f"{metric['unit']}, {direction(metric['higher_is_better'])}"),
+            class_="what",
+        ),
         tag("div", fixed(metric["value"], digits), tag("small", interval_text(metric["ci95"], digits)), class_="big"),
         tag("div", _row(key, metric, axis), charts.range_axis(axis), class_="plot"),
         tag(
             "div",
             fixed(real, digits),
-            tag("small", "real vs real" if key.startswith("pjsd.") else "real speech"),
+            tag("small", "real vs real" if metric["kind"] == "divergence" else "real speech"),
             class_="big beside",
         ),
         class_="row",
@@ -79,7 +80,7 @@ def metrics(run: FinishedRun) -> Markup:
     """Show every number, in two tables that sort."""
     parts: list[Node] = []
     if run.divergences:
-        parts.append(_divergence_table(run.divergences))
+        parts.append(_divergence_table(run.of_kind("divergence"), run.divergence_keys.values()))
     units = dict.fromkeys(run.metrics[key]["unit"] for key in run.score_keys)
     for unit in units:
         parts.append(
@@ -87,12 +88,12 @@ def metrics(run: FinishedRun) -> Markup:
         )
     if run.cross_entropies:
         parts.append(_cross_entropy_table(run.cross_entropies))
-    if run.other_keys:
-        parts.append(_other_table({key: run.metrics[key] for key in run.other_keys}))
+    if run.corpus_metrics:
+        parts.append(_corpus_table(run.corpus_metrics))
     return section("metrics", "Metrics", "All metrics", (), parts)
 
 
-def _divergence_table(divergences: dict[int, dict[str, Any]]) -> Markup:
+def _divergence_table(divergences: dict[str, dict[str, Any]], keys: Iterable[str]) -> Markup:
     unit = next(iter(divergences.values()))["unit"]
     columns = [
         Column("metric", numeric=False),
@@ -107,15 +108,16 @@ def _divergence_table(divergences: dict[int, dict[str, Any]]) -> Markup:
         Column("n-grams", "Generated / real"),
     ]
     rows = []
-    for n, metric in divergences.items():
+    for key in keys:
+        metric = divergences[key]
         sizes = metric["n_ngrams"]
         floor = metric["floor"]
         rows.append(
             [
-                Cell(f"pjsd.{n}", f"pjsd.{n}"),
+                Cell(key, key),
                 number_cell(metric["value"], 4),
                 _interval_cell(metric["ci95"], 4),
-                Cell(_row(f"pjsd.{n}", metric, _divergence_axis(unit)), float(metric["value"])),
+                Cell(_row(key, metric, _axis([metric])), float(metric["value"])),
                 Cell(NONE if floor is None else f"{floor:.4f} ± {fixed(metric['floor_sd'], 4)}", floor),
                 number_cell(metric.get("p"), 3),
                 number_cell(metric["excess"], 4, sign=True),
@@ -129,7 +131,7 @@ def _divergence_table(divergences: dict[int, dict[str, Any]]) -> Markup:
 
 def _score_table(scores: dict[str, dict[str, Any]]) -> Markup:
     unit = next(iter(scores.values()))["unit"]
-    axis = _score_axis(list(scores.values()))
+    axis = _axis(list(scores.values()))
     columns = [
         Column("metric", numeric=False),
         Column("generated", "Mean over the generated clips"),
@@ -162,9 +164,9 @@ def _score_table(scores: dict[str, dict[str, Any]]) -> Markup:
                 Cell(f"{metric['n']:,} / {real['n']:,}" if real else f"{metric['n']:,} / 0", float(metric["n"])),
             ]
         )
-    better = "higher" if next(iter(scores.values()))["higher_is_better"] else "lower"
+    better = direction(next(iter(scores.values()))["higher_is_better"])
     ends = f"{charts.number(axis.low)} to {charts.number(axis.high)}"
-    return table(columns, rows, f"Scores in {unit}; {better} is better. The plots go from {ends}")
+    return table(columns, rows, f"Scores in {unit}; {better}. The plots go from {ends}")
 
 
 def _cross_entropy_table(metrics: dict[str, dict[str, Any]]) -> Markup:
@@ -197,21 +199,25 @@ def _cross_entropy_table(metrics: dict[str, dict[str, Any]]) -> Markup:
     return table(columns, rows, f"Cross-entropy in {unit}; above real: unlike real speech, below it: too predictable")
 
 
-def _other_table(metrics: dict[str, dict[str, Any]]) -> Markup:
+def _corpus_table(metrics: dict[str, dict[str, Any]]) -> Markup:
     columns = [
         Column("metric", numeric=False),
         Column("value"),
         Column("95 % interval"),
+        Column("beside real", "Dot and line: generated. Bar: real", numeric=False),
+        Column("real", "The same of real speech, where the metric says it"),
         Column("unit", numeric=False),
         Column("better", numeric=False),
     ]
     rows = [
         [
             Cell(key, key),
-            number_cell(metric["value"], 4),
-            _interval_cell(metric["ci95"], 4),
+            number_cell(metric["value"], metric["digits"]),
+            _interval_cell(metric["ci95"], metric["digits"]),
+            Cell(_row(key, metric, _axis([metric])), float(metric["value"])),
+            number_cell(_real(metric)[0], metric["digits"]),
             Cell(metric["unit"], metric["unit"]),
-            Cell("higher" if metric["higher_is_better"] else "lower"),
+            Cell(direction(metric["higher_is_better"]).removesuffix(" is better")),
         ]
         for key, metric in metrics.items()
     ]
@@ -243,7 +249,7 @@ def distributions(run: FinishedRun) -> Markup | None:
 
 def _row(key: str, metric: dict[str, Any], axis: Axis) -> Markup:
     real, real_interval = _real(metric)
-    digits = _digits(key)
+    digits = metric["digits"]
     label = f"{key}: {metric['value']:.{digits}f}, real {fixed(real, digits)}"
     return charts.range_row(axis, metric["value"], pair(metric["ci95"]), real, real_interval, label)
 
@@ -255,29 +261,27 @@ def _interval_cell(ends: Sequence[float] | None, digits: int) -> Cell:
 
 def _real(metric: dict[str, Any]) -> tuple[float | None, Interval | None]:
     """Return what real speech scores, and the bar around it."""
-    if "floor" in metric:
+    if metric["kind"] == "divergence":
         floor, sd = metric["floor"], metric["floor_sd"]
         if floor is None:
             return None, None
         return floor, None if sd is None else (max(floor - 1.96 * sd, 0.0), floor + 1.96 * sd)
-    moments = reading.moments(metric.get("real"))
-    return (None, None) if moments is None else (moments.value, moments.ci95)
+    found = metric.get("real")
+    return (None, None) if found is None else (found["value"], pair(found["ci95"]))
 
 
-def _divergence_axis(unit: str) -> Axis:
-    return Axis(0.0, ceiling(unit))
+def _axis(metrics: Sequence[dict[str, Any]]) -> Axis:
+    """Return the scale that a metric asks for, else one that shows all of them.
 
-
-def _score_axis(scores: Sequence[dict[str, Any]]) -> Axis:
-    """Return a scale that shows all of them, and at least one sd of the clips to either side: small gaps look small."""
+    Of scores it shows at least one sd of the clips to either side: small gaps look small.
+    """
+    asked = metrics[0]["axis"]
+    if asked is not None:
+        return Axis(float(asked[0]), float(asked[1]))
     ends: list[float] = []
-    for metric in scores:
-        spread = metric["sd"] or 0.0
+    for metric in metrics:
+        spread = (metric["kind"] == "score" and metric["sd"]) or 0.0
         ends += [metric["value"] - spread, metric["value"] + spread, *(metric["ci95"] or ())]
         real, interval = _real(metric)
         ends += [] if real is None else [real, *(interval or ())]
     return padded_axis(min(ends), max(ends))
-
-
-def _digits(key: str) -> int:
-    return 4 if key.startswith(("pjsd.", "plm.")) else 3

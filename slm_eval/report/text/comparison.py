@@ -5,7 +5,7 @@ from __future__ import annotations
 from slm_eval.base.tables import grid
 from slm_eval.compare import LEVEL, Comparison, Difference
 from slm_eval.compare.design import FEW_PERMUTATIONS, MANY_CLIPS
-from slm_eval.compare.judgement import REAL_SAMPLE, family
+from slm_eval.compare.judgement import OF_THE_SAMPLE, family
 from slm_eval.compare.result import Together
 
 
@@ -14,7 +14,7 @@ def render_comparison(comparison: Comparison) -> str:
 
     "d_z" and "d" are Cohen's: the difference over the sd of the paired differences, or of the scores. "p" is of "A and
     B are the same system", corrected beside it; "p source" of "A and B are equally far from real speech", corrected. A
-    winner in brackets is closer to this real sample, which is not shown of real speech.
+    winner in brackets is shown for this real sample, and not of real speech.
     """
     size = "d_z" if comparison.paired else "d"
     header = ["", "A", "B", "A - B", "95 % interval", size, "n", "p", "corrected", "p source", "better"]
@@ -40,7 +40,7 @@ def _heading(comparison: Comparison) -> str:
     tests = f"two-sided permutation tests, {comparison.labellings:,} labellings"
     if n_a + n_b > MANY_CLIPS and comparison.labellings == FEW_PERMUTATIONS + 1:
         tests += f" (the usual number above {MANY_CLIPS:,} clips; --permutations sets it)"
-    families = len({family(key) for key in comparison.differences})
+    families = len({family(each) for each in comparison.differences.values() if each.p is not None})
     lines.append(f"{tests}, corrected by step-down min-p within a family of metrics and by Holm over {families}")
     if any(difference.p_source is not None for difference in comparison.differences.values()):
         lines.append(
@@ -57,7 +57,7 @@ def _count(n: int, what: str) -> str:
 
 
 def _row(row: Difference, comparison: Comparison) -> list[str]:
-    digits = 4 if row.n_ngrams or row.unit.endswith("/phone") else 3
+    digits = row.digits
     interval = "-" if row.ci95 is None else f"[{row.ci95[0]:+.{digits}f}, {row.ci95[1]:+.{digits}f}]"
     return [
         row.key,
@@ -67,17 +67,21 @@ def _row(row: Difference, comparison: Comparison) -> list[str]:
         interval,
         "-" if row.effect is None else f"{row.effect:+.2f}",
         str(row.n[0]) if comparison.paired else f"{row.n[0]} / {row.n[1]}",
-        f"{row.p:.4f}",
-        f"{row.p_adjusted:.4f}",
-        "-" if row.p_source_adjusted is None else f"{row.p_source_adjusted:.4f}",
+        _p(row.p),
+        _p(row.p_adjusted),
+        _p(row.p_source_adjusted),
         _better(row),
     ]
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _better(row: Difference) -> str:
     if row.better is None:
         return "-"
-    return f"({row.better})" if row.claim == f"{row.better} {REAL_SAMPLE}" else row.better
+    return f"({row.better})" if row.claim in {f"{row.better} {shown}" for shown in OF_THE_SAMPLE} else row.better
 
 
 def _together(together: Together) -> str:
@@ -93,7 +97,7 @@ def _notes(comparison: Comparison) -> dict[str, list[str]]:
     for key, difference in comparison.differences.items():
         for note in difference.notes:
             about.setdefault(note, []).append(key)
-        if difference.p_adjusted >= LEVEL:
+        if difference.p_adjusted is not None and difference.p_adjusted >= LEVEL:
             about.setdefault(f"not told apart; {difference.needed}", []).append(key)
     for key, why in comparison.not_compared.items():
         about.setdefault(f"not compared: {why}", []).append(key)

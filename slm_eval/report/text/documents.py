@@ -12,7 +12,7 @@ from slm_eval.base.files import write_whole
 from slm_eval.base.tables import Table, in_code, in_markdown, one_line
 from slm_eval.report.findings import reading
 from slm_eval.report.findings.traits import Trait, traits
-from slm_eval.report.text.numbers import NONE, fixed, interval_text, signed
+from slm_eval.report.text.numbers import NONE, direction, fixed, interval_text, signed
 from slm_eval.run.finished import SIDES, FinishedRun, require_fields
 
 
@@ -70,7 +70,7 @@ def _tables(run: FinishedRun) -> list[Table]:
     if run.divergences:
         unit = next(iter(run.divergences.values()))["unit"]
         header = ["metric", "pJSD", "95 % interval", "real vs real", "p", "excess", "corrected", "coverage"]
-        rows = [_divergence_row(n, metric) for n, metric in run.divergences.items()]
+        rows = [_divergence_row(key, run.metrics[key]) for key in run.divergence_keys.values()]
         tables.append(Table(f"pJSD in {unit}, lower is better", header, rows))
     for unit in dict.fromkeys(run.metrics[key]["unit"] for key in run.score_keys):
         header = ["metric", "generated", "95 % interval", "real", "95 % interval", "difference", "clips"]
@@ -81,9 +81,10 @@ def _tables(run: FinishedRun) -> list[Table]:
         header = ["metric", "generated", "95 % interval", "real", "95 % interval", "difference", "p"]
         rows = [_cross_entropy_row(key, metric) for key, metric in run.cross_entropies.items()]
         tables.append(Table(f"Cross-entropy of phones under a model of real speech, in {unit}", header, rows))
-    if run.other_keys:
-        rows = [_other_row(key, run.metrics[key]) for key in run.other_keys]
-        tables.append(Table("Metrics over whole corpora", ["metric", "value", "95 % interval", "unit"], rows))
+    if run.corpus_metrics:
+        header = ["metric", "value", "95 % interval", "real", "unit", "better"]
+        rows = [_corpus_row(key, metric) for key, metric in run.corpus_metrics.items()]
+        tables.append(Table("Metrics over whole corpora", header, rows))
     rows = [_trait_row(trait) for trait in traits(run)]
     if rows:
         header = ["", "generated", "95 % interval", "real", "95 % interval"]
@@ -91,10 +92,10 @@ def _tables(run: FinishedRun) -> list[Table]:
     return tables
 
 
-def _divergence_row(n: int, metric: dict[str, Any]) -> list[str]:
+def _divergence_row(key: str, metric: dict[str, Any]) -> list[str]:
     floor = NONE if metric["floor"] is None else f"{fixed(metric['floor'], 4)} ± {fixed(metric['floor_sd'], 4)}"
     return [
-        f"pjsd.{n}",
+        key,
         fixed(metric["value"], 4),
         interval_text(metric["ci95"], 4),
         floor,
@@ -132,8 +133,16 @@ def _cross_entropy_row(key: str, metric: dict[str, Any]) -> list[str]:
     ]
 
 
-def _other_row(key: str, metric: dict[str, Any]) -> list[str]:
-    return [key, fixed(metric["value"], 4), interval_text(metric["ci95"], 4), metric["unit"]]
+def _corpus_row(key: str, metric: dict[str, Any]) -> list[str]:
+    digits, real = metric["digits"], metric.get("real")
+    return [
+        key,
+        fixed(metric["value"], digits),
+        interval_text(metric["ci95"], digits),
+        fixed(real and real["value"], digits),
+        metric["unit"],
+        direction(metric["higher_is_better"]).removesuffix(" is better"),
+    ]
 
 
 def _trait_row(trait: Trait) -> list[str]:

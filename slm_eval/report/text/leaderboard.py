@@ -14,7 +14,7 @@ from slm_eval.base.files import dump, write_whole
 from slm_eval.base.tables import Strong, Table, in_code, in_markdown, one_line
 from slm_eval.compare.leaderboard import Column, Leaderboard, Reference, Result
 from slm_eval.compare.result import LEVEL
-from slm_eval.report.text.numbers import NONE, fixed
+from slm_eval.report.text.numbers import NONE, direction, fixed
 
 SCHEMA = 1  # of leaderboard.json
 READING = (
@@ -99,9 +99,9 @@ def tables(board: Leaderboard) -> list[Table]:
 
 def families(board: Leaderboard) -> list[list[Column]]:
     """Group metrics of one kind and unit; those of the key that orders the systems first."""
-    by_kind: dict[tuple[str, str, bool], list[Column]] = {}
+    by_kind: dict[tuple[str, str, str, bool | None], list[Column]] = {}
     for column in board.columns.values():
-        family = column.key.partition(".")[0], column.unit, column.higher_is_better
+        family = column.key.partition(".")[0], column.kind, column.unit, column.higher_is_better
         by_kind.setdefault(family, []).append(column)
     first = board.columns[board.sort]
     return sorted(by_kind.values(), key=lambda columns: first not in columns)
@@ -133,18 +133,13 @@ def _unranked(column: Column) -> dict[str, list[str]]:
 def caption(columns: Sequence[Column]) -> str:
     """Return a family's caption: what it is, its unit and direction."""
     first = columns[0]
-    name = "pJSD" if first.key.startswith("pjsd.") else first.key.partition(".")[0]
-    return f"{name} in {first.unit}, {'higher' if first.higher_is_better else 'lower'} is better"
+    name = "pJSD" if first.kind == "divergence" else first.key.partition(".")[0]
+    return f"{name} in {first.unit}, {direction(first.higher_is_better)}"
 
 
 def basis(columns: Sequence[Column]) -> str:
     """Say what the numbers of a family rest on."""
-    return "n-grams" if columns[0].key.startswith("pjsd.") else "clips"
-
-
-def digits(key: str) -> int:
-    """Return decimal places, as in the table of a run."""
-    return 4 if key.startswith(("pjsd.", "plm.")) else 3
+    return "n-grams" if columns[0].kind == "divergence" else "clips"
 
 
 def around(result: Result | Reference | None, places: int) -> str:
@@ -159,10 +154,8 @@ def around(result: Result | Reference | None, places: int) -> str:
 
 def _table(columns: Sequence[Column], board: Leaderboard) -> Table:
     header = ["", *(text for column in columns for text in (column.key, "#"))]
-    rows = [[system, *(text for column in columns for text in _cells(column, system))] for system in board.order]
-    rows.append(
-        ["real speech", *(text for column in columns for text in (around(column.real, digits(column.key)), ""))]
-    )
+    rows = [[each, *(text for column in columns for text in _cells(column, each))] for each in board.order]
+    rows.append(["real speech", *(text for column in columns for text in (around(column.real, column.digits), ""))])
     rows.append([basis(columns), *(text for column in columns for text in (sizes(column), ""))])
     return Table(caption(columns), header, rows)
 
@@ -171,7 +164,7 @@ def _cells(column: Column, name: str) -> tuple[str, str]:
     result = column.results.get(name)
     if result is None:
         return NONE, NONE
-    shown, rank = around(result, digits(column.key)), ranks(result)
+    shown, rank = around(result, column.digits), ranks(result)
     return (Strong(shown), Strong(rank)) if is_best(result) else (shown, rank)
 
 

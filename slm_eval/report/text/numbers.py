@@ -21,3 +21,8 @@ def signed(value: float, digits: int) -> str:
 
 def interval_text(ends: Sequence[float] | None, digits: int) -> str:
     return NONE if ends is None else f"[{fixed(ends[0], digits)}, {fixed(ends[1], digits)}]"
+
+
+def direction(higher_is_better: bool | None) -> str:
+    """Return which values are better, in words."""
+    return "neither is better" if higher_is_better is None else f"{'higher' if higher_is_better else 'lower'} is better"

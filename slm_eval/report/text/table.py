@@ -13,6 +13,7 @@ from slm_eval.metrics.metric import Summary
 from slm_eval.metrics.pjsd import DivergenceSummary
 from slm_eval.metrics.plm import CrossEntropySummary
 from slm_eval.metrics.scores import ScoreSummary
+from slm_eval.report.text.numbers import direction
 from slm_eval.run.evaluation import Evaluation
 from slm_eval.speech.corpus import count_ignored
 
@@ -38,8 +39,11 @@ def render(evaluation: Evaluation) -> str:
     ours = (DivergenceSummary, CrossEntropySummary, ScoreSummary)
     others = [summary for summary in evaluation.summaries.values() if not isinstance(summary, ours)]
     if others:
-        rows = [[summary.key, f"{summary.value:.4f}", _interval(summary, 4), summary.unit] for summary in others]
-        blocks.append(grid(["over corpora", "value", "95 % interval", "unit"], rows))
+        rows = [
+            [each.key, f"{each.value:.{each.digits}f}", _interval(each, each.digits), each.unit, _better(each)]
+            for each in others
+        ]
+        blocks.append(grid(["over corpora", "value", "95 % interval", "unit", "better"], rows))
     notes = [f"not computed: {', '.join(keys)}: {reason}" for reason, keys in _absent(evaluation).items()]
     notes += [f"warning: {', '.join(keys)}: {warning}" for warning, keys in _warnings(evaluation).items()]
     return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])]) + "\n"
@@ -99,6 +103,10 @@ def _score_row(summary: ScoreSummary) -> list[str]:
         _NONE if real is None or real.ci95 is None else f"[{real.ci95[0]:.3f}, {real.ci95[1]:.3f}]",
         _NONE if real is None else str(real.n),
     ]
+
+
+def _better(summary: Summary) -> str:
+    return direction(summary.higher_is_better).removesuffix(" is better")
 
 
 def _interval(summary: Summary, digits: int) -> str:

@@ -38,7 +38,7 @@ from slm_eval.scaling.fitting.bootstrap import bootstrap_metric_law
 from slm_eval.scaling.fitting.metric_law import MetricFit, fit_metric_law
 from slm_eval.scaling.fitting.quality import mean_relative_error
 from slm_eval.scaling.law import MetricLaw
-from slm_eval.scaling.runs.cells import LARGEST_PJSD, MetricColumn
+from slm_eval.scaling.runs.cells import DIVERGENCES, LARGEST_PJSD, MetricColumn
 from slm_eval.scaling.runs.real import Real, of_column
 
 # A metric whose ranks agree less than this with those of the loss (Spearman) does not follow it: it saturates, or is
@@ -98,7 +98,8 @@ def _unsuitable(values: Floats, loss: Floats, column: MetricColumn) -> str | Non
     low, high = column.limits
     outside = values[(values < low) | (values > high)]
     if outside.size:
-        bits = "; --log-base 2 takes bits" if column.family == "pjsd" and outside.max() <= LARGEST_PJSD["2"] else ""
+        in_bits = column.family in DIVERGENCES and outside.max() <= LARGEST_PJSD["2"]
+        bits = "; --log-base 2 takes bits" if in_bits else ""
         return f"expected values from {low:g} to {high:.4g}, got {outside[0]:.4g} (in {outside.size} points){bits}"
     if np.ptp(values) == 0:
         return f"it is {values[0]:g} at every point"

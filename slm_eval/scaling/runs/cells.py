@@ -19,6 +19,7 @@ import numpy.typing as npt
 from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 from slm_eval.metrics.registry import METRICS
+from slm_eval.run.fields import KIND_OF_NAME
 
 # Scales of opinion scores and of Audiobox. pJSD is at most ln 2 nats, which is 1 bit: ``LARGEST_PJSD``.
 _LIMITS = {
@@ -30,6 +31,8 @@ _LIMITS = {
 
 
 LARGEST_PJSD = {"e": math.log(2), "2": 1.0}  # by the base of its logarithm
+# Columns whose lower values are better, and the most they can be depends on the base of their logarithm.
+DIVERGENCES = {name for name, kind in KIND_OF_NAME.items() if kind == "divergence"}
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,8 @@ def metric_column(name: str, extra: Mapping[str, bool], log_base: str = "e") -> 
     for known in (name, key):
         if known in extra:
             return MetricColumn(name, extra[known])
-    limits = (0.0, LARGEST_PJSD[log_base]) if family == "pjsd" else _LIMITS.get(family, MetricColumn.limits)
-    return MetricColumn(name, family != "pjsd", limits) if family in METRICS and part else None
+    limits = (0.0, LARGEST_PJSD[log_base]) if family in DIVERGENCES else _LIMITS.get(family, MetricColumn.limits)
+    return MetricColumn(name, family not in DIVERGENCES, limits) if family in METRICS and part else None
 
 
 # What else `slm-zoo sweep` writes.
