@@ -91,7 +91,9 @@ def _observe(audio: Audio, job: Job, observers: Sequence[Observer]) -> Decoded:
             by_rate[rate] = Signal(resample(audio.samples, audio.facts.sample_rate, target), target)
         return by_rate[rate]
 
-    observations = {at: observers[at].observe([at_rate(observers[at].sample_rate)])[0] for at in job.observers}
+    observations = {
+        index: observers[index].observe([at_rate(observers[index].sample_rate)])[0] for index in job.observers
+    }
     return Decoded(audio.facts, {rate: at_rate(rate) for rate in job.rates}, observations)
 
 

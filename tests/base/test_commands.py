@@ -74,9 +74,9 @@ def test_what_was_ignored_stays_ignored() -> None:
 
 
 def test_handlers_are_put_back_in_python() -> None:
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     CliRunner().invoke(main, ["--help"])
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 # ---- what cannot be used is found before any work ----
@@ -98,7 +98,7 @@ def speech(tmp_path: Path, write_wav: Callable[..., Path], monkeypatch: pytest.M
 
 def run(speech: Path, *more: object) -> Result:
     arguments = ["run", "--generated", speech, "--real", speech, "--metrics", "pjsd", *more]
-    return CliRunner().invoke(main, [str(each) for each in arguments])
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize("shard", [(), ("--shard", "1/1")])

@@ -39,16 +39,16 @@ def start(path: Path, seconds: float) -> subprocess.Popen[str]:
 @pytest.mark.skipif(sys.platform == "win32", reason="knows no such locks")
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "[a] summary.json"
-    mine = {".[a] summary.json.bak", "[a] summary.json.partial", ".other.json.x.partial", ".a summary.json.x.partial"}
-    for name in mine:
+    others = {".[a] summary.json.bak", "[a] summary.json.partial", ".other.json.x.partial", ".a summary.json.x.partial"}
+    for name in others:
         (tmp_path / name).write_text("mine")
     writer = start(path, 60)
     os.kill(writer.pid, signal.SIGKILL)
     writer.wait()
-    assert len(list(tmp_path.iterdir())) == len(mine) + 1
+    assert len(list(tmp_path.iterdir())) == len(others) + 1
     write_whole(path, ["new"])
     assert path.read_text() == "new"
-    assert {each.name for each in tmp_path.iterdir()} == {*mine, path.name}
+    assert {file.name for file in tmp_path.iterdir()} == {*others, path.name}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="knows no such locks")
@@ -59,7 +59,7 @@ def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
     assert path.read_text() == "new"
     assert writer.wait(30) == 0
     assert path.read_text() == "half whole"
-    assert [each.name for each in tmp_path.iterdir()] == ["summary.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
 
 
 def test_an_error_half_way_leaves_what_was_there(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_an_error_half_way_leaves_what_was_there(tmp_path: Path) -> None:
     write_whole(tmp_path / "a", ["old"])
     with pytest.raises(RuntimeError):
         write_whole(tmp_path / "a", parts())
-    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a", "old")]
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a", "old")]
 
 
 def test_names_and_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

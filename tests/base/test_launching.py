@@ -23,8 +23,8 @@ OURS = ("slm_eval", "model_zoo")
 def hostile(tmp_path: Path, write_wav: Callable[..., Path]) -> Path:
     """Make a folder of clips with modules in it that note that they were imported."""
     folder = tmp_path / "clips"
-    for at in range(2):
-        write_wav(folder / f"{at}.wav", noise(1.0, seed=at))
+    for number in range(2):
+        write_wav(folder / f"{number}.wav", noise(1.0, seed=number))
     plant(folder, STANDARD + OTHERS)
     for package in OURS:
         plant(folder / package, ("__init__", "cli", "workers", "audio", "data", "signature"))

@@ -50,7 +50,9 @@ def test_a_broken_package_is_a_line_of_the_list(broken: None) -> None:
 
 def test_a_broken_package_is_a_line_where_it_is_asked_for_and_left_out_elsewhere(broken: None, tmp_path: Path) -> None:
     path = tmp_path / "phones.jsonl"
-    path.write_text("".join(json.dumps({"id": f"{at}", "phones": ["a", "b"] * at}) + "\n" for at in (1, 2, 3)))
+    path.write_text(
+        "".join(json.dumps({"id": f"{number}", "phones": ["a", "b"] * number}) + "\n" for number in (1, 2, 3))
+    )
     both = ("run", "--generated", path, "--real", path, "-o", tmp_path / "out")
     asked = invoke(*both, "--metrics", "pjsd,wrecked")
     assert (asked.exit_code, asked.output) == (1, f"Error: {WRECKED}\n")

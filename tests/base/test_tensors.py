@@ -87,8 +87,8 @@ def test_scribbled_checkpoints_raise_nothing_else(tmp_path: Path) -> None:
     for zipped in (True, False):
         torch.save({"w": torch.zeros(20), "a": {"b": [1, "x"]}}, path, _use_new_zipfile_serialization=zipped)
         whole = path.read_bytes()
-        for at, value in zip(rng.integers(0, min(len(whole), 1000), 300), rng.integers(0, 256, 300), strict=True):
-            path.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
+        for position, value in zip(rng.integers(0, min(len(whole), 1000), 300), rng.integers(0, 256, 300), strict=True):
+            path.write_bytes(whole[:position] + bytes([value]) + whole[position + 1 :])
             with contextlib.suppress(SlmEvalError):
                 load_tensors(path)
 

@@ -20,7 +20,9 @@ STEERING = "\x1b[2J\x1b]0;owned\x07\u202egpj"
 
 def test_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
     path = tmp_path / "phones.jsonl"
-    path.write_text("".join(json.dumps({"id": f"{STEERING}{at}", "phones": ["a", "b"] * at}) + "\n" for at in (1, 2)))
+    path.write_text(
+        "".join(json.dumps({"id": f"{STEERING}{number}", "phones": ["a", "b"] * number}) + "\n" for number in (1, 2))
+    )
     folder = tmp_path / f"evil{STEERING}"
     results = [
         invoke("run", "--generated", path, "--real", path, "--metrics", "pjsd", "-o", folder),

@@ -38,8 +38,8 @@ def test_floats_come_back_to_the_last_bit(tmp_path: Path) -> None:
 
 def test_many_contents_at_once(tmp_path: Path) -> None:
     with Store(tmp_path / "o.sqlite") as store:
-        store.put((f"c{at}", "f", {"scores": {"x": float(at)}}) for at in range(2_500))
-        assert len(store.get([f"c{at}" for at in range(3_000)], "f")) == 2_500
+        store.put((f"c{number}", "f", {"scores": {"x": float(number)}}) for number in range(2_500))
+        assert len(store.get([f"c{number}" for number in range(3_000)], "f")) == 2_500
 
 
 def test_a_batch_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
@@ -68,11 +68,11 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("p", "q", "r")]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     with Store(path) as store:
-        found = [
-            len(store.get([f"{name}-{at}" for name in "pqr" for at in range(100)], f"fingerprint {kind}"))
+        counts = [
+            len(store.get([f"{name}-{number}" for name in "pqr" for number in range(100)], f"fingerprint {kind}"))
             for kind in range(7)
         ]
-    assert sum(found) == 300
+    assert sum(counts) == 300
 
 
 def test_a_file_that_is_no_cache_says_what_to_do(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_full_disk_says_so_and_keeps_what_was_there(tmp_path: Path) -> None:
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(SlmEvalError, match=r"database or disk is full; free space there"):
-            store.put((f"c{at}", "f", {"scores": {"x": float(at)}}) for at in range(1_000))
+            store.put((f"c{number}", "f", {"scores": {"x": float(number)}}) for number in range(1_000))
         assert store.get(["a", "c1"], "f") == {"a": {"scores": {"x": 1.0}}}
 
 
@@ -219,7 +219,7 @@ def test_an_older_or_absent_cache_that_cannot_be_written_says_what_to_do(shared:
 def test_what_is_wrong_decides_what_is_advised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "o.sqlite"
     with Store(path) as store:
-        store.put((f"c{at}", "f", {"scores": {"x": float(at)}}) for at in range(1_000))
+        store.put((f"c{number}", "f", {"scores": {"x": float(number)}}) for number in range(1_000))
     whole = path.read_bytes()
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
@@ -229,7 +229,7 @@ def test_what_is_wrong_decides_what_is_advised(tmp_path: Path, monkeypatch: pyte
     holder.close()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SlmEvalError, match=r"malformed; it is damaged: delete it"), Store(path) as store:
-        store.get([f"c{at}" for at in range(1_000)], "f")
+        store.get([f"c{number}" for number in range(1_000)], "f")
 
 
 def test_a_table_whose_name_is_no_text_is_damage(tmp_path: Path) -> None:

@@ -33,13 +33,13 @@ def test_processes_change_nothing(tmp_path: Path, write_wav: Callable[..., Path]
     outcomes = [{job.path: outcome for job, outcome in decode_all(jobs, [], workers, 1.5)} for workers in (0, 2)]
     assert outcomes[0].keys() == outcomes[1].keys() == {job.path for job in jobs}
     for path in paths:
-        here, there = (each[path] for each in outcomes)
+        here, there = (outcome[path] for outcome in outcomes)
         assert isinstance(here, Decoded)
         assert isinstance(there, Decoded)
         assert here.facts == there.facts
         assert np.array_equal(here.signals[16_000].samples, there.signals[16_000].samples)
-    errors = [each[tmp_path / "no.wav"] for each in outcomes]
-    assert all(isinstance(each, AudioError) for each in errors)
+    errors = [outcome[tmp_path / "no.wav"] for outcome in outcomes]
+    assert all(isinstance(outcome, AudioError) for outcome in errors)
     assert str(errors[0]) == str(errors[1])
 
 

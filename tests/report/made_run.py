@@ -39,14 +39,14 @@ def made_run(folder: Path) -> FinishedRun:
     for side in SIDES:
         real = side == "real"
         clips[side] = []
-        for at in range(CLIPS):
-            file = folder / f"{side}-{at}.wav"
-            soundfile.write(file, noise(0.6, seed=at + 100 * real), 16_000)
-            name = HOSTILE[at] if not real and at < len(HOSTILE) else f"{at:02}.wav"
+        for index in range(CLIPS):
+            file = folder / f"{side}-{index}.wav"
+            soundfile.write(file, noise(0.6, seed=index + 100 * real), 16_000)
+            name = HOSTILE[index] if not real and index < len(HOSTILE) else f"{index:02}.wav"
             spoken = rng.choice(list("abcdv"), size=40, p=[0.3, 0.3, 0.2, 0.15, 0.05] if real else [0.2] * 5)
-            sound = Sound(Clip(name, file), f"{side}{at}", read_audio(file).facts)
+            sound = Sound(Clip(name, file), f"{side}{index}", read_audio(file).facts)
             # The clips with hostile names are the best and the worst, so that the page shows them.
-            score = (0.5, 0.49, 0.01, 0.02)[at] if name in HOSTILE else float(rng.normal(0.2 + 0.1 * real, 0.02))
+            score = (0.5, 0.49, 0.01, 0.02)[index] if name in HOSTILE else float(rng.normal(0.2 + 0.1 * real, 0.02))
             sound.observations = {
                 str(loudness.observer.fingerprint): {"scores": {"loudness.rms": score}},
                 str(phones.observer.fingerprint): {"phones": spoken.tolist()},
@@ -55,7 +55,7 @@ def made_run(folder: Path) -> FinishedRun:
     broken = Sound(Clip(BROKEN, folder / "none"), None, error=AudioError("decode_error", "cut & <short>"))
     clips["generated"].append(ClipResult(broken.clip, "generated", broken))
     corpora = {
-        side: Corpus(str(folder / f"<{side}>"), tuple(each.clip for each in of_side)) for side, of_side in clips.items()
+        side: Corpus(str(folder / f"<{side}>"), tuple(clip.clip for clip in of_side)) for side, of_side in clips.items()
     }
     absent = {"nisqa.mos": NotComputed("its weights <are> not here", unavailable=True)}
     return FinishedRun.from_evaluation(summarise(corpora, clips, [loudness, phones], absent), "a <run>")
@@ -65,7 +65,8 @@ def its_audio(run: FinishedRun, folder: Path) -> dict[str, Corpus | str]:
     """Return where ``made_run`` has put it."""
     return {
         side: Corpus(
-            str(folder), tuple(Clip(clip["id"], folder / f"{side}-{at}.wav") for at, clip in enumerate(run.clips[side]))
+            str(folder),
+            tuple(Clip(clip["id"], folder / f"{side}-{index}.wav") for index, clip in enumerate(run.clips[side])),
         )
         for side in SIDES
     }

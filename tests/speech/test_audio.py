@@ -133,8 +133,8 @@ def test_wav_from_a_stream_is_whole_although_its_header_does_not_know(
     samples = noise(1.0)
     path = write_wav(tmp_path / "a.wav", samples, subtype="PCM_16")
     content = bytearray(path.read_bytes())
-    at = content.index(b"data") + 4
-    struct.pack_into("<I", content, at, declared)
+    offset = content.index(b"data") + 4
+    struct.pack_into("<I", content, offset, declared)
     path.write_bytes(content)
     assert len(read_audio(path).samples) == len(samples)
 

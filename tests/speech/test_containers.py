@@ -58,8 +58,8 @@ def test_a_big_endian_wav_and_one_with_large_chunks_before_the_data(tmp_path: Pa
 
 
 def _with_list(wav: bytes, size: int) -> bytes:
-    at = wav.index(b"data")
-    return wav[:at] + b"LIST" + struct.pack("<I", size) + b"INFO" + bytes(size - 4) + wav[at:]
+    offset = wav.index(b"data")
+    return wav[:offset] + b"LIST" + struct.pack("<I", size) + b"INFO" + bytes(size - 4) + wav[offset:]
 
 
 UNKNOWN = {  # format: where the length of the audio is stated, and how a stream states that it does not know
@@ -77,8 +77,8 @@ def test_a_stream_that_states_no_length_is_taken_as_it_is(tmp_path: Path, form: 
     path.write_bytes(content)
     whole = read_audio(path).samples
     mark, offset, _ = UNKNOWN[form]
-    at = content.index(mark) + offset
-    content = content[:at] + stated + content[at + len(stated) :]
+    begin = content.index(mark) + offset
+    content = content[:begin] + stated + content[begin + len(stated) :]
     if form == "WAV":  # of 0 bytes of audio libsndfile believes that they are unknown where RIFF has 8
         content = content[:4] + (stated if any(stated) else b"\x08\0\0\0") + content[8:]
     path.write_bytes(content)

@@ -40,13 +40,13 @@ def test_list_and_scp_and_manifest_agree_with_the_folder(folder: Path) -> None:
     listing = folder / "list.txt"
     listing.write_text("\n".join(reversed(IDS)) + "\n\n", encoding="utf-8")
     scp = folder / "wav.scp"
-    scp.write_text("".join(f"utt{at} {name}\n" for at, name in enumerate(IDS)), encoding="utf-8")
+    scp.write_text("".join(f"utt{number} {name}\n" for number, name in enumerate(IDS)), encoding="utf-8")
     manifest = folder / "manifest.jsonl"
     manifest.write_text("".join(json.dumps({"id": name, "path": name}) + "\n" for name in IDS), encoding="utf-8")
 
     assert [clip.id for clip in load_corpus(listing).clips] == IDS
     assert [(clip.id, clip.path) for clip in load_corpus(scp).clips] == [
-        (f"utt{at}", folder / name) for at, name in enumerate(IDS)
+        (f"utt{number}", folder / name) for number, name in enumerate(IDS)
     ]
     assert [clip.id for clip in load_corpus(manifest).clips] == IDS
 
@@ -209,7 +209,7 @@ def test_names_with_other_line_ends_come_back(tmp_path: Path) -> None:
 def test_ids_that_look_like_paths_are_names_and_nothing_else(tmp_path: Path) -> None:
     ids = [".", "..", "../x", "/etc/passwd", "a/", "C:\\x"]
     path = tmp_path / "m.jsonl"
-    path.write_text("".join(json.dumps({"id": each, "path": "a.wav"}) + "\n" for each in ids))
+    path.write_text("".join(json.dumps({"id": name, "path": "a.wav"}) + "\n" for name in ids))
     assert [clip.id for clip in load_corpus(path).clips] == sorted(ids)
 
 
@@ -242,7 +242,7 @@ def test_folders_in_folders_are_searched_to_any_depth(tmp_path: Path) -> None:
     clip = folder / "x.wav"
     clip.write_bytes(b"x")
     try:
-        assert [each.id for each in load_corpus(tmp_path).clips] == ["d/" * 1_500 + "x.wav"]
+        assert [clip.id for clip in load_corpus(tmp_path).clips] == ["d/" * 1_500 + "x.wav"]
     finally:  # pytest removes old folders by recursion, and would end with an error days later
         clip.unlink()
         while folder != tmp_path:

@@ -58,17 +58,17 @@ def _flac_of(frames: int) -> bytes:
 
 def _mp3_of(frames: int) -> bytes:
     content = bytearray(made("MP3"))
-    at = content.index(b"Xing")
-    content[at + 8 : at + 12] = frames.to_bytes(4, "big")
+    offset = content.index(b"Xing")
+    content[offset + 8 : offset + 12] = frames.to_bytes(4, "big")
     return bytes(content)
 
 
 def _rf64_of(size: int) -> bytes:
     content = bytearray(made("RF64", "PCM_16"))
-    at = content.index(b"ds64") + 16
-    content[at : at + 8] = size.to_bytes(8, "little")
-    at = content.index(b"data") + 4
-    content[at : at + 4] = b"\xff" * 4
+    offset = content.index(b"ds64") + 16
+    content[offset : offset + 8] = size.to_bytes(8, "little")
+    offset = content.index(b"data") + 4
+    content[offset : offset + 4] = b"\xff" * 4
     return bytes(content)
 
 
@@ -196,8 +196,8 @@ def test_what_mpg123_says_does_not_reach_the_terminal(tmp_path: Path) -> None:
     path.write_bytes(made("MP3") + bytes(5_000))
     code = "import os, sys; from pathlib import Path; from slm_eval.speech.audio import read_audio"
     call = f"read_audio(Path({str(path)!r})); os.write(2, b'raw '); print('text', file=sys.stderr)"
-    found = subprocess.run([sys.executable, "-c", f"{code}; {call}"], stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    assert found.stderr == "raw text\n"
+    process = subprocess.run([sys.executable, "-c", f"{code}; {call}"], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stderr == "raw text\n"
 
 
 def test_too_little_memory_is_the_reason_of_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,16 +214,16 @@ def test_too_little_memory_is_the_reason_of_a_clip(tmp_path: Path, monkeypatch: 
 def test_what_the_decoder_of_alac_prints_does_not_get_into_the_output(tmp_path: Path) -> None:
     # A byte of the table of packets: "alac_pakt_read_decode 855 : Ooops!" on standard output, beside `--json`.
     content = bytearray(made("CAF", "ALAC_16"))
-    at = content.index(b"pakt") + 12 + 24
-    content[at : at + 4] = b"\xff" * 4
+    offset = content.index(b"pakt") + 12 + 24
+    content[offset : offset + 4] = b"\xff" * 4
     path = tmp_path / "a.caf"
     path.write_bytes(content)
     code = "from pathlib import Path; from slm_eval.speech.audio import AudioError, duration, read_audio"
     call = (
         f"path = Path({str(path)!r}); duration(path)\ntry:\n  read_audio(path)\nexcept AudioError: pass\nprint('text')"
     )
-    found = subprocess.run([sys.executable, "-c", f"{code}; {call}"], capture_output=True, text=True, cwd=ROOT)
-    assert (found.stdout, found.stderr) == ("text\n", "")
+    process = subprocess.run([sys.executable, "-c", f"{code}; {call}"], capture_output=True, text=True, cwd=ROOT)
+    assert (process.stdout, process.stderr) == ("text\n", "")
     raw = "import soundfile, sys\ntry:\n  soundfile.SoundFile(sys.argv[1]).read()\nexcept RuntimeError: pass"
     plain = subprocess.run([sys.executable, "-c", raw, str(path)], capture_output=True, text=True)
     assert "alac_pakt" in plain.stdout  # else the test could not fail

@@ -164,7 +164,7 @@ def test_what_is_not_audio_is_counted_by_the_ends_of_names(tmp_path: Path) -> No
     assert load_corpus(tmp_path).ignored == {".json": 1, ".txt": 2, "hidden": 1, "other": 3}
     arguments = ["run", "--generated", tmp_path, "--real", tmp_path, "--metrics", "pjsd", "--ngrams", "1", "-o"]
     arguments += [tmp_path / ".out", "--recognizer", "pocketsphinx", "--workers", "0"]
-    result = CliRunner().invoke(main, [str(each) for each in arguments])
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert "1 of 1 clips scored, 0.0 min; ignored: 3 other, 2 .txt, 1 .json, 1 hidden" in result.output
     summary = json.loads((tmp_path / ".out" / "summary.json").read_text())
     assert summary["corpora"]["real"]["ignored"] == {".json": 1, ".txt": 2, "hidden": 1, "other": 3}

@@ -85,7 +85,9 @@ def test_a_stereo_file_read_by_soundfile_scores_once_it_is_turned(tmp_path: Path
     turned, mono = Loudness(), Loudness()
     turned.update([read.T], rate)
     mono.update([0.75 * SAMPLES], rate)
-    scores = [each.state_dict()["observations"]["generated"][0]["scores"]["loudness.rms"] for each in (turned, mono)]
+    scores = [
+        metric.state_dict()["observations"]["generated"][0]["scores"]["loudness.rms"] for metric in (turned, mono)
+    ]
     assert scores[0] == pytest.approx(scores[1], rel=1e-6)
 
 

@@ -35,7 +35,7 @@ class Publisher:
 
     @property
     def resumed_from(self) -> list[str | None]:
-        return [each.get("Range") for each in self.asked]
+        return [headers.get("Range") for headers in self.asked]
 
 
 def handler(publisher: Publisher) -> type[http.server.BaseHTTPRequestHandler]:

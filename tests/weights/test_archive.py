@@ -39,7 +39,7 @@ def test_an_archive_becomes_the_set(publisher: Publisher, register: Register, mo
     publisher.files["/latest.tar.gz"] = archive_of(*GOOD, mode=mode)
     assert weights.locate("toy") == path
     assert (path / "inventory" / "a.txt").read_text() == "a"
-    assert [each.name for each in path.parent.iterdir()] == ["folder"]  # neither the archive nor a temporary folder
+    assert [file.name for file in path.parent.iterdir()] == ["folder"]  # neither the archive nor a temporary folder
 
 
 @pytest.mark.parametrize("kind", EVIL)
@@ -107,7 +107,9 @@ def test_no_space_to_unpack_is_one_line_and_leaves_nothing(
 
 
 def test_an_archive_of_very_many_files_is_refused_before_they_are_written(tmp_path: Path) -> None:
-    (tmp_path / "many.tar").write_bytes(archive_of(*[member(f"{at:05d}", b"") for at in range(10_001)], mode="w"))
+    (tmp_path / "many.tar").write_bytes(
+        archive_of(*[member(f"{number:05d}", b"") for number in range(10_001)], mode="w")
+    )
     with pytest.raises(SlmEvalError, match="more than 10000 files"):
         unpack(tmp_path / "many.tar", tmp_path / "out", 1_000_000)
 

@@ -26,7 +26,7 @@ def test_downloads_once_and_then_uses_what_is_there(publisher: Publisher, regist
     assert weights.locate("toy") == path
     assert weights.digest("toy") == SHA256
     assert len(publisher.asked) == 1
-    assert [each.name for each in path.parent.iterdir()] == ["set.bin"]  # no part is left
+    assert [file.name for file in path.parent.iterdir()] == ["set.bin"]  # no part is left
 
 
 @pytest.mark.parametrize("known", [{}, {"sha256": SHA256}])

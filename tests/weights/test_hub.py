@@ -43,9 +43,9 @@ def toy_hub(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_hub_files_come_all_or_none(
     publisher: Publisher, toy_hub: Path, published: list[str], taken: list[str]
 ) -> None:
-    publisher.files = {f"/{each}": each.encode() for each in published}
+    publisher.files = {f"/{file}": file.encode() for file in published}
     assert weights.locate("toy") == toy_hub
-    assert sorted(each.name for each in toy_hub.iterdir()) == taken
+    assert sorted(file.name for file in toy_hub.iterdir()) == taken
 
 
 def test_a_hub_download_that_stops_between_files_takes_nothing(publisher: Publisher, toy_hub: Path) -> None:

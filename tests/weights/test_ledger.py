@@ -60,7 +60,7 @@ def test_read_only_weights_are_used_without_a_record(register: Register, monkeyp
     monkeypatch.setattr(ledger.tempfile, "mkstemp", refuse)
     assert weights.locate("toy") == path
     assert weights.digest("toy") == SHA256
-    assert [each.name for each in path.parent.parent.iterdir()] == ["toy"]
+    assert [file.name for file in path.parent.parent.iterdir()] == ["toy"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])

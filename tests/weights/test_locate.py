@@ -66,9 +66,9 @@ def test_a_wrong_file_names_both_digests_and_what_to_delete(register: Register) 
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(SlmEvalError) as error:
         weights.locate("toy")
-    found = hashlib.sha256(CONTENT[:-1]).hexdigest()
+    digest = hashlib.sha256(CONTENT[:-1]).hexdigest()
     assert one_line(error) == weights.missing("toy")
-    for part in (found, SHA256, f"delete {path} and run `slm-eval download toy`"):
+    for part in (digest, SHA256, f"delete {path} and run `slm-eval download toy`"):
         assert part in one_line(error)
     path.unlink()
     assert weights.locate("toy").read_bytes() == CONTENT  # nothing of the wrong one was recorded
@@ -161,7 +161,7 @@ def test_the_published_allosaurus_folder_unpacks_and_lacks_only_its_model(tmp_pa
     assert SETS["allosaurus"].lacking(folder) == ["model.pt"]
     (folder / "model.pt").write_bytes(b"stand-in")
     files = SETS["allosaurus"].files(folder)
-    assert len([each for each in files if each.startswith("inventory/")]) > 2000
+    assert len([file for file in files if file.startswith("inventory/")]) > 2000
     os.makedirs(cache_folder() / "weights" / "allosaurus")
     os.rename(folder, cache_folder() / "weights" / "allosaurus" / "uni2005")
     first = weights.digest("allosaurus")

@@ -105,9 +105,9 @@ def differences(run: FinishedRun, orders: Iterable[int]) -> list[Differences]:
         clips = [clip for clip in run.clips[side] if clip["phones"] is not None]
         of_side = Clusters.from_clips(clips).numbered
         # In the order of the clusters, the windows of a cluster stand together: it takes the place of an utterance.
-        spoken += [clips[at]["phones"] for at in np.argsort(of_side, kind="stable").tolist()]
+        spoken += [clips[index]["phones"] for index in np.argsort(of_side, kind="stable").tolist()]
         clusters.append(np.sort(of_side))
-    n_clusters = [int(each[-1]) + 1 if each.size else 0 for each in clusters]
+    n_clusters = [int(numbers[-1]) + 1 if numbers.size else 0 for numbers in clusters]
     numbers = np.concatenate((clusters[0], clusters[1] + n_clusters[0]))
     generated = np.arange(sum(n_clusters)) < n_clusters[0]
     encoded = encode(spoken)

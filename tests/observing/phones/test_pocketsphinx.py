@@ -19,14 +19,14 @@ CMU = set(PHONES.split(" "))
 
 @pytest.fixture(scope="module")
 def recognizer() -> PocketSphinx:
-    each = PocketSphinx()
-    each.ready("cpu")
-    return each
+    observer = PocketSphinx()
+    observer.ready("cpu")
+    return observer
 
 
 def signals(*numbers: int) -> list[Signal]:
     files = sorted((EXAMPLES / "real").rglob("*.ogg"))
-    return [Signal(*soundfile.read(files[at], dtype="float32")) for at in numbers]
+    return [Signal(*soundfile.read(files[number], dtype="float32")) for number in numbers]
 
 
 def test_phones_do_not_depend_on_the_clips_heard_before(recognizer: PocketSphinx) -> None:

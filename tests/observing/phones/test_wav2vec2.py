@@ -46,7 +46,7 @@ def make_model(folder: Path, norm: str = "layer", safe: bool = True) -> Path:
     extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=norm == "layer")
     extractor.save_pretrained(folder)
     if not safe:
-        state = {_old_name(name): each for name, each in model.state_dict().items()}
+        state = {_old_name(name): tensor for name, tensor in model.state_dict().items()}
         torch.save(state, folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
     return folder
@@ -77,7 +77,9 @@ def loaded(model: Path) -> Wav2Vec2:
 
 def observe(observer: Wav2Vec2, clips: Sequence[np.ndarray], batch: int = 1000) -> list[Any]:
     signals = [Signal(clip, RATE) for clip in clips]
-    return [each for first in range(0, len(clips), batch) for each in observer.observe(signals[first : first + batch])]
+    return [
+        result for first in range(0, len(clips), batch) for result in observer.observe(signals[first : first + batch])
+    ]
 
 
 def official_phones(folder: Path, clip: np.ndarray) -> list[str]:
@@ -91,7 +93,7 @@ def official_phones(folder: Path, clip: np.ndarray) -> list[str]:
 
 
 def test_phones_equal_those_of_transformers(model: Path, clips: list[np.ndarray]) -> None:
-    seen = [each["phones"] for each in observe(loaded(model), clips)]
+    seen = [result["phones"] for result in observe(loaded(model), clips)]
     assert seen == [official_phones(model, clip) for clip in clips]
     assert len({phone for own in seen for phone in own}) > 5  # the comparison means something
 
@@ -110,7 +112,7 @@ def test_what_a_gpu_computes_together_is_the_same(tmp_path: Path, clips: list[np
     observer._rows = 4
     assert observe(observer, clips) == alone
     for row in range(4):
-        others = [noise(seconds, RATE, 50 + at) for at, seconds in enumerate((1.9, 1.1, 1.5))]
+        others = [noise(seconds, RATE, 50 + number) for number, seconds in enumerate((1.9, 1.1, 1.5))]
         logits = observer._logits([*others[:row], clips[0], *others[row:]])[row]
         assert torch.equal(logits, observer._logits([clips[0]])[0])
 
@@ -152,7 +154,11 @@ def test_frames_are_those_of_the_network(model: Path) -> None:
 def test_short_and_long_clips_are_refused(model: Path) -> None:
     good = noise(0.5, RATE)
     results = observe(loaded(model), [noise(399 / RATE, RATE), good, np.resize(good, 121 * RATE)])
-    assert [each.code if isinstance(each, Refusal) else "ok" for each in results] == ["too_short", "ok", "too_long"]
+    assert [result.code if isinstance(result, Refusal) else "ok" for result in results] == [
+        "too_short",
+        "ok",
+        "too_long",
+    ]
 
 
 def test_fingerprint(model: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def voice(samples: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     time_s = np.arange(samples) / RATE
     phase = np.cumsum(120 + 10 * (seed % 7) + 30 * np.sin(2 * np.pi * 0.7 * time_s)) / RATE
-    harmonics = sum(np.sin(2 * np.pi * each * phase) / each for each in range(1, 12))
+    harmonics = sum(np.sin(2 * np.pi * overtone * phase) / overtone for overtone in range(1, 12))
     envelope = np.clip(np.sin(2 * np.pi * 1.7 * time_s + seed), 0, None)
     return (0.1 * envelope * harmonics + 0.01 * rng.standard_normal(samples)).astype(np.float32)
 
@@ -94,10 +94,10 @@ def official(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     return lambda *clips: official_scores(tiny, *clips)
 
 
-def assert_equal(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> None:
-    assert len(ours) == len(theirs)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine == pytest.approx(other, abs=TOLERANCE)
+def assert_equal(ours: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
+    assert len(ours) == len(expected)
+    for own, other in zip(ours, expected, strict=True):
+        assert own == pytest.approx(other, abs=TOLERANCE)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning:torch")
@@ -108,7 +108,7 @@ class TestAgainstThePackage:
         clips = [voice(length, seed) for seed, length in enumerate(lengths)]
         ours = scores(observer, *clips)
         assert_equal(ours, official(*clips))
-        assert np.std([each["audiobox.PQ"] for each in ours]) > 0.05  # else equality would say little
+        assert np.std([clip["audiobox.PQ"] for clip in ours]) > 0.05  # else equality would say little
 
     def test_levels_and_offsets(self, observer, official):
         """The group norm's statistics are computed another way; they must hold far from zero mean and unit level."""
@@ -188,7 +188,12 @@ def test_a_score_is_the_mean_over_windows_weighted_by_their_length(observer):
 def test_clips_no_longer_than_what_wavlm_learned_to_guess_are_refused(observer):
     lengths = (80, MIN_SAMPLES, MIN_SAMPLES - 1, 20_000)  # 5 ms, ...
     seen = observer.observe([Signal(voice(length), RATE) for length in lengths])
-    assert [each.code if isinstance(each, Refusal) else "ok" for each in seen] == ["too_short", "ok", "too_short", "ok"]
+    assert [result.code if isinstance(result, Refusal) else "ok" for result in seen] == [
+        "too_short",
+        "ok",
+        "too_short",
+        "ok",
+    ]
     assert seen[0] == Refusal("too_short", "0.005 s; Audiobox Aesthetics needs 0.205 s")
     assert [seen[1]["scores"], seen[3]["scores"]] == scores(observer, voice(MIN_SAMPLES), voice(20_000))
     assert 1 + (MIN_SAMPLES - 400) // 320 == 10  # frames of 400 samples, one every 320
@@ -362,10 +367,10 @@ def test_a_repository_id_is_found_in_the_hub_cache(tiny, observer, tmp_path, mon
     (tmp_path / "models--someone--model" / "refs" / "main").write_text("abc")
     write_safetensors(snapshot, torch.load(tiny, weights_only=True))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    found = AudioboxObserver("someone/model")
-    assert found.missing() is None
-    found.load("cpu")
-    assert scores(found, voice(4_000)) == scores(observer, voice(4_000))
+    cached = AudioboxObserver("someone/model")
+    assert cached.missing() is None
+    cached.load("cpu")
+    assert scores(cached, voice(4_000)) == scores(observer, voice(4_000))
 
 
 def test_unknown_precision_answers_with_near_ones():

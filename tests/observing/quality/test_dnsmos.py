@@ -173,7 +173,7 @@ def test_tiles_do_not_change_the_network(reference):
     with exact_float32():
         whole = p835(samples, windows, tile_hops=100)
         tiled = [p835(samples, windows, tile_hops=hops) for hops in (1, 4)]
-    assert max((whole - each).abs().max() for each in tiled) <= 1e-6
+    assert max((whole - scores).abs().max() for scores in tiled) <= 1e-6
 
 
 def test_precision_settings_of_the_caller_do_not_matter_and_are_kept(reference):
@@ -254,7 +254,7 @@ def test_tiles_cover_a_run_evenly(hops, most):
 def test_a_clip_of_what_one_value_of_the_network_hears_is_scored_and_a_shorter_one_is_not(reference):
     lengths = (80, MIN_SAMPLES - 1, MIN_SAMPLES)  # 5 ms, ...
     *short, observation = reference.observe([Signal(voice(1)[:length], RATE) for length in lengths])
-    assert [each.code for each in short] == ["too_short", "too_short"]
+    assert [result.code for result in short] == ["too_short", "too_short"]
     assert short[0].message == "0.005 s; DNSMOS needs 0.45 s"
     assert set(observation["scores"]) == set(KEYS)
     assert all(type(score) is float for score in observation["scores"].values())
@@ -269,7 +269,7 @@ def test_the_shortest_clip_is_what_a_value_of_the_last_convolution_depends_on():
     graph = onnx.load(locate("dnsmos") / graphs.p835_file(False)).graph
     layers = []
     for node in graph.node:
-        sizes = {each.name: list(each.ints) for each in node.attribute}
+        sizes = {attribute.name: list(attribute.ints) for attribute in node.attribute}
         if node.op_type in {"Conv", "MaxPool"} and len(sizes["kernel_shape"]) == 2:
             layers.append((node.op_type, sizes["kernel_shape"][0], sizes["strides"][0]))
     frames = torch.zeros(1, 1, 900, dtype=torch.float64, requires_grad=True)

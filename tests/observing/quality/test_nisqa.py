@@ -82,8 +82,8 @@ def observers(loaded: dict[str, NISQAObserver | NISQATTSObserver]) -> dict[str, 
 
 def scores_of(observer: NISQAObserver | NISQATTSObserver, *signals: Signal) -> list[list[float]]:
     seen = observer.observe(signals)
-    assert not any(isinstance(each, Refusal) for each in seen), seen
-    return [list(each["scores"].values()) for each in seen if not isinstance(each, Refusal)]
+    assert not any(isinstance(result, Refusal) for result in seen), seen
+    return [list(result["scores"].values()) for result in seen if not isinstance(result, Refusal)]
 
 
 @pytest.mark.parametrize("case", FROZEN, ids=str)
@@ -138,9 +138,9 @@ def test_mel_equals_librosa(rate, fmax):
             pad_mode="reflect", power=1.0, n_mels=48, fmin=0.0, fmax=fmax, htk=False, norm="slaney",
         )  # fmt: skip
         expected = librosa.amplitude_to_db(expected, ref=1.0, amin=1e-4, top_db=80.0)
-        mine = log_mel(torch.from_numpy(samples), rate, fmax).numpy().T
-        assert mine.shape == expected.shape
-        np.testing.assert_allclose(mine, expected, atol=1e-3)  # dB; measured on noise: 1.5e-5
+        computed = log_mel(torch.from_numpy(samples), rate, fmax).numpy().T
+        assert computed.shape == expected.shape
+        np.testing.assert_allclose(computed, expected, atol=1e-3)  # dB; measured on noise: 1.5e-5
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 44_100])
@@ -179,7 +179,7 @@ def test_a_long_clip_gets_the_mean_of_its_parts(observers):
 def test_a_refused_clip_does_not_move_the_others(observers):
     short, good = Signal(voice(0.1, 16_000), 16_000), Signal(voice(3, 16_000), 16_000)
     seen = observers["nisqa"].observe([short, good, short, Signal(voice(1, 16_000), 400_000)])
-    assert [type(each) for each in seen] == [Refusal, dict, Refusal, Refusal]
+    assert [type(result) for result in seen] == [Refusal, dict, Refusal, Refusal]
     assert "400000 Hz" in seen[3].message
     assert list(seen[1]["scores"].values()) == scores_of(observers["nisqa"], good)[0]
 

@@ -35,14 +35,14 @@ def test_sentences_say_no_more_than_the_numbers() -> None:
 
 
 def test_a_difference_adds_facing_halves_in_quadrature() -> None:
-    mine = {"value": 3.1, "ci95": [2.8, 3.4], "sd": 1.0, "n": 40}
-    theirs = {"value": 3.5, "ci95": [3.1, 3.9], "sd": 1.0, "n": 40}
-    found = reading.difference(reading.moments(mine), reading.moments(theirs))
-    assert found is not None
-    assert (found.value, *found.interval) == pytest.approx((-0.4, -0.9, 0.1))
+    generated = {"value": 3.1, "ci95": [2.8, 3.4], "sd": 1.0, "n": 40}
+    real = {"value": 3.5, "ci95": [3.1, 3.9], "sd": 1.0, "n": 40}
+    gap = reading.difference(reading.moments(generated), reading.moments(real))
+    assert gap is not None
+    assert (gap.value, *gap.interval) == pytest.approx((-0.4, -0.9, 0.1))
     # Of intervals that are not symmetric, the halves that face each other.
     skewed = reading.difference(
-        reading.moments(mine | {"ci95": [2.7, 3.2]}), reading.moments(theirs | {"ci95": [2.3, 3.8]})
+        reading.moments(generated | {"ci95": [2.7, 3.2]}), reading.moments(real | {"ci95": [2.3, 3.8]})
     )
     assert skewed is not None
     assert skewed.interval == pytest.approx((-0.4 - 0.5, -0.4 + np.hypot(0.1, 1.2)))

@@ -31,7 +31,7 @@ def test_traits_by_hand() -> None:
 def test_entropy_of_long_speech_from_a_known_source() -> None:
     """A Markov chain of two phones that changes with probability 0.1: 1 bit a phone, 0.469 bits for the next."""
     rng = np.random.default_rng(0)
-    clips = [["ab"[at] for at in (np.cumsum(rng.random(400) < 0.1) + rng.integers(2)) % 2] for _ in range(100)]
+    clips = [["ab"[state] for state in (np.cumsum(rng.random(400) < 0.1) + rng.integers(2)) % 2] for _ in range(100)]
     run = made(clips, clips[:1])
     phones, following = trait(run, "Entropy of phones"), trait(run, "Entropy of the next phone")
     low, high = following.moments["generated"].ci95 or (0, 0)
@@ -47,5 +47,5 @@ def test_traits_of_phones_alone_and_of_nothing() -> None:
     for clips in run.clips.values():
         for clip in clips:
             del clip["seconds"]
-    assert "Phones per second" not in {each.name for each in traits(run)}
+    assert "Phones per second" not in {known.name for known in traits(run)}
     assert traits(made([], [])) == []

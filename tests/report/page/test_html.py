@@ -83,7 +83,7 @@ def test_lone_surrogates_of_a_hand_edited_file_can_be_written(run: FinishedRun, 
 
 def test_every_number_of_the_summary_is_there(run: FinishedRun, text: str) -> None:
     """In full precision as the key that sorts, and rounded as the terminal prints it."""
-    sorted_by = {float(found) for found in re.findall(r'data-value="(-?[0-9.e-]+)"', text)}
+    sorted_by = {float(value) for value in re.findall(r'data-value="(-?[0-9.e-]+)"', text)}
     for key, metric in run.metrics.items():
         digits = 4 if key.startswith("pjsd.") else 3
         for name in ("value", "excess", "corrected", "coverage", "floor", "sd"):
@@ -144,8 +144,8 @@ def test_a_summary_without_a_field_is_one_line(run: FinishedRun) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
 def test_best_median_and_worst_are_different_clips(run: FinishedRun, n: int) -> None:
-    clips = {**run.clips, "generated": [_scored(f"{at}", float(at)) for at in range(n)]}
-    [ranking] = [each for each in rankings(replace(run, clips=clips)) if each.key == "loudness.rms"]
+    clips = {**run.clips, "generated": [_scored(f"{number}", float(number)) for number in range(n)]}
+    [ranking] = [one for one in rankings(replace(run, clips=clips)) if one.key == "loudness.rms"]
     chosen = [clip for group in GROUPS for clip in ranking.groups[group]]
     assert len(set(chosen)) == len(chosen) == {1: 1, 2: 2, 3: 3, 5: 3, 8: 6}[n]
     assert ranking.groups["best"][0] == str(n - 1)
@@ -154,7 +154,7 @@ def test_best_median_and_worst_are_different_clips(run: FinishedRun, n: int) -> 
 
 
 def test_all_scores_equal_and_a_side_without_any(run: FinishedRun) -> None:
-    clips = {"generated": [_scored(f"{at}", 1.0) for at in range(4)], "real": []}
+    clips = {"generated": [_scored(f"{number}", 1.0) for number in range(4)], "real": []}
     page(replace(run, clips=clips), {"generated": "no", "real": "no"})
 
 

@@ -39,7 +39,7 @@ def test_html_holds_names_as_text(boards: list[Leaderboard]) -> None:
     reader = Reader()
     reader.feed(text)
     assert reader.elements.count("script") == 1
-    assert not {each for each in reader.attributes if each.startswith("on")}
+    assert not {attribute for attribute in reader.attributes if attribute.startswith("on")}
     for name in HOSTILE:
         assert name.replace("\u202e", "\\u202e") in reader.texts
     assert "\u202e" not in text

@@ -34,17 +34,17 @@ def test_mp3_holds_the_sound() -> None:
 def test_rates_become_those_of_mp3(tmp_path: Path, rate: int, kept: int) -> None:
     file = tmp_path / "tone.wav"
     soundfile.write(file, tone(440, 1.0, rate), rate)
-    found = record(Clip("tone", file), 1.0)
-    assert soundfile.info(io.BytesIO(base64.b64decode(found.audio.partition(",")[2]))).samplerate == kept
-    assert found.seconds == pytest.approx(1.0, abs=1e-3)
-    assert found.top_hz == min(8_000, kept / 2)
+    recording = record(Clip("tone", file), 1.0)
+    assert soundfile.info(io.BytesIO(base64.b64decode(recording.audio.partition(",")[2]))).samplerate == kept
+    assert recording.seconds == pytest.approx(1.0, abs=1e-3)
+    assert recording.top_hz == min(8_000, kept / 2)
 
 
 def test_long_clips_are_cut_and_say_so(tmp_path: Path) -> None:
     file = tmp_path / "long.wav"
     soundfile.write(file, tone(440, 21.0, 8_000), 8_000)
-    found = record(Clip("long", file), 21.0)
-    assert (found.seconds, found.cut) == (20.0, True)
+    recording = record(Clip("long", file), 21.0)
+    assert (recording.seconds, recording.cut) == (20.0, True)
     part = record(Clip("part", file, start=1.0, end=3.0), 2.0)
     assert (part.seconds, part.cut) == (2.0, False)
 
@@ -69,13 +69,13 @@ def test_png_as_specified() -> None:
     shades = np.arange(35, dtype=np.uint8).reshape(5, 7)
     content = png(shades)
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
-    chunks, at = {}, 8
-    while at < len(content):
-        (length,) = struct.unpack_from(">I", content, at)
-        kind, data = content[at + 4 : at + 8], content[at + 8 : at + 8 + length]
-        assert struct.unpack_from(">I", content, at + 8 + length) == (zlib.crc32(kind + data),)
+    chunks, offset = {}, 8
+    while offset < len(content):
+        (length,) = struct.unpack_from(">I", content, offset)
+        kind, data = content[offset + 4 : offset + 8], content[offset + 8 : offset + 8 + length]
+        assert struct.unpack_from(">I", content, offset + 8 + length) == (zlib.crc32(kind + data),)
         chunks[kind] = data
-        at += 12 + length
+        offset += 12 + length
     assert struct.unpack(">IIBBBBB", chunks[b"IHDR"]) == (7, 5, 8, 3, 0, 0, 0)
     rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(5, 8)
     assert (rows[:, 0] == 0).all()

@@ -54,8 +54,8 @@ def pool() -> dict[str, System]:
     """Systems that differ, each with every number."""
     rng = np.random.default_rng(0)
     return {
-        name: system(name, spoken(24, at, mixed), rng.normal(mean, 0.1, 24).tolist(), n=(1, 2, 3))
-        for at, (name, mixed, mean) in enumerate([("a", 0.0, 0.9), ("b", 0.1, 0.8), ("c", 0.9, 0.3), ("d", 0.9, 0.3)])
+        name: system(name, spoken(24, seed, mixed), rng.normal(mean, 0.1, 24).tolist(), n=(1, 2, 3))
+        for seed, (name, mixed, mean) in enumerate([("a", 0.0, 0.9), ("b", 0.1, 0.8), ("c", 0.9, 0.3), ("d", 0.9, 0.3)])
     }
 
 
@@ -95,19 +95,19 @@ def check_order(board: Leaderboard) -> None:
     assert said.startswith(f"{len(board.systems)} systems, ordered by {board.sort} (")
     usable = {
         n: sum(
-            each.rank is not None and each.coverage is not None and each.coverage >= 0.9
-            for each in board.columns[f"pjsd.{n}"].results.values()
+            result.rank is not None and result.coverage is not None and result.coverage >= 0.9
+            for result in board.columns[f"pjsd.{n}"].results.values()
         )
         for n in (1, 2, 3)
         if f"pjsd.{n}" in board.columns
     }
-    told = re.search(r"the largest n at which (every system has|(\d+) of (\d+) systems have) a rank", said)
-    if told is not None:
+    sentence = re.search(r"the largest n at which (every system has|(\d+) of (\d+) systems have) a rank", said)
+    if sentence is not None:
         n = int(board.sort.partition(".")[2])
-        count = len(board.systems) if told[2] is None else int(told[2])
+        count = len(board.systems) if sentence[2] is None else int(sentence[2])
         assert usable[n] == count == max(usable.values())
         assert not any(of == count for larger, of in usable.items() if larger > n)
-        assert (told[2] is None) == (count == len(board.systems))
+        assert (sentence[2] is None) == (count == len(board.systems))
     else:
         assert not any(usable.values())
         if "the smallest n" in said:
@@ -119,7 +119,7 @@ def check_order(board: Leaderboard) -> None:
 
 def check_leaders(column) -> None:  # type: ignore[no-untyped-def]
     said = leaders(column)
-    ranked = {name: each for name, each in column.results.items() if each.rank is not None}
+    ranked = {name: result for name, result in column.results.items() if result.rank is not None}
     worse = {pair.a if pair.better == pair.b else pair.b for pair in column.pairs if pair.better}
     unbeaten = sorted(set(ranked) - worse)
     assert len(ranked) != 1
@@ -148,18 +148,20 @@ def check_remarks(board: Leaderboard) -> None:
         unranked = {
             name
             for line in about
-            for found in re.findall(r": no rank of ([abcd, ]+):", line)
-            for name in found.split(", ")
+            for listed in re.findall(r": no rank of ([abcd, ]+):", line)
+            for name in listed.split(", ")
         }
         assert absent == names - set(column.results)
-        assert unranked == {name for name, each in column.results.items() if each.rank is None}
+        assert unranked == {name for name, result in column.results.items() if result.rank is None}
 
 
 def test_one_system_of_its_signature_has_no_rank_and_the_page_says_so(pool: dict[str, System]) -> None:
     alone = system("in bits", spoken(24, 9), log_base="2")
     board = leaderboards([pool["a"], pool["b"], alone], per_signature=True)[1]
     assert remarks(board)[0] == "one system: there is nothing to rank"
-    assert {each.why_unranked for each in board.columns["pjsd.1"].results.values()} == {"no other system may be ranked"}
+    assert {result.why_unranked for result in board.columns["pjsd.1"].results.values()} == {
+        "no other system may be ranked"
+    }
     assert leaders(board.columns["pjsd.1"]) == ""
     assert "every system" not in order(board)
 
@@ -182,10 +184,10 @@ def test_the_error_rate_is_said_wherever_ranks_are(pool: dict[str, System]) -> N
 
 def test_the_json_is_frozen() -> None:
     """Other software reads these names: changing one is a new schema."""
-    told = json.loads(as_json(leaderboards([system("a", REAL, scores(0.5)), system("b", spoken(90, 2))])))
-    assert {key: type(value) for key, value in told.items()} == {"schema": int, "version": str, "tables": list}
-    assert told["schema"] == 1
-    [table] = told["tables"]
+    document = json.loads(as_json(leaderboards([system("a", REAL, scores(0.5)), system("b", spoken(90, 2))])))
+    assert {key: type(value) for key, value in document.items()} == {"schema": int, "version": str, "tables": list}
+    assert document["schema"] == 1
+    [table] = document["tables"]
     assert set(table) == {"sort", "why", "systems", "metrics"}
     assert set(table["systems"][0]) == {"name", "link", "notes", "corpus"}
     assert set(table["metrics"]) == {"pjsd.1", "pjsd.2", "loudness.rms"}

@@ -25,7 +25,9 @@ def loaded(model: Path, lang: str | None = None, **options: Any) -> Allosaurus:
 
 def observe(observer: Allosaurus, clips: Sequence[np.ndarray], batch: int = 1000) -> list[Any]:
     signals = [Signal(clip, RATE) for clip in clips]
-    return [each for first in range(0, len(clips), batch) for each in observer.observe(signals[first : first + batch])]
+    return [
+        result for first in range(0, len(clips), batch) for result in observer.observe(signals[first : first + batch])
+    ]
 
 
 def official_phones(official: Any, clip: np.ndarray, folder: Path, lang: str = "ipa", **options: Any) -> str:

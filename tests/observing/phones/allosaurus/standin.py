@@ -85,7 +85,9 @@ def write_small_configuration(folder: Path, hidden: int = _HIDDEN, layers: int =
         file = f"{glottocode}.txt"
         index.append({"ISO6393": iso, "GlottoCode": glottocode, "LanguageName": name, "phonelists": file})
         lines = [*(f"p{phone}" for phone in phones), "ʘ"]
-        (inventory / file).write_text("".join(f"{line} {at}\n" for at, line in enumerate(lines, 1)), encoding="utf-8")
+        (inventory / file).write_text(
+            "".join(f"{line} {number}\n" for number, line in enumerate(lines, 1)), encoding="utf-8"
+        )
     (inventory / "index.json").write_text(json.dumps(index))
 
 

@@ -25,9 +25,9 @@ def test_logits_do_not_depend_on_the_batch_in_any_bit(model: Path, clips: list[n
             torch.set_num_threads(count)
             for batch in (5, len(scaled)):
                 together = [
-                    each
+                    logits
                     for first in range(0, len(scaled), batch)
-                    for each in network(front_end(scaled[first : first + batch]))
+                    for logits in network(front_end(scaled[first : first + batch]))
                 ]
                 assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
             assert torch.get_num_threads() == count
@@ -48,7 +48,7 @@ def test_network_matches_a_packed_torch_lstm() -> None:
     """The architecture, against torch's own bidirectional LSTM over packed sequences."""
     lengths, config = (150, 129, 64, 64, 3, 1), NetworkConfig(hidden=24, layers=3, phones=11)
     state = random_state(3, hidden=24, layers=3, phones=11)
-    assert {name: tuple(each.shape) for name, each in state.items()} == config.shapes()
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == config.shapes()
     random = torch.Generator().manual_seed(1)
     features = [torch.randn(length, 120, generator=random) for length in lengths]
     lstm = torch.nn.LSTM(120, 24, num_layers=3, bidirectional=True)
@@ -58,5 +58,5 @@ def test_network_matches_a_packed_torch_lstm() -> None:
         expected, _ = torch.nn.utils.rnn.pad_packed_sequence(hidden)
         expected = expected @ state["phone_layer.weight"].T + state["phone_layer.bias"]
         order = [4, 0, 5, 2, 1, 3]
-        for at, logits in zip(order, BLSTM(state, 3, "cpu")([features[at] for at in order]), strict=True):
-            assert torch.allclose(logits, expected[: lengths[at], at], atol=1e-4)
+        for index, logits in zip(order, BLSTM(state, 3, "cpu")([features[index] for index in order]), strict=True):
+            assert torch.allclose(logits, expected[: lengths[index], index], atol=1e-4)

@@ -31,9 +31,9 @@ def formulas(samples: np.ndarray) -> np.ndarray:
         for band in range(40):
             left, centre, right = edges[band : band + 3]
             for k in range(128):
-                at = 1127 * np.log(1 + k * 8000 / 256 / 700)
-                if left < at < right:
-                    weight = (at - left) / (centre - left) if at <= centre else (right - at) / (right - centre)
+                place = 1127 * np.log(1 + k * 8000 / 256 / 700)
+                if left < place < right:
+                    weight = (place - left) / (centre - left) if place <= centre else (right - place) / (right - centre)
                     bands[band] += weight * power[k]
         logs = np.log(np.where(bands == 0, np.finfo(float).eps, bands))
         cepstra = [
@@ -63,7 +63,7 @@ def test_front_end_equals_the_official_one_in_nearly_every_bit(official: Any, cl
     scaled = [to_int16_scale(clip) for clip in clips]
     unequal = total = 0
     for clip, own in zip(scaled, FrontEnd(FrontEndConfig(), "cpu")(scaled), strict=True):
-        theirs = official.pm.compute(Audio(clip.astype(np.int16), RATE))
-        assert np.abs(own.numpy() - theirs).max() < 1e-4
-        unequal, total = unequal + int((own.numpy() != theirs).sum()), total + theirs.size
+        expected = official.pm.compute(Audio(clip.astype(np.int16), RATE))
+        assert np.abs(own.numpy() - expected).max() < 1e-4
+        unequal, total = unequal + int((own.numpy() != expected).sum()), total + expected.size
     assert unequal / total < 1e-3

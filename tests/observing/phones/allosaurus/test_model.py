@@ -122,7 +122,7 @@ def test_no_model_directory_is_one_clear_line(tmp_path: Path) -> None:
 def test_model_of_several_gpus_and_training_layers_is_read(model: Path, tmp_path: Path, observer: Allosaurus) -> None:
     shutil.copytree(model, tmp_path / "copy")
     state = torch.load(model / "model.pt")
-    renamed = {f"module.{name}": each for name, each in state.items()}
+    renamed = {f"module.{name}": tensor for name, tensor in state.items()}
     torch.save({**renamed, "allophone_layer_dict.eng": torch.zeros(3)}, tmp_path / "copy" / "model.pt")
     clip = noise(1.0, RATE)
     assert observe(loaded(tmp_path / "copy"), [clip]) == observe(observer, [clip])

@@ -36,13 +36,13 @@ def test_emit_and_timestamps_equal_the_official_package(
     seen = observe(loaded(model, emit=emit, timestamps=True), clips[:4])
     for clip, own in zip(clips[:4], seen, strict=True):
         lines = official_phones(official, clip, tmp_path, emit=emit, timestamp=True).splitlines()
-        theirs = [line.split() for line in lines]
-        assert own["phones"] == [phone for _, _, phone in theirs]
-        assert own["timestamps"] == [[float(start), float(span)] for start, span, _ in theirs]
+        expected = [line.split() for line in lines]
+        assert own["phones"] == [phone for _, _, phone in expected]
+        assert own["timestamps"] == [[float(start), float(span)] for start, span, _ in expected]
 
 
 def test_phones_do_not_depend_on_the_batch(observer: Allosaurus, clips: list[np.ndarray]) -> None:
-    several = [clips[at % len(clips)][: 1500 + 37 * at] for at in range(135)]
+    several = [clips[number % len(clips)][: 1500 + 37 * number] for number in range(135)]
     alone = observe(observer, several, 1)
     for batch in (3, 8, 32, 128):
         assert observe(observer, several, batch) == alone
@@ -91,7 +91,7 @@ def test_short_and_constant_clips_are_refused(observer: Allosaurus) -> None:
     periodic = np.tile(noise(80 / RATE, RATE), 50)  # every frame is the same
     good = noise(1.0, RATE)
     results = observe(observer, [good[:279], inaudible, good, periodic])
-    codes = [each.code if isinstance(each, Refusal) else "ok" for each in results]
+    codes = [result.code if isinstance(result, Refusal) else "ok" for result in results]
     assert codes == ["too_short", "silent", "ok", "silent"]
     assert results[2] == observe(observer, [good])[0]
 
@@ -108,7 +108,7 @@ def test_fingerprint_says_what_changes_phones(model: Path, tmp_path: Path) -> No
     assert plain.endswith("|lang:ipa|emit:1|rate:8000|resampler:soxr-hq")
     other = make_model(tmp_path / "other", seed=1)
     made = [Allosaurus("eng", model=model), Allosaurus(model=model, emit=2), Allosaurus(model=model, timestamps=True)]
-    assert len({plain, *(str(each.fingerprint) for each in [*made, Allosaurus(model=other)])}) == 5
+    assert len({plain, *(str(observer.fingerprint) for observer in [*made, Allosaurus(model=other)])}) == 5
 
 
 def test_fingerprint_needs_no_torch(model: Path) -> None:
