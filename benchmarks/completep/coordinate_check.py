@@ -1,6 +1,6 @@
 """Does what a network computes, and what training changes in it, keep its size while the network grows?
 
-    python benchmarks/completep/coordinate_check.py --output benchmarks/completep/results
+    python benchmarks/completep/coordinate_check.py --output benchmarks/results
 
 Widths 128 to 1024 at 4 layers and depths 1 to 16 at width 256, under CompleteP and under the standard parametrisation
 (a network that is its own base). Each is trained for some steps on sequences that are drawn, and asked after each step

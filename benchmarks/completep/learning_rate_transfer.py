@@ -1,6 +1,6 @@
 """Does the learning rate that is best for a small network stay best for larger ones?
 
-    python benchmarks/completep/learning_rate_transfer.py --output benchmarks/completep/results
+    python benchmarks/completep/learning_rate_transfer.py --output benchmarks/results
 
 Networks of 1, 2, 4 and 6 layers, as wide as they are deep, learn the same sequences at learning rates a factor of 2
 apart, under CompleteP and under the standard parametrisation, which are one at 4 layers, the base. What counts is the

@@ -1,6 +1,6 @@
 """What training reads: windows and noise as multiples of real time, by threads; and how fast speech is prepared.
 
-    python benchmarks/zoo/data_reading.py --output benchmarks/zoo/results/data-reading.json
+    python benchmarks/zoo/data_reading.py --output benchmarks/results/data-reading.json
 
 Reading: shards of random log-mels in the page cache, windows of 10 + 30 s, float16 into a buffer that is used again,
 with and without drawing float32 noise for the 30 s; then the whole feed as the trainer uses it, batches of 64 on the

@@ -12,7 +12,7 @@ import yaml
 from slm_eval.base.errors import UsageError
 from tests.conftest import EXAMPLES, ROOT
 
-sys.path.insert(0, str(ROOT / "benchmarks" / "leaderboard"))
+sys.path.insert(0, str(ROOT / "benchmarks" / "recipes" / "leaderboard"))
 from entries import read_entries
 from speech import Speech
 
@@ -20,7 +20,7 @@ SYSTEM = {"name": "a", "generated": "a"}
 
 
 def test_the_example_is_read() -> None:
-    entries = read_entries(ROOT / "benchmarks" / "leaderboard" / "systems.yaml")
+    entries = read_entries(ROOT / "benchmarks" / "recipes" / "leaderboard" / "systems.yaml")
     assert entries.real == Speech(EXAMPLES / "real", "1/2")
     assert entries.settings["metrics"] == "pjsd,dnsmos"
     assert [entry.speech.degradation for entry in entries.systems] == [None, "band-limited", "noisy", "reversed", None]

@@ -26,7 +26,7 @@ def test_what_is_asked_of_a_gpu_exists(tmp_path: Path, part: str) -> None:
     )
     python.chmod(0o755)
     where = {"OUT": str(tmp_path / "out"), "WORK": str(tmp_path / "work"), "PYTHON": str(python)}
-    command = ["bash", str(ROOT / "benchmarks" / "recipes" / "gpu_all.sh"), part]
+    command = ["bash", str(ROOT / "benchmarks" / "gpu_all.sh"), part]
     subprocess.run(command, env=os.environ | where, check=True, capture_output=True)
     groups = {"benchmarks/zoo/training.py": main, "benchmarks/zoo/sampling.py": sampling.main}
     for line in log.read_text().splitlines():

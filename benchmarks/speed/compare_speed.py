@@ -1,6 +1,6 @@
 """How long `slm-eval compare` takes for two finished runs, and how much memory.
 
-    python benchmarks/compare_speed.py [--clips 10000] [--score-keys 9] [--unpaired] [--without-plm]
+    python benchmarks/speed/compare_speed.py [--clips 10000] [--score-keys 9] [--unpaired] [--without-plm]
 
 The runs are synthetic: 100 phones a clip from Markov chains of 40 phones, the second system mixed with a little more of
 another chain than the first, and scores of normal noise. What is timed is the whole command, from its start to the end
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -20,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import stamp
 from report_speed import LENGTH, chain
+
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import stamp
 
 from slm_eval.base import launching
 
-RESULTS = Path(__file__).parent / "results" / "compare_speed.json"
+RESULTS = Path(__file__).parents[1] / "results" / "compare_speed.json"
 COMMAND = launching.python("slm_eval.cli.main", "compare")
 ORDERS = range(1, 6)
 

@@ -1,6 +1,6 @@
 """How many times real time the metrics of the paper run on a device, and whether they see there what they see on a CPU.
 
-    python benchmarks/throughput.py --audio FOLDER [--device cuda:0] [--copies 4] [--workers 16] [--output FILE]
+    python benchmarks/speed/throughput.py --audio FOLDER [--device cuda:0] [--copies 4] [--workers 16] [--output FILE]
         [--observers allosaurus dnsmos nisqa audiobox] [--check 4]
 
 Runs each observer alone, then all of them together, the way `slm-eval run` does: decoding processes, batches, an empty

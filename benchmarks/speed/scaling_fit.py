@@ -1,6 +1,6 @@
 """Speed and certainty of the fits of scaling laws, beside basin hopping, on the same points in one run.
 
-    python benchmarks/scaling_fit.py [--seeds 20] [--hops 2000] [--resamples 1000]
+    python benchmarks/speed/scaling_fit.py [--seeds 20] [--hops 2000] [--resamples 1000]
 
 Points: the published surface, the paper's ten budgets, 15 sizes within 1.2 decades of the optimum, 1 % noise by seed.
 The fused law is fitted to a metric on that surface (low 0.15, high 0.60, L0 0.0075, k 900), 1 % noise, budgets up to
@@ -21,6 +21,7 @@ import argparse
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,9 +30,11 @@ from typing import Any, TypeVar
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from machine import stamp
 from scipy.optimize import basinhopping
 from scipy.special import expit
+
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import stamp
 
 from slm_eval.base.arrays import Floats
 from slm_eval.scaling import (
@@ -49,7 +52,7 @@ from slm_eval.scaling.fitting.metric_law import STARTS
 from slm_eval.scaling.fitting.metric_surface import MetricSurface
 from slm_eval.scaling.runs.points import gather
 
-RESULTS = Path(__file__).parent / "results" / "scaling-fit.json"
+RESULTS = Path(__file__).parents[1] / "results" / "scaling-fit.json"
 BUDGETS = np.array([1e18, 3e18, 6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21])
 METRIC = MetricLaw.from_sigmoid(PUBLISHED, low=0.15, high=0.60, L0=0.0075, k=900)
 PJSD = (0.0, math.log(2))

@@ -1,6 +1,6 @@
 """Do the intervals of scaling laws hold the truth as often as they say, and how much does a small sweep tell?
 
-    python benchmarks/scaling_coverage.py [--sweeps 60] [--resamples 200] [--worlds NAME ...]
+    python benchmarks/statistics/scaling_coverage.py [--sweeps 60] [--resamples 200] [--worlds NAME ...]
 
 Sweeps are drawn again and again from a known law and bootstrapped by point and by budget; ``auto`` is, for each sweep,
 the one of the two that `slm-eval scaling fit` chooses by itself. A result is the share of 95 % intervals that hold the
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -33,12 +34,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import numpy.typing as npt
+
+sys.path.append(str(Path(__file__).parents[1]))
 from machine import stamp
 
 from slm_eval.base.arrays import Floats
 from slm_eval.scaling import PUBLISHED, LossLaw, bootstrap_loss_law, fit_loss_law
 
-RESULTS = Path(__file__).parent / "results" / "scaling-coverage.json"
+RESULTS = Path(__file__).parents[1] / "results" / "scaling-coverage.json"
 Sweep = tuple[Floats, Floats, Floats]  # N, D, loss
 
 # Refitted to the points of Hoffmann et al. by Besiroglu et al. (arXiv 2404.10102).

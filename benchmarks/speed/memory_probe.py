@@ -1,6 +1,6 @@
 """Peak memory of a run over a corpus, with observers that cost nothing: what is measured is what carries them.
 
-    python benchmarks/memory_probe.py FOLDER COPIES
+    python benchmarks/speed/memory_probe.py FOLDER COPIES
 
 Scores the FLAC files of FOLDER, COPIES times: each copy begins 10 ms later, and so is another content. Prints the
 peak resident memory, in MB, of this process (torch, which is most of it, included) and of its largest worker once all

@@ -1,6 +1,6 @@
 """Speed and memory of n-gram counting and of half-sampling, n = 1..5, on 40 phones and 360-phone utterances.
 
-    python benchmarks/speed_ngrams.py
+    python benchmarks/speed/speed_ngrams.py
 
 Each figure comes from a process of its own, so that its peak memory is that of the task (interpreter, libraries and
 data included). Seconds are those of the fastest repeat, since other work on the machine can only add to them; CPU

@@ -1,6 +1,6 @@
 """How long a report of 10,000 clips a side takes, and how large it is: at most 10 s and 15 MB.
 
-    python benchmarks/report_speed.py [--clips 10000] [--score-keys 14]
+    python benchmarks/speed/report_speed.py [--clips 10000] [--score-keys 14]
 
 A synthetic run: 100 phones a clip from a Markov chain of 40 phones, scores of normal noise, and audio of 10 s for the
 clips that the page plays. The summary's numbers are computed, so that the page is as of a real run; that time is not
@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+sys.path.append(str(Path(__file__).parents[1]))
 from machine import stamp
 
 from slm_eval.metrics.pjsd import pJSD
@@ -25,7 +28,7 @@ from slm_eval.observing.phones.given import GivenPhones
 from slm_eval.report.page.html import write_html
 from slm_eval.run.finished import SIDES, read_run
 
-RESULTS = Path(__file__).parent / "results" / "report_speed.json"
+RESULTS = Path(__file__).parents[1] / "results" / "report_speed.json"
 PHONES, LENGTH, SECONDS, RATE, VOICES = 40, 100, 10.0, 16_000, 50
 
 

@@ -1,6 +1,6 @@
 """From a list of systems to a leaderboard, in one command that can be stopped and started again.
 
-    python benchmarks/leaderboard/make.py benchmarks/leaderboard/systems.yaml -o runs/leaderboard
+    python benchmarks/recipes/leaderboard/make.py benchmarks/recipes/leaderboard/systems.yaml -o runs/leaderboard
 
 Every system is scored as ``slm-eval run`` would, into ``runs/NAME`` below the output; runs that are there and were made
 by the same command from the same files are kept. Then all are ranked, as by ``slm-eval leaderboard``, and the paper's

@@ -1,6 +1,6 @@
 """Every speed and size that the project promises, in one run, as a table.
 
-    python benchmarks/speed.py [--audio FOLDER] [--part dnsmos counting run startup memory ...] [--output FILE]
+    python benchmarks/speed/speed.py [--audio FOLDER] [--part dnsmos counting run startup memory ...] [--output FILE]
 
 - dnsmos: ours beside the official package on the same clips (``speed_dnsmos.py``);
 - counting: n-grams beside collections.Counter, half-samples (``speed_ngrams.py``);
@@ -27,6 +27,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import soundfile
+
+sys.path.append(str(Path(__file__).parents[1]))
 import speed_dnsmos
 import speed_ngrams
 from machine import stamp

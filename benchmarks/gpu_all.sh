@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can tell, in three commands of at most ten minutes each, on one machine, in this order:
 #
-#   benchmarks/recipes/gpu_all.sh 1      checks; training speed at 8 and 4 layers, step by step; speech for the 36 M run
-#   benchmarks/recipes/gpu_all.sh 2      the 36 M run is trained
-#   benchmarks/recipes/gpu_all.sh 3      it is finished, sampled and scored; 2 and 1 layers; sampling; vocoders; observers
-#   benchmarks/recipes/gpu_all.sh more   where there is an hour: every attention kernel, checkpointing, micro batches
+#   benchmarks/gpu_all.sh 1      checks; training speed at 8 and 4 layers, step by step; speech for the 36 M run
+#   benchmarks/gpu_all.sh 2      the 36 M run is trained
+#   benchmarks/gpu_all.sh 3      it is finished, sampled and scored; 2 and 1 layers; sampling; vocoders; observers
+#   benchmarks/gpu_all.sh more   where there is an hour: every attention kernel, checkpointing, micro batches
 #
 # Results go below $OUT, else into benchmarks/results, each written as soon as it is there; what has no time left is left
 # out and said. Those below $OUT become one archive at the end, results-PART.tar.gz. What goes on from command to command
@@ -12,7 +12,7 @@
 # extra `zoo` depend on, espeak-ng, and 0.15 GB of disk for an hour of speech. All may be chosen, the same in every part;
 # SPEECH is a folder of real recordings to learn from too:
 #
-#   PYTHON=python3 DEVICE=cuda:0 HOURS=20 MINUTES=10 CLIPS=48 SPEECH=FOLDER benchmarks/recipes/gpu_all.sh 1
+#   PYTHON=python3 DEVICE=cuda:0 HOURS=20 MINUTES=10 CLIPS=48 SPEECH=FOLDER benchmarks/gpu_all.sh 1
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 part=${1:?1, 2 or 3}
@@ -81,7 +81,7 @@ case $part in
         --output "$results/sampling-8.json"
     try vocoder 40 "$PYTHON" benchmarks/zoo/vocoder.py --device "$DEVICE" --seconds 30 --rounds 3 \
         --output "$results/vocoder-gpu.json"
-    try observers 40 "$PYTHON" benchmarks/throughput.py --audio "$work/reference/speech" --limit 60 --device "$DEVICE" \
+    try observers 40 "$PYTHON" benchmarks/speed/throughput.py --audio "$work/reference/speech" --limit 60 --device "$DEVICE" \
         --observers dnsmos --output "$results/throughput-gpu.json"
     ;;
 more)

@@ -1,6 +1,6 @@
 """How fast DNSMOS is beside the official package, and how far the scores are apart.
 
-    python benchmarks/speed_dnsmos.py [--seconds 30 60] [--repeats 5] [--audio FOLDER]
+    python benchmarks/speed/speed_dnsmos.py [--seconds 30 60] [--repeats 5] [--audio FOLDER]
 
 - reference: ours beside ``speechmos.dnsmos.run(array, sr=16000)``, as its users call it;
 - all: ours with ``windows="all"`` beside the plain computation, both networks in onnxruntime, window by window.
