@@ -66,17 +66,17 @@ def test_run_writes_what_the_contract_says(clips: tuple[Path, Path], tmp_path: P
         "path", "n_total", "n_scored", "n_failed", "seconds", "failures",
     }  # fmt: skip
     assert list(summary["metrics"]) == [f"pjsd.{n}" for n in range(1, 6)]
-    for each in summary["metrics"].values():
-        assert each.keys() >= {
+    for metric in summary["metrics"].values():
+        assert metric.keys() >= {
             "value", "unit", "ci95", "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams",
             "higher_is_better", "warnings", "signature",
         }  # fmt: skip
-        assert each["unit"] == "nats"
-        assert each["excess"] == pytest.approx(each["value"] - each["floor"])
+        assert metric["unit"] == "nats"
+        assert metric["excess"] == pytest.approx(metric["value"] - metric["floor"])
         # Twelve clips share too few of the longer n-grams for an interval.
-        withheld = any(line.startswith("there is no interval: ") for line in each["warnings"])
-        assert withheld == (each["ci95"] is None)
-        assert withheld or each["ci95"][0] <= each["value"] <= each["ci95"][1]
+        withheld = any(line.startswith("there is no interval: ") for line in metric["warnings"])
+        assert withheld == (metric["ci95"] is None)
+        assert withheld or metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
     assert summary["metrics"]["pjsd.2"]["ci95"] is not None
     assert summary["metrics"]["pjsd.5"]["ci95"] is None
     lines = [json.loads(line) for line in (tmp_path / "out" / "clips.jsonl").read_text().splitlines()]
@@ -225,9 +225,9 @@ def test_a_run_without_models_loads_no_torch(clips: tuple[Path, Path], tmp_path:
 @pytest.fixture
 def many(tmp_path: Path, write_wav: Write) -> Path:
     """Clips that take pocketsphinx some seconds."""
-    for at in range(24):
-        speech, rate = soundfile.read(sorted((EXAMPLES / "real").rglob("*.ogg"))[at], dtype="float32")
-        write_wav(tmp_path / "many" / f"{at}.wav", speech, rate)
+    for index in range(24):
+        speech, rate = soundfile.read(sorted((EXAMPLES / "real").rglob("*.ogg"))[index], dtype="float32")
+        write_wav(tmp_path / "many" / f"{index}.wav", speech, rate)
     write_wav(tmp_path / "many" / "silent.wav", np.zeros(100))
     return tmp_path / "many"
 
@@ -242,14 +242,14 @@ def start(many: Path, output: Path, cache: Path, **options: Any) -> subprocess.P
 
 def processes_with(cache: Path) -> list[int]:
     """Processes that were given this cache: the run and its workers."""
-    found = []
+    processes = []
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdecimal() and f"SLM_EVAL_CACHE={cache}".encode() in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
+                processes.append(int(entry.name))
         except OSError:
             continue  # it ended while we looked, or belongs to somebody else
-    return [each for each in found if each != os.getpid()]
+    return [each for each in processes if each != os.getpid()]
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -29,9 +29,9 @@ def test_command_on_runs(tmp_path: Path) -> None:
     )
     line = next(line for line in printed.output.splitlines() if line.startswith("mos.x"))
     assert line.split()[-1] == "A"
-    found = json.loads(invoke(*paths, "--json", "--metrics", "mos").output)
-    assert list(found["differences"]) == ["mos.x"]
-    assert found["differences"]["mos.x"].keys() >= {
+    printed_json = json.loads(invoke(*paths, "--json", "--metrics", "mos").output)
+    assert list(printed_json["differences"]) == ["mos.x"]
+    assert printed_json["differences"]["mos.x"].keys() >= {
         "a", "b", "difference", "ci95", "effect", "p", "p_adjusted", "n", "unit", "better", "signature",
     }  # fmt: skip
     assert invoke(*paths, "--metrics", "pjsd.2,mos.x").exit_code == 0
@@ -58,6 +58,6 @@ def test_command_on_speech() -> None:
         "--ngrams", "1", "--recognizer", "pocketsphinx", "--permutations", 99, "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert (found["a"], found["b"], found["paired"]) == ("generated", "real", True)
-    assert found["differences"]["pjsd.1"]["b"] < found["differences"]["pjsd.1"]["a"]
+    comparison = json.loads(done.stdout)
+    assert (comparison["a"], comparison["b"], comparison["paired"]) == ("generated", "real", True)
+    assert comparison["differences"]["pjsd.1"]["b"] < comparison["differences"]["pjsd.1"]["a"]

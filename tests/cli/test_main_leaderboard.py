@@ -24,8 +24,8 @@ def ranked(*arguments: object) -> Result:
 def runs(tmp_path: Path) -> list[Path]:
     rng = np.random.default_rng(0)
     return [
-        write(tmp_path / "runs" / name, spoken(40, at, mixed), rng.normal(mean, 0.1, 40).tolist())
-        for at, (name, mixed, mean) in enumerate([("good", 0.0, 0.9), ("poor", 0.6, 0.2)])
+        write(tmp_path / "runs" / name, spoken(40, index, mixed), rng.normal(mean, 0.1, 40).tolist())
+        for index, (name, mixed, mean) in enumerate([("good", 0.0, 0.9), ("poor", 0.6, 0.2)])
     ]
 
 
@@ -33,12 +33,12 @@ def test_it_prints_tables_and_writes_four_files(runs: list[Path], tmp_path: Path
     result = ranked(*runs, "-o", tmp_path / "board")
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in (tmp_path / "board").iterdir()) == FILES
-    told = re.search(r"^good +(\S+) ± (\S+) +1 ", result.output, re.MULTILINE)
-    assert told is not None
+    row = re.search(r"^good +(\S+) ± (\S+) +1 ", result.output, re.MULTILINE)
+    assert row is not None
     results = json.loads((tmp_path / "board" / "leaderboard.json").read_text())["tables"][0]["metrics"]["pjsd.1"][
         "results"
     ]
-    assert float(told[1]) == pytest.approx(results["good"]["value"], abs=5e-5)
+    assert float(row[1]) == pytest.approx(results["good"]["value"], abs=5e-5)
     assert results["poor"]["rank"] == 2
     assert re.search(r"^real speech ", result.output, re.MULTILINE)
 
@@ -54,10 +54,10 @@ def test_names_may_be_given(runs: list[Path], tmp_path: Path) -> None:
     swept = runs[1].rename(runs[1].with_name("lr=0.1"))
     assert ranked(f"ours={runs[0]}", f"theirs={swept}", "-o", tmp_path / "board").exit_code == 0
     table = json.loads((tmp_path / "board" / "leaderboard.json").read_text())["tables"][0]
-    assert [each["name"] for each in table["systems"]] == ["ours", "theirs"]
+    assert [entry["name"] for entry in table["systems"]] == ["ours", "theirs"]
     assert ranked(runs[0], swept, "-o", tmp_path / "board").exit_code == 0
     table = json.loads((tmp_path / "board" / "leaderboard.json").read_text())["tables"][0]
-    assert [each["name"] for each in table["systems"]] == ["good", "lr=0.1"]
+    assert [entry["name"] for entry in table["systems"]] == ["good", "lr=0.1"]
 
 
 def test_equal_runs_write_equal_files(runs: list[Path], tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_what_cannot_be_ranked_is_one_line(runs: list[Path], tmp_path: Path) -> 
     shard = tmp_path / "shard"
     shard.mkdir()
     (shard / "shard.json").write_text("{}")
-    for arguments, status, told in [
+    for arguments, status, message in [
         (runs[:1], 2, "at least two runs, got 1"),
         ([*runs, namesake], 2, "NAME=RUN"),
         ([runs[0], runs[0]], 2, "once"),
@@ -90,7 +90,7 @@ def test_what_cannot_be_ranked_is_one_line(runs: list[Path], tmp_path: Path) -> 
         assert result.exit_code == status, result.output
         lines = [line for line in result.output.splitlines() if line.startswith("Error: ")]
         assert len(lines) == 1
-        assert told in lines[0]
+        assert message in lines[0]
         assert "Traceback" not in result.output
     assert not (tmp_path / "board").exists()
 
@@ -120,11 +120,11 @@ def test_files_that_were_edited_are_one_line(runs: list[Path], tmp_path: Path, o
 
 
 def test_a_table_for_each_signature_where_asked_for(runs: list[Path], tmp_path: Path) -> None:
-    bits = [write(tmp_path / f"bits {at}", spoken(40, at), log_base="2") for at in (3, 4)]
+    bits = [write(tmp_path / f"bits {index}", spoken(40, index), log_base="2") for index in (3, 4)]
     result = ranked(*runs, *bits, "-o", tmp_path / "board", "--per-signature")
     assert result.exit_code == 0, result.output
     tables = json.loads((tmp_path / "board" / "leaderboard.json").read_text())["tables"]
-    assert [sorted(each["name"] for each in table["systems"]) for table in tables] == [
+    assert [sorted(entry["name"] for entry in table["systems"]) for table in tables] == [
         ["good", "poor"],
         ["bits 3", "bits 4"],
     ]

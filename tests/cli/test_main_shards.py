@@ -39,9 +39,11 @@ def test_default_output_json_and_exit_status(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     asked = ["run", "--generated", corpora[0], "--real", corpora[1], "--workers", "0", "--metrics", "loud"]
-    for at in (1, 2):
-        result = invoke(*asked, "--shard", f"{at}/2")
-        assert (result.exit_code, f"written to runs/gen.shard-{at}-of-2" in result.output) == (0, True), result.output
+    for index in (1, 2):
+        result = invoke(*asked, "--shard", f"{index}/2")
+        assert (result.exit_code, f"written to runs/gen.shard-{index}-of-2" in result.output) == (0, True), (
+            result.output
+        )
     assert invoke(*asked, "--shard", "1/2", "--json").exit_code == 2
     folders = sorted(Path("runs").iterdir())
     merged = invoke("merge", *folders, "-o", "runs/gen", "--json")
@@ -50,8 +52,8 @@ def test_default_output_json_and_exit_status(
     assert invoke("merge", *folders, "-o", folders[0]).exit_code == 2
     # What was asked for by name and could not be computed: both a shard and the whole say so, as a run does.
     monkeypatch.setattr(Drift, "missing", lambda self: "no weights")
-    for at in (1, 2):
-        failed = invoke(*asked, "--metrics", "loud,drift", "--output", f"f{at}", "--shard", f"{at}/2")
+    for index in (1, 2):
+        failed = invoke(*asked, "--metrics", "loud,drift", "--output", f"f{index}", "--shard", f"{index}/2")
         assert (failed.exit_code, "not computed: drift.l2: no weights" in failed.output) == (1, True)
     assert invoke("merge", "f1", "f2", "-o", "f").exit_code == 1
 
@@ -101,13 +103,13 @@ def test_processes_with_a_recognizer_and_a_metric_of_another_package(site: Path,
         "0",
     ]
     asked += ["--metrics", "pjsd,drift:factor=0.3", "--recognizer", "pocketsphinx", "--ngrams", "1,2"]
-    outputs = [("whole", []), *((f"s{at}", ["--shard", f"{at}/3"]) for at in (1, 2, 3))]
+    outputs = [("whole", []), *((f"s{index}", ["--shard", f"{index}/3"]) for index in (1, 2, 3))]
     running = [
         start([*asked, *more, "--output", tmp_path / name], site, tmp_path / f"cache {name}") for name, more in outputs
     ]
-    for each in running:
-        finish(each)
-    folders = [tmp_path / f"s{at}" for at in (3, 1, 2)]
+    for process in running:
+        finish(process)
+    folders = [tmp_path / f"s{index}" for index in (3, 1, 2)]
     printed = finish(start(["merge", *folders, "-o", tmp_path / "m"], site, tmp_path / "none", NO_WEIGHTS="1"))
     assert written(tmp_path / "m") == written(tmp_path / "whole")
     assert "pjsd.2" in printed

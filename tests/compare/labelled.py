@@ -34,7 +34,7 @@ def all_of(drawn: Labellings) -> Draws:
 
 
 def groups_of(pool: Pool, members: Draws) -> Groups:
-    return pool.groups(lambda at: members[:, at], members.shape[1])
+    return pool.groups(lambda index: members[:, index], members.shape[1])
 
 
 def differences_of(pool: Pool, members: Draws) -> Floats:
@@ -43,7 +43,7 @@ def differences_of(pool: Pool, members: Draws) -> Floats:
 
 
 def statistics_of(pool: Pool, members: Draws, random: np.random.Generator, *, centred: bool) -> Floats:
-    return pool.statistics(lambda at: members[:, at], members.shape[1], random, centred=centred)
+    return pool.statistics(lambda index: members[:, index], members.shape[1], random, centred=centred)
 
 
 def welch(scores: np.ndarray, clusters: np.ndarray, drawn: Labellings) -> Floats:

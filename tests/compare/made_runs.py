@@ -26,18 +26,18 @@ def make_run(
     ids = sorted({**(scores or {}), **(phones or {})})
     clips = [
         {
-            "id": each,
+            "id": clip_id,
             "side": "generated",
             "status": "ok",
-            "scores": {} if (scores or {}).get(each) is None else {"mos.x": scores[each]},  # type: ignore[index]
-            "phones": None if phones is None or each not in phones else [str(phone) for phone in phones[each]],
-            **({} if labels is None else {"speaker": labels[each]}),
+            "scores": {} if (scores or {}).get(clip_id) is None else {"mos.x": scores[clip_id]},  # type: ignore[index]
+            "phones": None if phones is None or clip_id not in phones else [str(phone) for phone in phones[clip_id]],
+            **({} if labels is None else {"speaker": labels[clip_id]}),
         }
-        for each in ids
+        for clip_id in ids
     ]
     against = [
-        {"id": f"r{at}", "side": "real", "status": "ok", "scores": {}, "phones": [str(phone) for phone in each]}
-        for at, each in enumerate(real)
+        {"id": f"r{index}", "side": "real", "status": "ok", "scores": {}, "phones": [str(phone) for phone in clip_id]}
+        for index, clip_id in enumerate(real)
     ]
     extra = "".join(f"|{key}:{value}" for key, value in signature.items())
     metrics: dict[str, Any] = {}
@@ -61,7 +61,7 @@ def make_run(
 
 
 def numbered(values: Sequence[Any]) -> dict[str, Any]:
-    return {f"{at:03d}": value for at, value in enumerate(values)}
+    return {f"{index:03d}": value for index, value in enumerate(values)}
 
 
 def write(run: FinishedRun, folder: Path) -> Path:

@@ -28,7 +28,7 @@ def test_swapping_the_systems_changes_the_sign_alone() -> None:
 def test_the_order_of_clips_changes_nothing() -> None:
     """Of both systems and of real speech; unpaired, and by speaker."""
     generator = rng(5)
-    speakers = {f"{at:03d}": f"s{at // 4}" for at in range(60)}
+    speakers = {f"{index:03d}": f"s{index // 4}" for index in range(60)}
     a, b = (numbered(generator.normal(3, 1, size)) for size in (60, 40))
     spoken = [numbered(markov(generator, size, sharp=sharp)) for size, sharp in ((60, 1.0), (40, 1.3))]
     runs = [make_run("a", a, spoken[0], labels=speakers), make_run("b", b, spoken[1], labels=speakers)]
@@ -44,9 +44,9 @@ def test_many_clips_have_fewer_labellings_and_the_table_says_so(monkeypatch: pyt
     assert compare(*runs, paired=False).labellings == 2000
     for module in ("compare.design", "report.text.comparison"):
         monkeypatch.setattr(f"slm_eval.{module}.MANY_CLIPS", 41)
-    found = compare(*runs, paired=False)
-    assert (found.labellings, compare(*runs, paired=False, permutations=1999).labellings) == (500, 2000)
-    assert "500 labellings (the usual number above 41 clips; --permutations sets it)" in render_comparison(found)
+    comparison = compare(*runs, paired=False)
+    assert (comparison.labellings, compare(*runs, paired=False, permutations=1999).labellings) == (500, 2000)
+    assert "500 labellings (the usual number above 41 clips; --permutations sets it)" in render_comparison(comparison)
 
 
 def test_what_cannot_be_compared_is_one_line() -> None:
@@ -69,9 +69,9 @@ def test_what_cannot_be_compared_is_one_line() -> None:
 
 
 def test_all_labellings_of_few_clips_are_tried_and_it_is_said_that_they_are_few() -> None:
-    found = compare(make_run("a", numbered([3.0, 4.0, 5.0, 6.0])), make_run("b", numbered([1.0, 1.0, 1.0, 1.0])))
-    assert (found.labellings, found.differences["mos.x"].p) == (16, 2 / 16)
-    assert "p-values are multiples of 1/16: so few clips cannot show a difference" in render_comparison(found)
+    comparison = compare(make_run("a", numbered([3.0, 4.0, 5.0, 6.0])), make_run("b", numbered([1.0, 1.0, 1.0, 1.0])))
+    assert (comparison.labellings, comparison.differences["mos.x"].p) == (16, 2 / 16)
+    assert "p-values are multiples of 1/16: so few clips cannot show a difference" in render_comparison(comparison)
 
 
 def test_speech_that_is_compared_with_itself_is_told() -> None:

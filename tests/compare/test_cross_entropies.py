@@ -34,14 +34,14 @@ def run(name: str, clips: Clips, ids: str = "", **labels: list[str]) -> Finished
     sides = {"generated": clips, "real": REAL}
     lines = {
         side: [
-            {"id": f"{ids}{at:03}", "side": side, "status": "ok", "scores": {}, "phones": clip}
-            | ({each: names[at] for each, names in labels.items()} if side == "generated" else {})
-            for at, clip in enumerate(of_side)
+            {"id": f"{ids}{index:03}", "side": side, "status": "ok", "scores": {}, "phones": clip}
+            | ({each: names[index] for each, names in labels.items()} if side == "generated" else {})
+            for index, clip in enumerate(spoken)
         ]
-        for side, of_side in sides.items()
+        for side, spoken in sides.items()
     }
-    found = PhoneLM(recognizer=GivenPhones("made|rev:1")).summarise(lines["generated"], lines["real"])["plm.3"]
-    metrics = {"plm.3": json.loads(json.dumps(found.to_dict()))}  # type: ignore[union-attr]
+    summary = PhoneLM(recognizer=GivenPhones("made|rev:1")).summarise(lines["generated"], lines["real"])["plm.3"]
+    metrics = {"plm.3": json.loads(json.dumps(summary.to_dict()))}  # type: ignore[union-attr]
     return FinishedRun(name, {"metrics": metrics, "corpora": {}}, lines)
 
 
@@ -61,7 +61,7 @@ def test_statistics_are_those_of_clips_that_are_relabelled(paired: bool) -> None
         residuals = [(x - r * y) / y.sum() for x, y, r in zip(total, windows, ratios, strict=True)]
         if paired:  # group members are in the order of the pairs, but swapped ones come from the other half
             pair = [group % 14 for group in groups]
-            residuals = [each[np.argsort(at)] for each, at in zip(residuals, pair, strict=True)]
+            residuals = [each[np.argsort(index)] for each, index in zip(residuals, pair, strict=True)]
             variance = np.sum((residuals[0] - residuals[1]) ** 2)
         else:
             variance = sum(np.sum(each**2) for each in residuals)
@@ -84,15 +84,15 @@ def test_the_values_are_those_of_the_runs_and_the_interval_that_of_means() -> No
 def test_one_source_gives_five_percent_and_pairs_and_sizes_do_not_matter() -> None:
     """120 pairs of systems of one source, 12 against 36 clips: a share of .05 has a standard error of .02."""
     p = []
-    for at in range(120):
-        a, b = run("A", phones(12, 1000 + at)), run("B", phones(36, 2000 + at), "b")
+    for index in range(120):
+        a, b = run("A", phones(12, 1000 + index)), run("B", phones(36, 2000 + index), "b")
         p.append(compare(a, b, permutations=199).differences["plm.3"].p)
     assert 0.0 <= np.mean(np.array(p) < 0.05) <= 0.11
     assert 0.4 < np.mean(p) < 0.6
 
 
 def test_speakers_are_relabelled_together() -> None:
-    labels = [str(at // 4) for at in range(24)]
+    labels = [str(index // 4) for index in range(24)]
     a, b = run("A", phones(24, 1), speaker=labels), run("B", phones(24, 2), "b", speaker=labels)
     found = compare(a, b, permutations=99)
     assert found.by == "speaker"

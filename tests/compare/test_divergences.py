@@ -44,8 +44,8 @@ def test_one_source_at_two_sizes_has_any_p_value() -> None:
     p_values = []
     for seed in range(20):
         spoken = markov(rng(200 + seed), 360, phones=15)
-        mine = make_run("a", phones={f"a{at}": each for at, each in enumerate(spoken[:300])})
-        other = make_run("b", phones={f"b{at}": each for at, each in enumerate(spoken[300:])})
+        mine = make_run("a", phones={f"a{index}": phones for index, phones in enumerate(spoken[:300])})
+        other = make_run("b", phones={f"b{index}": phones for index, phones in enumerate(spoken[300:])})
         row = compare(mine, other, permutations=99, seed=seed).differences["pjsd.2"]
         assert row.n_ngrams[:2] == (840, 840)  # type: ignore[index]
         p_values.append(row.p)

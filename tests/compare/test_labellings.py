@@ -51,8 +51,8 @@ def test_labellings_are_the_same_in_any_block_and_kept_or_drawn_again(drawn: Lab
     assert again.bits is None
     whole = all_of(drawn)
     assert np.array_equal(whole, all_of(again))
-    for each in (drawn, again):
-        blocks = [each.block(slice(start, start + 7)) for start in range(0, each.size, 7)]
+    for labelled in (drawn, again):
+        blocks = [labelled.block(slice(start, start + 7)) for start in range(0, labelled.size, 7)]
         assert np.array_equal(whole, np.concatenate(blocks, axis=1))
     assert len({tuple(column) for column in whole.T.tolist()}) == 100
 
@@ -65,16 +65,16 @@ def test_the_size_of_a_block_moves_no_statistic(rows: int, monkeypatch: pytest.M
     pool = Pool.from_incidence(incidence, slice(0, 30), slice(30, 45))
     drawn, scores = shuffles(10, 20, 500, (0,)), random.normal(size=30)
 
-    def found() -> list[Floats]:
+    def statistics() -> list[Floats]:
         return [
             pool.statistics(drawn.block, drawn.size, rng(), centred=True),
             welch(scores, np.arange(30), drawn),
         ]
 
-    whole = found()
+    whole = statistics()
     monkeypatch.setattr(labellings, "_BLOCK_BYTES", 2**24 // rows)
     monkeypatch.setattr(labellings, "_MOST", 10**9 if rows == 1 else 256)
-    for before, after in zip(whole, found(), strict=True):
+    for before, after in zip(whole, statistics(), strict=True):
         assert before.tolist() == after.tolist()
 
 

@@ -23,11 +23,11 @@ def test_holm_rejects_what_the_step_down_rule_rejects(p_values: list[float]) -> 
     adjusted = holm(p_values)
     level = 0.05
     rejected, order = set(), sorted(range(len(p_values)), key=p_values.__getitem__)
-    for rank, at in enumerate(order):
-        if p_values[at] * (len(p_values) - rank) > level:
+    for rank, index in enumerate(order):
+        if p_values[index] * (len(p_values) - rank) > level:
             break
-        rejected.add(at)
-    assert {at for at, p in enumerate(adjusted) if p <= level} == rejected
+        rejected.add(index)
+    assert {index for index, p in enumerate(adjusted) if p <= level} == rejected
     assert all(p <= q <= 1 for p, q in zip(p_values, adjusted, strict=True))
 
 

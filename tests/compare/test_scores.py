@@ -38,8 +38,8 @@ def test_pairs_have_the_interval_of_the_paired_t_test() -> None:
 
 def test_samples_have_the_interval_of_welch() -> None:
     a, b = rng(1).normal(3, 1, 25), rng(2).normal(2.2, 2, 40)
-    mine = make_run("a", {f"a{at}": value for at, value in enumerate(a)})
-    other = make_run("b", {f"b{at}": value for at, value in enumerate(b)})
+    mine = make_run("a", {f"a{index}": value for index, value in enumerate(a)})
+    other = make_run("b", {f"b{index}": value for index, value in enumerate(b)})
     found = compare(mine, other)
     row = found.differences["mos.x"]
     expected = scipy.stats.ttest_ind(a, b, equal_var=False)

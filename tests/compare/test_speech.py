@@ -19,8 +19,8 @@ def test_unequal_sizes_are_made_equal_in_pairs() -> None:
 
 
 def test_unequal_sizes_are_made_equal_without_pairs() -> None:
-    mine = make_run("a", phones={f"a{at}": each for at, each in enumerate(markov(rng(1), 40))})
-    other = make_run("b", phones={f"b{at}": each for at, each in enumerate(markov(rng(2), 20))})
+    mine = make_run("a", phones={f"a{index}": each for index, each in enumerate(markov(rng(1), 40))})
+    other = make_run("b", phones={f"b{index}": each for index, each in enumerate(markov(rng(2), 20))})
     row = compare(mine, other).differences["pjsd.2"]
     assert row.n_ngrams[:2] == (580, 580)  # type: ignore[index]
     assert row.n == (20, 20)
@@ -33,8 +33,8 @@ def test_unequal_sizes_are_made_equal_without_pairs() -> None:
 def test_short_utterances_are_made_equal_by_ngrams() -> None:
     """20 clips of 30 phones hold 600 phones and 580 bigrams; 100 clips of 6 phones as many phones, but 500 bigrams."""
     long, short = markov(rng(1), 20), markov(rng(2), 100, phones=6)
-    mine = make_run("a", phones={f"a{at}": each for at, each in enumerate(long)})
-    other = make_run("b", phones={f"b{at}": each for at, each in enumerate(short)})
+    mine = make_run("a", phones={f"a{index}": each for index, each in enumerate(long)})
+    other = make_run("b", phones={f"b{index}": each for index, each in enumerate(short)})
     row = compare(mine, other, permutations=99).differences["pjsd.2"]
     assert row.n_ngrams[:2] == (500, 500)  # type: ignore[index]
     assert row.n == (18, 100)  # 17 clips of 29 bigrams, and 7 of one more
@@ -43,7 +43,7 @@ def test_short_utterances_are_made_equal_by_ngrams() -> None:
 
 def test_a_system_of_one_long_clip_is_cut() -> None:
     mine = make_run("a", phones={"a": markov(rng(1), 1, phones=2000)[0]})
-    other = make_run("b", phones={f"b{at}": each for at, each in enumerate(markov(rng(2), 10))})
+    other = make_run("b", phones={f"b{index}": each for index, each in enumerate(markov(rng(2), 10))})
     row = compare(mine, other, permutations=99).differences["pjsd.2"]
     assert (row.n, row.n_ngrams[:2]) == ((1, 10), (290, 290))  # type: ignore[index]
     assert any("there is no interval" in note for note in row.notes)

@@ -30,8 +30,8 @@ def test_tallied_and_other_types_are_counted_alike() -> None:
     grid = [(mine, other) for mine in range(1, largest + 1) for other in range(1, largest + 1)]
     pool: Corpus = [[] for _ in range(9)]
     for phone, (mine, _) in enumerate(grid):
-        for at in random.integers(0, 9, mine):
-            pool[at].append(phone)
+        for index in random.integers(0, 9, mine):
+            pool[index].append(phone)
     pool.append([len(grid)] * 4)  # only in the pool
     real = [[phone for phone, (_, other) in enumerate(grid) for _ in range(other)], [len(grid) + 1] * 9]
     members = random.integers(0, 2, (10, 300), dtype=np.uint8)

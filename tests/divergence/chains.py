@@ -40,7 +40,7 @@ def incidence_of(utterances: Sequence[Sequence[int]], n: int) -> Incidence:
 
 
 def as_counter(utterances: Corpus, n: int) -> Counter[tuple[int, ...]]:
-    return Counter(tuple(each[i : i + n]) for each in utterances for i in range(len(each) - n + 1))
+    return Counter(tuple(phones[i : i + n]) for phones in utterances for i in range(len(phones) - n + 1))
 
 
 def brute_force(generated: Corpus, real: Corpus, n: int) -> float:
@@ -50,7 +50,7 @@ def brute_force(generated: Corpus, real: Corpus, n: int) -> float:
 
 
 def chosen(utterances: Corpus, draw: npt.NDArray[np.uint8]) -> Corpus:
-    return [each for each, taken in zip(utterances, draw.tolist(), strict=True) if taken]
+    return [phones for phones, taken in zip(utterances, draw.tolist(), strict=True) if taken]
 
 
 def mixed() -> npt.NDArray[np.float64]:
@@ -69,4 +69,4 @@ def true_divergence(first: npt.NDArray[np.float64], second: npt.NDArray[np.float
             table = table[..., None] * transitions
         tables.append(table.ravel())
     middle = (tables[0] + tables[1]) / 2
-    return float(sum((each[each > 0] * np.log(each[each > 0] / middle[each > 0])).sum() for each in tables) / 2)
+    return float(sum((p[p > 0] * np.log(p[p > 0] / middle[p > 0])).sum() for p in tables) / 2)

@@ -62,14 +62,14 @@ def test_names_of_phones_change_nothing() -> None:
     rng = np.random.default_rng(0)
     generated, real = sample(chain(1), 20, 20, rng), sample(chain(2), 20, 20, rng)
     names = [f"p{index:02}" for index in range(12)]
-    renamed = ([[names[phone] for phone in each] for each in side] for side in (generated, real))
+    renamed = ([[names[phone] for phone in utterance] for utterance in side] for side in (generated, real))
     assert analyse(*renamed, (2,)) == analyse(generated, real, (2,))
 
 
 def test_clusters_widen_the_interval_where_utterances_of_one_are_alike() -> None:
     rng = np.random.default_rng(0)
     real = sample(chain(2), 100, 30, rng)
-    generated = [each for each in sample(chain(1), 25, 30, rng) for _ in range(4)]
+    generated = [utterance for utterance in sample(chain(1), 25, 30, rng) for _ in range(4)]
     alone = analyse(generated, real, (2,))[2]
     together = analyse(generated, real, (2,), generated_clusters=[index // 4 for index in range(100)])[2]
     assert isinstance(alone, Analysis)

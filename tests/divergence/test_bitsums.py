@@ -14,8 +14,8 @@ def frequencies(totals: list[int], n_utterances: int, rng: np.random.Generator) 
     """Utterances in which type t occurs ``totals[t]`` times, several times in some."""
     utterances: list[list[int]] = [[] for _ in range(n_utterances)]
     for phone, total in enumerate(totals):
-        for at in rng.integers(0, n_utterances, total):
-            utterances[at].append(phone)
+        for index in rng.integers(0, n_utterances, total):
+            utterances[index].append(phone)
     return utterances
 
 
@@ -42,12 +42,12 @@ def test_counts_of_draws_equal_counting(draws: int, sizes: tuple[int, int], monk
     bits = [Bits.from_draws(each) for each in drawn]
     groups = incidence.groups(np.ones(len(totals), dtype=bool), (slice(0, 40), slice(40, 80)))
     for side in (0, 1):
-        found = np.concatenate([counted(group, side, bits[side]).T for group in groups], axis=1)
+        counts = np.concatenate([counted(group, side, bits[side]).T for group in groups], axis=1)
         for draw in range(draws):
             taken = [each for each, label in zip(sides[side], drawn[side, :, draw], strict=True) if label]
             expected = Counter(phone for each in taken for phone in each)
             # Types are in the order of their groups, which no caller depends on.
-            assert sorted(found[draw].tolist()) == sorted(expected[phone] for phone in range(len(totals)))
+            assert sorted(counts[draw].tolist()) == sorted(expected[phone] for phone in range(len(totals)))
 
 
 def test_blocks_of_draws_are_one_behind_the_other() -> None:

@@ -13,7 +13,7 @@ from tests.divergence.chains import chain, mixed, sample, true_divergence
 
 @pytest.mark.parametrize("floors", [(0.0, 0.0), (0.2, 0.35), (0.35, 0.2), (0.58, 0.58)])
 def test_corrected_is_the_cosine_of_what_is_shared(floors: tuple[float, float]) -> None:
-    shared = [1 - each / LN2 for each in (0.3, *floors)]
+    shared = [1 - score / LN2 for score in (0.3, *floors)]
     expected = LN2 * (1 - shared[0] / (shared[1] * shared[2]) ** 0.5)
     assert corrected(0.3, floors) == pytest.approx(expected, abs=1e-12)
 
@@ -33,14 +33,14 @@ def test_corrected_is_withheld_where_samples_of_one_source_share_next_to_nothing
 def test_corrected_is_near_the_truth_where_the_value_is_not(n: int, sizes: tuple[int, int]) -> None:
     # Two order-1 chains of 12 phones, all n-grams listed: the truth. Sizes of 2,400 phones and more; means of 6 runs.
     truth = true_divergence(chain(1), mixed(), n)
-    found, values = [], []
+    estimates, values = [], []
     for seed in range(6):
         rng = np.random.default_rng(seed)
         result = analyse(sample(mixed(), sizes[0], 40, rng), sample(chain(1), sizes[1], 40, rng), (n,))[n]
         assert isinstance(result, Analysis)
-        found.append(result.corrected)
+        estimates.append(result.corrected)
         values.append(result.value)
-    assert np.mean(found) == pytest.approx(truth, rel=0.25)
+    assert np.mean(estimates) == pytest.approx(truth, rel=0.25)
     if n > 2:
         assert np.mean(values) > 1.5 * truth
 

@@ -72,7 +72,7 @@ def test_zero_bins_and_relabelling_change_nothing(pairs: list[tuple[int, int]], 
 def test_merging_bins_never_raises_it(pairs: list[tuple[int, int]]) -> None:
     pairs = [*pairs, (0, 0)]
     merged = [(pairs[0][0] + pairs[1][0], pairs[0][1] + pairs[1][1]), *pairs[2:]]
-    before, after = (jensen_shannon(*zip(*each, strict=True)) for each in (pairs, merged))
+    before, after = (jensen_shannon(*zip(*bins, strict=True)) for bins in (pairs, merged))
     assert after <= before + 1e-14
 
 

@@ -41,8 +41,8 @@ def test_floor_is_the_score_of_fresh_samples(n: int, ratio: float) -> None:
             assert sorted(result.measured, reverse=True) == list(result.measured)
             floors.append(result)
     sd = np.std(truth, ddof=1)
-    assert np.mean([each.value for each in floors]) == pytest.approx(np.mean(truth), abs=1.5 * sd)
-    assert 0.5 * sd < np.mean([each.sd for each in floors]) < 2.5 * sd
+    assert np.mean([estimate.value for estimate in floors]) == pytest.approx(np.mean(truth), abs=1.5 * sd)
+    assert 0.5 * sd < np.mean([estimate.sd for estimate in floors]) < 2.5 * sd
 
 
 def test_floor_of_a_saturated_order_is_ln2_without_nan() -> None:

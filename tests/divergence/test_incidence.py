@@ -32,7 +32,7 @@ def test_incidence_counts_equal_counter() -> None:
     utterances = sample(chain(1), 20, 30, np.random.default_rng(0))
     incidence = incidence_of(utterances, 3)
     mask = np.arange(20) % 3 == 0
-    expected = as_counter([each for each, taken in zip(utterances, mask, strict=True) if taken], 3)
+    expected = as_counter([phones for phones, taken in zip(utterances, mask, strict=True) if taken], 3)
     counts = incidence.counts(mask)
     assert sorted(counts[counts > 0].tolist()) == sorted(expected.values())
     assert incidence.multiplicities.sum() == incidence.n_windows.sum() == incidence.windows.size

@@ -40,9 +40,9 @@ def test_spectrum_counts_types_that_are_spread_alike() -> None:
     assert spectrum.sizes.tolist() == [6, 3, 4]
     assert spectrum.multiplicities.tolist() == [1, 2, 3, 4, 6]
     rows = [tuple(row) for row in spectrum.patterns.toarray().astype(int).tolist()]
-    found = dict(zip(rows, spectrum.weights.tolist(), strict=True))
+    types = dict(zip(rows, spectrum.weights.tolist(), strict=True))
     # Two clusters with one each (2, 3), one with 1 and one with 2 (4), three with 1 (5), and all types together.
-    assert found == {(2, 0, 0, 0, 0): 2, (1, 1, 0, 0, 0): 1, (3, 0, 0, 0, 0): 1, (0, 0, 1, 1, 1): -1}
+    assert types == {(2, 0, 0, 0, 0): 2, (1, 1, 0, 0, 0): 1, (3, 0, 0, 0, 0): 1, (0, 0, 1, 1, 1): -1}
 
 
 def test_spectrum_is_of_its_side_alone() -> None:

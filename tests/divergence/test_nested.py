@@ -17,10 +17,10 @@ def test_nested_scores_equal_brute_force() -> None:
     whole, halves, quarters = nested_scores(incidence, (slice(0, 20), slice(20, 45)), segments, 4)
     for split in range(12):
         for level, parts in ((whole, [(0, 1, 2, 3)]), (halves, [(0, 1), (2, 3)]), (quarters, [(0,), (1,), (2,), (3,)])):
-            for at, part in enumerate(parts):
+            for index, part in enumerate(parts):
                 a, b = (
                     chosen(side, np.isin(segment[split], part).astype(np.uint8))
                     for side, segment in zip((generated, real), segments, strict=True)
                 )
-                assert level.scores[split, at] == pytest.approx(brute_force(a, b, 2), abs=1e-12)
-                assert level.n_ngrams[0][split, at] == sum(len(each) - 1 for each in a)
+                assert level.scores[split, index] == pytest.approx(brute_force(a, b, 2), abs=1e-12)
+                assert level.n_ngrams[0][split, index] == sum(len(phones) - 1 for phones in a)

@@ -24,8 +24,8 @@ class Dictionary:
         self.vocabulary, self.counts, self.after = vocabulary, Counter(), defaultdict(Counter)
         for clip in clips:
             for k in range(1, n + 1):
-                for at in range(len(clip) - k + 1):
-                    self.after[clip[at : at + k - 1]][clip[at + k - 1]] += 1
+                for index in range(len(clip) - k + 1):
+                    self.after[clip[index : index + k - 1]][clip[index + k - 1]] += 1
 
     def p(self, phone: str, context: str) -> Fraction:
         shorter = self.p(phone, context[1:]) if context else Fraction(1, len(self.vocabulary) + 1)
@@ -35,7 +35,9 @@ class Dictionary:
     def surprisal(self, clip: str, n: int) -> float:
         known = [phone if phone in self.vocabulary else "?" for phone in clip]
         text = "".join(known)
-        return -math.fsum(math.log(self.p(text[at], text[at - n + 1 : at])) for at in range(n - 1, len(text)))
+        return -math.fsum(
+            math.log(self.p(text[index], text[index - n + 1 : index])) for index in range(n - 1, len(text))
+        )
 
 
 def test_golden() -> None:
@@ -56,21 +58,21 @@ def test_golden() -> None:
 @given(generated=st.lists(st.text("abcdxy", max_size=9), min_size=1, max_size=4), real=CLIPS, n=st.integers(1, 4))
 def test_equals_dictionaries_for_any_clips(generated: list[str], real: list[str], n: int) -> None:
     folds = divide(real, np.arange(len(real)))
-    found = PhoneModels.from_clips(generated, real, folds, n).surprisals()
+    surprisals = PhoneModels.from_clips(generated, real, folds, n).surprisals()
     vocabulary = "".join(sorted(set("".join(real))))
     models = [
         Dictionary([clip for clip, own in zip(real, folds, strict=True) if own != fold], vocabulary, n)
         for fold in range(int(folds.max()) + 1)
     ]
     expected = [models[fold].surprisal(clip, n) for clip, fold in zip(real, folds.tolist(), strict=True)]
-    assert found[1].total == pytest.approx(expected, abs=1e-11)
+    assert surprisals[1].total == pytest.approx(expected, abs=1e-11)
     windows = [len(clip) - n + 1 for clip in real]
     shares = [
         sum(size for size, own in zip(windows, folds, strict=True) if own == fold) / sum(windows)
         for fold in range(len(models))
     ]
     expected = [math.fsum(s * m.surprisal(clip, n) for s, m in zip(shares, models, strict=True)) for clip in generated]
-    assert found[0].total == pytest.approx(expected, abs=1e-11)
+    assert surprisals[0].total == pytest.approx(expected, abs=1e-11)
 
 
 @settings(max_examples=40, deadline=None)
@@ -107,7 +109,7 @@ def test_folds_keep_clusters_together_and_depend_on_what_was_said_alone() -> Non
     assert sizes.max() < 2 * sizes.min()
     order = rng.permutation(60)
     renamed = rng.permutation(25)[clusters]
-    assert divide([real[at] for at in order], renamed[order]).tolist() == folds[order].tolist()
+    assert divide([real[index] for index in order], renamed[order]).tolist() == folds[order].tolist()
 
 
 def test_coupling_is_what_pairs_of_real_clips_add_to_the_variance() -> None:
@@ -118,8 +120,8 @@ def test_coupling_is_what_pairs_of_real_clips_add_to_the_variance() -> None:
     def draw(clips: int) -> list[list[int]]:
         said = np.empty((40, clips), dtype=int)
         said[:2] = rng.integers(0, 12, (2, clips))
-        for at in range(2, 40):
-            said[at] = (chain[said[at - 2], said[at - 1], :-1] < rng.random(clips)[:, None]).sum(axis=1)
+        for index in range(2, 40):
+            said[index] = (chain[said[index - 2], said[index - 1], :-1] < rng.random(clips)[:, None]).sum(axis=1)
         return said.T.tolist()
 
     values, given_models, coupling = [], [], []
@@ -139,10 +141,10 @@ def test_a_table_and_sorting_number_windows_alike(monkeypatch: pytest.MonkeyPatc
     random = np.random.default_rng(0)
     generated, real = (["".join(random.choice(list(phones), 15)) for _ in range(20)] for phones in ("abcdxy", "abcd"))
 
-    def found() -> list[list[float]]:
+    def measured() -> list[list[float]]:
         models = PhoneModels.from_clips(generated, real, divide(real, np.arange(20)), 3)
         return [each.total.tolist() for each in models.surprisals()] + [[models.coupling()]]
 
-    by_table = found()
+    by_table = measured()
     monkeypatch.setattr(phone_model, "_TABLE_BOUND", 0)
-    assert found() == by_table
+    assert measured() == by_table

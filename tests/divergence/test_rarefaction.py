@@ -19,8 +19,8 @@ def test_curve_is_that_of_fresh_samples() -> None:
     rng = np.random.default_rng(0)
     measured = [rarefaction(sample(chain(2), 160, 40, rng), sample(chain(1), 160, 40, rng), (2,))[2] for _ in range(12)]
     for side, source, sizes in (("generated", 2, (20, 40, 80, 160)), ("real", 1, (10, 20, 40, 80))):
-        for at, size in enumerate(sizes):
-            points = [getattr(each, side)[at] for each in measured]
+        for index, size in enumerate(sizes):
+            points = [getattr(each, side)[index] for each in measured]
             fresh = [
                 brute_force(sample(chain(source), size, 40, rng), sample(chain(1), size, 40, rng), 2) for _ in range(60)
             ]
@@ -44,17 +44,17 @@ def test_order_changes_nothing_and_clusters_stay_together() -> None:
     rng = np.random.default_rng(0)
     generated, real = sample(chain(2), 60, 20, rng), sample(chain(1), 100, 20, rng)
     generated[3] = generated[7]
-    speakers = [at % 20 for at in range(100)]
+    speakers = [index % 20 for index in range(100)]
     expected = rarefaction(generated, real, (1, 3), real_clusters=speakers)
     first, second = rng.permutation(60), rng.permutation(100)
     shuffled = rarefaction(
-        [generated[at] for at in first],
-        [real[at] for at in second],
+        [generated[index] for index in first],
+        [real[index] for index in second],
         (3,),
-        real_clusters=[speakers[at] for at in second],
+        real_clusters=[speakers[index] for index in second],
     )
     assert shuffled[3] == expected[3]
-    few = rarefaction(generated, real, (1,), real_clusters=[at % 10 for at in range(100)])[1]
+    few = rarefaction(generated, real, (1,), real_clusters=[index % 10 for index in range(100)])[1]
     assert few == Undefined("at least 16 clips (or clusters) of a side are needed; there are 10")
 
 
@@ -72,9 +72,9 @@ def three(size: int, rng: np.random.Generator) -> tuple[Corpus, Corpus, Corpus]:
 @pytest.mark.parametrize(("n", "size"), [(1, 60), (2, 24), (3, 24)])
 def test_the_needed_size_is_right_within_a_factor_of_two(n: int, size: int) -> None:
     rng = np.random.default_rng(n)
-    found = [phones_needed(*three(size, rng), (n,))[n] for _ in range(15)]
+    estimates = [phones_needed(*three(size, rng), (n,))[n] for _ in range(15)]
     # Those of too small a difference have no number: they count as too large.
-    needed = float(np.median([each.n_phones if isinstance(each, PhonesNeeded) else np.inf for each in found]))
+    needed = float(np.median([each.n_phones if isinstance(each, PhonesNeeded) else np.inf for each in estimates]))
     # The exponent of z is 1/2 to 1: at half and twice the right size z is at least 2.80/2 and at most 2.80 * 2.
     utterances = round(needed / 40)
 
@@ -97,7 +97,9 @@ def test_pairs_take_what_they_share_out_of_the_difference() -> None:
     assert together.difference == pytest.approx(alone.difference, abs=0.01)
     assert together.sd < 0.8 * alone.sd
     order = rng.permutation(200)
-    shuffled = phones_needed([first[at] for at in order], [second[at] for at in order], real, (2,), paired=True)
+    shuffled = phones_needed(
+        [first[index] for index in order], [second[index] for index in order], real, (2,), paired=True
+    )
     assert shuffled[2] == together
     with pytest.raises(ValueError, match="got 200 and 199"):
         phones_needed(first, second[:-1], real, (2,), paired=True)

@@ -31,10 +31,10 @@ def test_divergences_of_labels_equal_brute_force(n: int) -> None:
     both = [*generated, *real]
     members = deal_out((np.arange(12), np.arange(20)), np.array(list(map(len, both))), 70, rng)
     scores, sizes = divergences_of_labels(incidence_of(both, n), members)
-    for at in range(70):
-        parts = chosen(both, members[:, at]), chosen(both, 1 - members[:, at])
-        assert scores[at] == pytest.approx(brute_force(*parts, n), abs=1e-12)
-        assert [side[at] for side in sizes] == [sum(max(len(each) - n + 1, 0) for each in part) for part in parts]
+    for index in range(70):
+        parts = chosen(both, members[:, index]), chosen(both, 1 - members[:, index])
+        assert scores[index] == pytest.approx(brute_force(*parts, n), abs=1e-12)
+        assert [side[index] for side in sizes] == [sum(max(len(each) - n + 1, 0) for each in part) for part in parts]
 
 
 def test_p_counts_labellings_at_least_as_far_apart() -> None:
@@ -62,7 +62,7 @@ def test_false_alarms_are_as_rare_as_they_say(speakers: int, n_real: int) -> Non
         for _ in range(clips // speakers):
             share = rng.random()
             found += sample(share * chain(1) + (1 - share) * chain(9), speakers, 40, rng)
-        return found, [at // speakers for at in range(clips)]
+        return found, [index // speakers for index in range(clips)]
 
     alarms = []
     for seed in range(120):
@@ -79,11 +79,11 @@ def test_false_alarms_are_as_rare_as_they_say(speakers: int, n_real: int) -> Non
 def test_a_difference_is_found_and_copies_are_not_taken_for_one() -> None:
     rng = np.random.default_rng(0)
     generated, real = sample(chain(1), 60, 40, rng), sample(0.8 * chain(1) + 0.2 * chain(9), 60, 40, rng)
-    found = analyse(generated, real, (2,))[2]
+    result = analyse(generated, real, (2,))[2]
     same = analyse(real[:30] * 2, real, (2,))[2]
-    assert isinstance(found, Analysis)
+    assert isinstance(result, Analysis)
     assert isinstance(same, Analysis)
-    assert found.p == 1 / 200
+    assert result.p == 1 / 200
     assert same.p is not None
     assert same.p > 0.5
 

@@ -26,8 +26,8 @@ from slm_eval.metrics.scores import ScoreMetric, ScoreSummary
 from tests.fakes import LoudnessObserver
 
 
-def normal(n: int, seed: int = 0, at: float = 3.0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(at, 0.5, n)
+def normal(n: int, seed: int = 0, centre: float = 3.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(centre, 0.5, n)
 
 
 class TestOneMean:
@@ -67,18 +67,18 @@ class TestOneMean:
 class TestDifference:
     def test_pairs_have_the_t_test_of_pairs(self) -> None:
         a = normal(20)
-        b = a + normal(20, 1, at=0.2)
-        found = difference(Sample.from_scores(a), Sample.from_scores(b))
+        b = a + normal(20, 1, centre=0.2)
+        estimate = difference(Sample.from_scores(a), Sample.from_scores(b))
         reference = stats.ttest_rel(a, b)
-        assert found.interval() == pytest.approx(tuple(reference.confidence_interval(0.95)), abs=1e-12)
-        assert found.p_value() == pytest.approx(reference.pvalue, abs=1e-12)
+        assert estimate.interval() == pytest.approx(tuple(reference.confidence_interval(0.95)), abs=1e-12)
+        assert estimate.p_value() == pytest.approx(reference.pvalue, abs=1e-12)
 
     def test_strangers_have_welchs(self) -> None:
-        a, b = normal(12), 3 * normal(40, 1, at=1.1)
-        found = difference(Sample.from_scores(a), Sample.from_scores(b, np.arange(12, 52)))
+        a, b = normal(12), 3 * normal(40, 1, centre=1.1)
+        estimate = difference(Sample.from_scores(a), Sample.from_scores(b, np.arange(12, 52)))
         reference = stats.ttest_ind(a, b, equal_var=False)
-        assert found.interval() == pytest.approx(tuple(reference.confidence_interval(0.95)), abs=1e-12)
-        assert found.p_value() == pytest.approx(reference.pvalue, abs=1e-12)
+        assert estimate.interval() == pytest.approx(tuple(reference.confidence_interval(0.95)), abs=1e-12)
+        assert estimate.p_value() == pytest.approx(reference.pvalue, abs=1e-12)
 
     @pytest.mark.parametrize("seed", range(4))
     def test_some_pairs_some_speakers_by_matrices(self, seed: int) -> None:
@@ -88,21 +88,21 @@ class TestDifference:
         scores = rng.normal(3, np.where(sides == 0, 0.3, 0.9))
         a, b = (scores[sides == side].tolist() for side in (0, 1))
         of_a, of_b = (clusters[sides == side] for side in (0, 1))
-        found = difference(Sample.from_scores(a, of_a), Sample.from_scores(b, of_b))
-        assert found.value == pytest.approx(np.mean(a) - np.mean(b))
+        estimate = difference(Sample.from_scores(a, of_a), Sample.from_scores(b, of_b))
+        assert estimate.value == pytest.approx(np.mean(a) - np.mean(b))
         # The variance of a clip on each side, as its own standard error says.
         errors = [
             mean(each, np.unique(labels, return_inverse=True)[1]).error for each, labels in ((a, of_a), (b, of_b))
         ]
         spread = np.where(sides == 0, errors[0] ** 2 * len(a), errors[1] ** 2 * len(b))
         error, freedom = by_matrices(scores, sides, clusters, np.array([1.0, -1.0]), spread)
-        assert (found.error, found.freedom) == pytest.approx((error, freedom), abs=1e-12)
+        assert (estimate.error, estimate.freedom) == pytest.approx((error, freedom), abs=1e-12)
 
     def test_each_side_must_be_large_enough(self) -> None:
         large, small = normal(300), normal(4, 1)
-        found = difference(Sample.from_scores(large), Sample.from_scores(small, np.arange(300, 304)))
-        assert found.interval() == Withheld(TOO_FEW_CLIPS)
-        assert found.p_value() == 1.0
+        estimate = difference(Sample.from_scores(large), Sample.from_scores(small, np.arange(300, 304)))
+        assert estimate.interval() == Withheld(TOO_FEW_CLIPS)
+        assert estimate.p_value() == 1.0
 
     def test_scores_that_never_vary_show_nothing(self) -> None:
         low, high = Sample.from_scores([0.1] * 8), Sample.from_scores([0.3] * 8)
@@ -154,7 +154,7 @@ class TestScale:
             assert 1 <= interval[0] <= np.mean(scores) <= interval[1] <= 5
 
     def test_far_from_the_ends_it_is_the_plain_one(self) -> None:
-        scores = normal(400, at=3.0)
+        scores = normal(400, centre=3.0)
         assert Moments.from_scores(list(scores), None, (1.0, 5.0)).ci95 == pytest.approx(
             Moments.from_scores(list(scores)).ci95, abs=2e-4
         )
@@ -166,8 +166,8 @@ class TestScale:
 class TestWithheld:
     @pytest.mark.parametrize(("n", "reason"), [(1, TOO_FEW_CLIPS), (4, TOO_FEW_CLIPS), (5, None)])
     def test_few_clips(self, n: int, reason: str | None) -> None:
-        found = mean(list(normal(n)))
-        assert found.withheld == (None if reason is None else Withheld(reason))
+        estimate = mean(list(normal(n)))
+        assert estimate.withheld == (None if reason is None else Withheld(reason))
 
     @pytest.mark.parametrize(
         ("sizes", "given"),
@@ -175,12 +175,12 @@ class TestWithheld:
     )
     def test_few_clusters_or_one_that_outweighs_the_others(self, sizes: list[int], given: bool) -> None:
         clusters = np.repeat(np.arange(len(sizes)), sizes)
-        found = mean(list(normal(clusters.size)), clusters)
-        assert found.withheld == (None if given else Withheld(TOO_FEW_CLUSTERS))
+        estimate = mean(list(normal(clusters.size)), clusters)
+        assert estimate.withheld == (None if given else Withheld(TOO_FEW_CLUSTERS))
 
     def test_a_single_cluster_knows_nothing_of_others(self) -> None:
-        found = mean(list(normal(9)), np.zeros(9, dtype=int))
-        assert (found.freedom, found.interval()) == (0.0, Withheld(TOO_FEW_CLUSTERS))
+        estimate = mean(list(normal(9)), np.zeros(9, dtype=int))
+        assert (estimate.freedom, estimate.interval()) == (0.0, Withheld(TOO_FEW_CLUSTERS))
 
     def test_scores_that_never_vary(self) -> None:
         assert mean([0.1] * 30).interval() == Withheld(NOTHING_VARIES)
@@ -194,36 +194,36 @@ class Opinion(ScoreMetric):
 
 
 def summary(generated: list[dict], real: list[dict]) -> ScoreSummary:
-    found = Opinion(LoudnessObserver()).summarise(generated, real)["opinion.mos"]
-    assert isinstance(found, ScoreSummary)
-    return found
+    estimate = Opinion(LoudnessObserver()).summarise(generated, real)["opinion.mos"]
+    assert isinstance(estimate, ScoreSummary)
+    return estimate
 
 
 def spoken(scores: np.ndarray, speakers: int | None = None) -> list[dict]:
     return [
-        {"scores": {"opinion.mos": float(score)}, "speaker": None if speakers is None else f"s{at % speakers}"}
-        for at, score in enumerate(scores)
+        {"scores": {"opinion.mos": float(score)}, "speaker": None if speakers is None else f"s{index % speakers}"}
+        for index, score in enumerate(scores)
     ]
 
 
 class TestSummary:
     def test_two_speakers_have_no_interval_and_the_summary_says_why(self) -> None:
         """Two speakers once gave dnsmos.bak 2.816 [-0.224, 5.855]."""
-        found = summary(spoken(normal(40), speakers=2), spoken(normal(40, 1), speakers=20))
-        assert found.ci95 is None
-        assert found.warnings == (f"there is no interval: {TOO_FEW_CLUSTERS}",)
-        assert found.real is not None
-        assert found.real.ci95 is not None
+        estimate = summary(spoken(normal(40), speakers=2), spoken(normal(40, 1), speakers=20))
+        assert estimate.ci95 is None
+        assert estimate.warnings == (f"there is no interval: {TOO_FEW_CLUSTERS}",)
+        assert estimate.real is not None
+        assert estimate.real.ci95 is not None
 
     def test_so_does_that_of_real_speech(self) -> None:
-        found = summary(spoken(normal(40)), spoken(normal(3)))
-        assert found.ci95 is not None
-        assert found.real is not None
-        assert found.real.ci95 is None
-        assert found.warnings == (f"there is no interval of real speech: {TOO_FEW_CLIPS}",)
+        estimate = summary(spoken(normal(40)), spoken(normal(3)))
+        assert estimate.ci95 is not None
+        assert estimate.real is not None
+        assert estimate.real.ci95 is None
+        assert estimate.warnings == (f"there is no interval of real speech: {TOO_FEW_CLIPS}",)
 
     def test_it_names_the_scale_and_keeps_within_it(self) -> None:
-        told = summary(spoken(np.array([4.9, 5.0, 5.0, 4.95, 5.0, 3.0])), spoken(normal(9))).to_dict()
-        assert told["scale"] == (1.0, 5.0)
-        assert told["ci95"][1] < 5 < told["value"] + 2.57 * told["sd"] / math.sqrt(6)
-        assert told["warnings"] == ()
+        fields = summary(spoken(np.array([4.9, 5.0, 5.0, 4.95, 5.0, 3.0])), spoken(normal(9))).to_dict()
+        assert fields["scale"] == (1.0, 5.0)
+        assert fields["ci95"][1] < 5 < fields["value"] + 2.57 * fields["sd"] / math.sqrt(6)
+        assert fields["warnings"] == ()

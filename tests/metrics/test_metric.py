@@ -32,12 +32,14 @@ def metric(**options: object) -> pJSD:
 
 
 def test_pjsd_over_updates_is_the_function_of_all_phones() -> None:
-    each = metric()
-    each.update(spelled(1200, 2300), sample_rate=8_000)
-    each.update(spelled(999), sample_rate=8_000)
-    result = each.compute()
+    divergence = metric()
+    divergence.update(spelled(1200, 2300), sample_rate=8_000)
+    divergence.update(spelled(999), sample_rate=8_000)
+    result = divergence.compute()
     assert isinstance(result, DivergenceSummary)
-    assert result.value == pytest.approx(pjsd([list("1200"), list("2300"), list("999")], each._real, n=1), abs=1e-15)
+    assert result.value == pytest.approx(
+        pjsd([list("1200"), list("2300"), list("999")], divergence._real, n=1), abs=1e-15
+    )
     assert result.n_clips == {"generated": 3, "real": 12}
     assert result.signature.startswith("pjsd|n:1|base:e|real:")
 
@@ -114,10 +116,12 @@ def test_options_that_make_no_sense(options: dict[str, object]) -> None:
 
 def test_real_speech_by_path(tmp_path: Path) -> None:
     path = tmp_path / "phones.jsonl"
-    path.write_text("".join(json.dumps({"id": str(at), "phones": phones}) + "\n" for at, phones in enumerate(REAL)))
+    path.write_text(
+        "".join(json.dumps({"id": str(index), "phones": phones}) + "\n" for index, phones in enumerate(REAL))
+    )
     by_path, by_value = metric(real=path), metric(real=REAL)
-    for each in (by_path, by_value):
-        each.update(spelled(1200), 8_000)
+    for divergence in (by_path, by_value):
+        divergence.update(spelled(1200), 8_000)
     assert by_path.compute() == by_value.compute()
     path.unlink()  # it was read once, and resetting keeps it
     by_path.reset()

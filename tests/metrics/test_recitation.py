@@ -21,7 +21,7 @@ def speech(clips: int, seed: int) -> Clips:
 
 
 def in_one(clip: list[str], other: list[str]) -> bool:
-    return any(other[at : at + len(clip)] == clip for at in range(len(other) - len(clip) + 1))
+    return any(other[index : index + len(clip)] == clip for index in range(len(other) - len(clip) + 1))
 
 
 def test_equals_comparing_everything_with_everything() -> None:
@@ -30,15 +30,15 @@ def test_equals_comparing_everything_with_everything() -> None:
     for _ in range(60):
         real = [rng.choice(list("ab"), size).tolist() for size in rng.integers(0, 50, 12)]
         generated = [rng.choice(list("ab"), size).tolist() for size in rng.integers(0, 50, 12)]
-        for at in range(6):  # inside others, or cut, or whole, or changed at one place
-            clip = real[at]
-            generated[at] = (["a", *clip, "b"], clip[2:-1], clip, [*clip[:-1], "c"])[rng.integers(4)]
+        for index in range(6):  # inside others, or cut, or whole, or changed at one place
+            clip = real[index]
+            generated[index] = (["a", *clip, "b"], clip[2:-1], clip, [*clip[:-1], "c"])[rng.integers(4)]
         expected = [
             any(
-                min(len(mine), len(theirs)) >= MIN_PHONES and (in_one(mine, theirs) or in_one(theirs, mine))
-                for theirs in real
+                min(len(clip), len(real_clip)) >= MIN_PHONES and (in_one(clip, real_clip) or in_one(real_clip, clip))
+                for real_clip in real
             )
-            for mine in generated
+            for clip in generated
         ]
         hits += sum(expected)
         assert recited(generated, real).tolist() == expected
@@ -58,9 +58,11 @@ def test_copies_of_real_clips_are_told() -> None:
     """The issue: 30 % of the generated clips are copies of real ones."""
     real, generated = speech(200, 1), speech(200, 2)
     long = [clip for clip in real if len(clip) >= MIN_PHONES][:60]
-    told = (f"60 of 200 generated clips hold all phones of a real clip, or lie within one ({MIN_PHONES} phones",)
+    warning_start = (
+        f"60 of 200 generated clips hold all phones of a real clip, or lie within one ({MIN_PHONES} phones",
+    )
     for summary in results([*long, *generated[60:]], real):
-        assert [warning for warning in summary.warnings if warning.startswith(told)], summary.warnings
+        assert [warning for warning in summary.warnings if warning.startswith(warning_start)], summary.warnings
     for summary in results(generated, real):
         assert not [warning for warning in summary.warnings if "hold all phones" in warning or "repeat" in warning]
 
@@ -87,9 +89,9 @@ def test_copies_join_the_clusters_that_labels_made() -> None:
         {"speaker": "w", "phones": long[1:]},
         {"speaker": "v", "phones": None},
     ]
-    found = Clusters.from_clips(clips)
-    assert (found.by, len(set(found.labels)), found.repeats) == ("speaker", 4, 1)
-    assert found.labels[0] == found.labels[1] == found.labels[2]
+    clusters = Clusters.from_clips(clips)
+    assert (clusters.by, len(set(clusters.labels)), clusters.repeats) == ("speaker", 4, 1)
+    assert clusters.labels[0] == clusters.labels[1] == clusters.labels[2]
     assert Clusters.from_clips([{"content": "1"}, {"content": "2"}, {"content": "1"}]).numbered.tolist() == [0, 1, 0]
     sides = {"real": Clusters.from_clips([{"content": None}, {"content": None}])}
     assert warn_of_repeats(sides) == ()
@@ -106,7 +108,7 @@ def test_a_folder_that_holds_one_file_several_times_counts_it_once(copies: int) 
     """Scores hear audio: equal audio is one draw."""
     from tests.fakes import Loudness
 
-    observed = [{"scores": {"loudness.rms": 0.1 * at}, "content": str(at)} for at in range(8)]
+    observed = [{"scores": {"loudness.rms": 0.1 * index}, "content": str(index)} for index in range(8)]
     copied = [*observed, *observed[:1] * (copies - 1)]
     summary = Loudness().summarise(copied, observed)["loudness.rms"].to_dict()  # type: ignore[union-attr]
     assert summary["clusters"]["generated"]["n"] == 8

@@ -21,7 +21,9 @@ def test_a_recording_of_many_segments_is_read_once_to_know_it(
     tmp_path: Path, write_wav: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_wav(tmp_path / "long.wav", noise(4.0))
-    lines = [{"id": f"{at}", "path": "long.wav", "start": at / 10, "end": at / 10 + 0.2} for at in range(30)]
+    lines = [
+        {"id": f"{index}", "path": "long.wav", "start": index / 10, "end": index / 10 + 0.2} for index in range(30)
+    ]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
     digested: list[Path] = []
     monkeypatch.setattr("slm_eval.base.digests._file_digest", lambda path: digested.append(path) or "digest")
@@ -41,8 +43,8 @@ def test_moved_files_are_known(corpora: tuple[Path, Path], tmp_path: Path) -> No
 
 def test_names_with_spaces_dashes_and_unicode(tmp_path: Path, write_wav: Write) -> None:
     names = ["-rf.wav", "a b.wav", "ünï/çødé 漢字.wav", "'quote\".wav", "new\nline.wav", "%s{}.wav"]
-    for at, name in enumerate(names):
-        write_wav(tmp_path / "x" / name, noise(0.2 + at * 0.01))
+    for index, name in enumerate(names):
+        write_wav(tmp_path / "x" / name, noise(0.2 + index * 0.01))
     evaluation = run((tmp_path / "x", tmp_path / "x"))
     assert [clip.clip.id for clip in evaluation.clips["generated"]] == sorted(names)
     assert evaluation.to_dict()["corpora"]["generated"]["n_scored"] == len(names)

@@ -69,7 +69,7 @@ def test_nothing_scorable_is_said_for_each_key(tmp_path: Path, corpora: tuple[Pa
 
 
 def test_ready_made_phones_need_no_audio(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
-    lines = [{"id": f"{at}", "phones": list("abcab")[at % 2 :]} for at in range(10)]
+    lines = [{"id": f"{index}", "phones": list("abcab")[index % 2 :]} for index in range(10)]
     path = tmp_path / "phones.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     evaluation = evaluate(path, path, metrics=[pJSD(n=1, recognizer=SpellingObserver()), Loudness()])
@@ -87,8 +87,8 @@ def test_clips_of_one_speaker_are_drawn_together(tmp_path: Path, corpora: tuple[
 
     def evaluated(*speakers: str) -> Evaluation:
         lines = [
-            {"id": f"{at}", "path": str(file)} | ({"speaker": speakers[at % len(speakers)]} if speakers else {})
-            for at, file in enumerate(files)
+            {"id": f"{index}", "path": str(file)} | ({"speaker": speakers[index % len(speakers)]} if speakers else {})
+            for index, file in enumerate(files)
         ]
         manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
         return run((manifest, corpora[1]))
@@ -103,7 +103,7 @@ def test_clips_of_one_speaker_are_drawn_together(tmp_path: Path, corpora: tuple[
         assert one[key] == alone[key]
     assert together["loudness.rms"].ci95 != alone["loudness.rms"].ci95
     lines = [clip.to_dict() for clip in together.clips["generated"]]
-    assert [line["speaker"] for line in lines] == [("ann", "bob")[at % 2] for at in range(len(files))]
+    assert [line["speaker"] for line in lines] == [("ann", "bob")[index % 2] for index in range(len(files))]
     assert "speaker" not in together.clips["real"][0].to_dict()
 
 

@@ -25,8 +25,8 @@ from tests.fakes import Loudness, SpellingObserver
 @pytest.fixture
 def run(tmp_path: Path, write_wav: Callable[..., Path]) -> tuple[Path, Evaluation]:
     for side in ("generated", "real"):
-        for at in range(3):
-            write_wav(tmp_path / side / f"{at}.wav", noise(0.3 + 0.01 * at, seed=at + 10 * (side == "real")))
+        for index in range(3):
+            write_wav(tmp_path / side / f"{index}.wav", noise(0.3 + 0.01 * index, seed=index + 10 * (side == "real")))
     write_wav(tmp_path / "generated" / "silent.wav", np.zeros(8000, np.float32))
     metrics = [Loudness(), pJSD(n=(1, 2), recognizer=SpellingObserver())]
     evaluation = evaluate(tmp_path / "generated", tmp_path / "real", metrics)

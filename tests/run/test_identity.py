@@ -25,7 +25,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, phones in (("a/gen", "abcab"), ("b/gen", "cbacc"), ("real", "abcbc")):
         path = tmp_path / "project" / f"{name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps({"id": f"{at}", "phones": list(phones * at)}) + "\n" for at in range(1, 5)))
+        path.write_text(
+            "".join(json.dumps({"id": f"{index}", "phones": list(phones * index)}) + "\n" for index in range(1, 5))
+        )
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
 
@@ -102,9 +104,9 @@ def test_an_output_may_have_a_name_too(project: Path) -> None:
 
 
 def test_shards_likewise(project: Path) -> None:
-    for at in (1, 2):
-        assert run("a/gen.jsonl", "--shard", f"{at}/2").exit_code == 0
-    shards = [f"runs/gen.shard-{at}-of-2" for at in (1, 2)]
+    for index in (1, 2):
+        assert run("a/gen.jsonl", "--shard", f"{index}/2").exit_code == 0
+    shards = [f"runs/gen.shard-{index}-of-2" for index in (1, 2)]
     refused = run("b/gen.jsonl", "--shard", "1/2")
     assert refused.exit_code == 2
     assert f"{shards[0]} holds another run: generated was" in refused.output
@@ -145,8 +147,8 @@ def spoken(tmp_path: Path, write_wav: Callable[..., Path], monkeypatch: pytest.M
     """A project with a run of speech, of paths that are relative to it."""
     project = tmp_path / "project"
     for side in ("generated", "real"):
-        for at in range(4):
-            write_wav(project / "data" / side / f"{at}.wav", noise(1.0, seed=at + 10 * (side == "real")))
+        for index in range(4):
+            write_wav(project / "data" / side / f"{index}.wav", noise(1.0, seed=index + 10 * (side == "real")))
     monkeypatch.chdir(project)
     done = run("data/generated", "--recognizer", "pocketsphinx", "--workers", "0", real="data/real")
     assert done.exit_code == 0, done.output

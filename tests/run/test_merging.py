@@ -42,8 +42,8 @@ def test_any_partition_in_any_order_gives_the_bytes_of_the_run(
 ) -> None:
     folder = tmp_path_factory.mktemp("partition")
     expected = whole(corpora, cache, folder / "whole")
-    shards = [make(corpora, share, cache, folder / str(at)) for at, share in enumerate(shares)]
-    write_run(merge([read_shard(each) for each in shards]), folder / "merged")
+    shards = [make(corpora, share, cache, folder / str(index)) for index, share in enumerate(shares)]
+    write_run(merge([read_shard(shard) for shard in shards]), folder / "merged")
     assert written(folder / "merged") == expected
 
 
@@ -52,7 +52,7 @@ def test_what_the_run_says_of_shared_and_broken_clips_is_there(
 ) -> None:
     """The property above compares; this says that there is something to compare."""
     shards = [make(corpora, Share(index=at, count=3), cache, tmp_path / str(at)) for at in (1, 2, 3)]
-    evaluation = merge([read_shard(each) for each in shards])
+    evaluation = merge([read_shard(shard) for shard in shards])
     assert list(evaluation.summaries) == ["loudness.rms", "drift.l2", "spelled.1", "spelled.2"]
     assert evaluation["spelled.1"].warnings[-1] == "4 of 10 generated clips hold the same audio as real ones"
     lines = {clip.clip.id: clip.to_dict() for clip in evaluation.clips["generated"]}
@@ -74,7 +74,7 @@ def test_missing_shards(corpora: tuple[Path, Path], cache: Path, tmp_path: Path)
         "run the missing shards"
     )
     assert refused(shards[8:]).startswith("missing of the 20 shards: 1, 2, 3, ...; 8 of 10 generated clips")
-    assert merge([read_shard(each) for each in shards[:10]]).summaries  # the others are empty
+    assert merge([read_shard(shard) for shard in shards[:10]]).summaries  # the others are empty
     odd = make(corpora, Share(index=1, count=2), cache, tmp_path / "odd")
     assert refused([odd, shards[1]]) == (
         "4 of 10 generated clips and 2 of 6 real clips are in none of those given; run the missing shards"
@@ -116,7 +116,7 @@ def test_another_version_of_a_metric(two: list[Path], monkeypatch: pytest.Monkey
 
 
 def test_machines_that_differ_are_both_named(two: list[Path]) -> None:
-    shards = [read_shard(each) for each in two]
+    shards = [read_shard(folder) for folder in two]
     same = merge(shards).environment
 
     def on_another(shard: Shard, **facts: str | None) -> Shard:

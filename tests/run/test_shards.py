@@ -25,8 +25,8 @@ def test_labels_of_clips_travel(tmp_path: Path, cache: Path) -> None:
     entry = {"id": "a", "phones": ["x", "y"], "seconds": 1.25, "recognizer": "r|rev:1", "speaker": "s", "prompt": "p"}
     path.write_text("".join(json.dumps({**entry, "id": each}) + "\n" for each in "ab"))
     read = read_shard(make((path, path), Share(index=1, count=1), cache, tmp_path / "s", pJSD(n=1)))
-    for mine, theirs in zip(load_corpus(path).clips, read.seen.clips["real"], strict=True):
-        assert dataclasses.replace(mine, phones=None) == theirs.clip
+    for loaded, restored in zip(load_corpus(path).clips, read.seen.clips["real"], strict=True):
+        assert dataclasses.replace(loaded, phones=None) == restored.clip
     assert {each.name for each in dataclasses.fields(Clip)} > {"id", "seconds", "recognizer"}
     assert merge([read])["pjsd.1"].value == 0.0
 

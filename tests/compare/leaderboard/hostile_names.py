@@ -16,4 +16,4 @@ HOSTILE = (
 
 
 def hostile_boards() -> list[Leaderboard]:
-    return leaderboards([system(name, spoken(30, at, 0.1 * at)) for at, name in enumerate(HOSTILE)])
+    return leaderboards([system(name, spoken(30, index, 0.1 * index)) for index, name in enumerate(HOSTILE)])

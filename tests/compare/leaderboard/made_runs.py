@@ -64,13 +64,13 @@ def evaluation(
     for side in SIDES:
         of_phones, of_scores = seen[side]
         clips[side] = []
-        for at in range(max(len(of_phones or ()), len(of_scores or ()))):
-            clip = Clip(f"{at:04}.wav", Path("none"), speaker=None if speakers is None else f"s{at % speakers}")
-            sound = Sound(clip, f"{name} {side} {at}")
-            if of_phones is not None and at < len(of_phones):
-                sound.observations[str(divergence.observer.fingerprint)] = {"phones": of_phones[at]}
-            if of_scores is not None and at < len(of_scores):
-                sound.observations[str(loudness.observer.fingerprint)] = {"scores": {"loudness.rms": of_scores[at]}}
+        for index in range(max(len(of_phones or ()), len(of_scores or ()))):
+            clip = Clip(f"{index:04}.wav", Path("none"), speaker=None if speakers is None else f"s{index % speakers}")
+            sound = Sound(clip, f"{name} {side} {index}")
+            if of_phones is not None and index < len(of_phones):
+                sound.observations[str(divergence.observer.fingerprint)] = {"phones": of_phones[index]}
+            if of_scores is not None and index < len(of_scores):
+                sound.observations[str(loudness.observer.fingerprint)] = {"scores": {"loudness.rms": of_scores[index]}}
             clips[side].append(ClipResult(clip, side, sound))
     corpora = {side: Corpus(side, tuple(each.clip for each in of_side)) for side, of_side in clips.items()}
     metrics: list[Metric] = [*([divergence] if phones else []), *([loudness] if scores else [])]

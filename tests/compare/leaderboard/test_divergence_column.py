@@ -102,7 +102,7 @@ def test_sizes_within_one_percent_are_ranked_as_the_runs_have_them() -> None:
 
 def test_one_with_too_little_speech_does_not_cut_the_others() -> None:
     """Four utterances have no interval; cut to these, nobody would have."""
-    large = [system(name, spoken(60, at, mixed)) for at, (name, mixed) in enumerate([("a", 0.0), ("b", 0.6)])]
+    large = [system(name, spoken(60, index, mixed)) for index, (name, mixed) in enumerate([("a", 0.0), ("b", 0.6)])]
     small = system("small", spoken(4, 9))
     column = leaderboards([*large, small])[0].columns["pjsd.1"]
     assert {name: (each.rank, each.worst_rank, each.n) for name, each in column.results.items()} == {
@@ -122,7 +122,7 @@ def test_a_system_that_recites_is_remarked_where_it_ranks_first() -> None:
 
 
 def test_without_phones_a_value_is_listed_and_not_ranked() -> None:
-    pair = [system(name, spoken(60, at)) for at, name in enumerate("abc")]
+    pair = [system(name, spoken(60, index)) for index, name in enumerate("abc")]
     bare = {side: [clip | {"phones": None} for clip in of_side] for side, of_side in pair[2].run.clips.items()}
     column = leaderboards([*pair[:2], replace(pair[2], run=replace(pair[2].run, clips=bare))])[0].columns["pjsd.1"]
     assert column.ranked == ["a", "b"]

@@ -14,13 +14,13 @@ N = 2
 
 def speech(phones: Phones, named: str, each: int = 1) -> Speech:
     """Utterances of so many a speaker."""
-    return Speech(phones, [(named, at // each) for at in range(len(phones))])
+    return Speech(phones, [(named, index // each) for index in range(len(phones))])
 
 
 def test_the_sd_is_that_of_fresh_samples() -> None:
     fresh, estimated = [], []
     for seed in range(0, 300, 3):
-        a, b, real = (spoken(60, seed + at, mixed) for at, mixed in enumerate((0.0, 0.3, 0.0)))
+        a, b, real = (spoken(60, seed + index, mixed) for index, mixed in enumerate((0.0, 0.3, 0.0)))
         fresh.append(pjsd(a, real, n=N) - pjsd(b, real, n=N))
         if seed < 45:
             tested, reasons = pair_tests(N, {"a": speech(a, "a"), "b": speech(b, "b")}, speech(real, "r"), seed)
@@ -41,7 +41,9 @@ def test_what_real_speech_adds_to_both_is_no_part_of_the_difference() -> None:
 def test_prompts_in_common_are_drawn_together() -> None:
     """Both systems say nearly the same: as pairs they differ by little, as strangers by as much as any two."""
     a, real = spoken(80, 1, 0.3), spoken(80, 2)
-    b = [utterance if at % 8 else other for at, (utterance, other) in enumerate(zip(a, spoken(80, 3), strict=True))]
+    b = [
+        utterance if index % 8 else other for index, (utterance, other) in enumerate(zip(a, spoken(80, 3), strict=True))
+    ]
     errors = [
         pair_tests(N, {"a": speech(a, "prompt"), "b": speech(b, named)}, speech(real, "r"), 0)[0]["a", "b"].error
         for named in ("prompt", "other")
@@ -51,10 +53,10 @@ def test_prompts_in_common_are_drawn_together() -> None:
 
 def test_half_of_the_prompts_in_common_helps_by_half() -> None:
     a, real = spoken(80, 1, 0.3), spoken(80, 2)
-    labels = [("prompt", at) if at % 2 else ("b", at) for at in range(80)]
+    labels = [("prompt", index) if index % 2 else ("b", index) for index in range(80)]
     error = {
         name: pair_tests(N, {"a": speech(a, "prompt"), "b": Speech(a, of_b)}, speech(real, "r"), 0)[0]["a", "b"].error
-        for name, of_b in (("half", labels), ("none", [("b", at) for at in range(80)]))
+        for name, of_b in (("half", labels), ("none", [("b", index) for index in range(80)]))
     }
     assert 0.5 < error["half"] / error["none"] < 0.9
 
@@ -71,9 +73,9 @@ def test_equal_systems_are_seldom_told_apart() -> None:
     """Of 40 tables of four equal systems, two false ones are expected."""
     false = 0
     for seed in range(0, 200, 5):
-        board = [spoken(30, seed + at) for at in range(5)]
+        board = [spoken(30, seed + index) for index in range(5)]
         tested, _ = pair_tests(
-            N, {str(at): speech(each, str(at)) for at, each in enumerate(board[:4])}, speech(board[4], "r"), 0
+            N, {str(index): speech(each, str(index)) for index, each in enumerate(board[:4])}, speech(board[4], "r"), 0
         )
         false += min(each.p_value() for each in tested.values()) < 0.05 / 6
     assert false <= 6  # more have a probability of 0.3 %

@@ -18,7 +18,7 @@ def test_rank_sets_by_brute_force(n: int, data: st.DataObject, higher_is_better:
     value = dict(zip("abcde", values, strict=False))
     tested = {(a, b): (float(value[a] - value[b]), p[a, b]) for a, b in p}
     pairs = judge(tested, higher_is_better)
-    found = rank_sets("abcde"[:n], pairs)
+    ranks = rank_sets("abcde"[:n], pairs)
     # Holm as he wrote it: the k-th smallest of m against the level over m - k + 1, up to the first that fails.
     shown, ordered = set(), sorted(p, key=lambda pair: p[pair])
     for at, pair in enumerate(ordered):
@@ -29,14 +29,14 @@ def test_rank_sets_by_brute_force(n: int, data: st.DataObject, higher_is_better:
     for name in "abcde"[:n]:
         better = sum((other, name) in shown for other in "abcde"[:n])
         worse = sum((name, other) in shown for other in "abcde"[:n])
-        assert found[name] == (1 + better, n - worse)
+        assert ranks[name] == (1 + better, n - worse)
     orders = [
         order
         for order in permutations("abcde"[:n])
         if all(order.index(better) < order.index(worse) for better, worse in shown)
     ]
     for order in orders:
-        assert all(found[name][0] <= 1 + order.index(name) <= found[name][1] for name in order)
+        assert all(ranks[name][0] <= 1 + order.index(name) <= ranks[name][1] for name in order)
 
 
 def test_equal_values_are_never_apart() -> None:

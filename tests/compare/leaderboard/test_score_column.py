@@ -30,7 +30,7 @@ def test_means_are_ranked_by_t_tests_of_pairs() -> None:
     # Clips of one id answer one prompt.
     p = [scipy.stats.ttest_rel(given[pair.a], given[pair.b]).pvalue for pair in column.pairs]
     order = sorted(range(3), key=p.__getitem__)
-    holm = np.maximum.accumulate([min((3 - at) * p[which], 1) for at, which in enumerate(order)])
+    holm = np.maximum.accumulate([min((3 - index) * p[which], 1) for index, which in enumerate(order)])
     assert [column.pairs[which].p_adjusted for which in order] == pytest.approx(holm.tolist(), rel=1e-9)
     assert column.real is not None
     assert (column.real.value, column.real.n) == (pytest.approx(np.mean(REAL_SCORES)), 60)
@@ -39,13 +39,13 @@ def test_means_are_ranked_by_t_tests_of_pairs() -> None:
 def test_pairs_tell_more_apart_than_intervals() -> None:
     """What a prompt does to both systems is no part of their difference: the intervals overlap, the pairs do not."""
     prompts = scores(0.5, seed=1)
-    pair = [system(name, None, [each + gap for each in prompts]) for name, gap in (("a", 0.0), ("b", 0.0))]
+    pair = [system(name, None, [result + gap for result in prompts]) for name, gap in (("a", 0.0), ("b", 0.0))]
     noisy = np.array(prompts) + 0.01 + 0.005 * np.random.default_rng(2).normal(size=60)
     results = leaderboards([pair[0], system("c", None, noisy.tolist())])[0].columns["loudness.rms"].results
     assert results["a"].ci95[1] > results["c"].ci95[0]  # type: ignore[index]
-    assert {name: (each.rank, each.worst_rank) for name, each in results.items()} == {"a": (2, 2), "c": (1, 1)}
+    assert {name: (result.rank, result.worst_rank) for name, result in results.items()} == {"a": (2, 2), "c": (1, 1)}
     equal = leaderboards(pair)[0].columns["loudness.rms"].results
-    assert {(each.rank, each.worst_rank) for each in equal.values()} == {(1, 2)}
+    assert {(result.rank, result.worst_rank) for result in equal.values()} == {(1, 2)}
 
 
 def test_few_clips_are_listed_and_not_crowned() -> None:
@@ -85,7 +85,7 @@ def plm_system(name: str, generated: Clips, real: Clips) -> System:
         results[side] = [
             ClipResult(clip, side, Sound(clip, None, observations={"made|rev:1": {"phones": phones}}))
             for clip, phones in (
-                (Clip(f"{at:03}", None, phones=tuple(phones)), phones) for at, phones in enumerate(clips)
+                (Clip(f"{index:03}", None, phones=tuple(phones)), phones) for index, phones in enumerate(clips)
             )
         ]
         corpora[side] = Corpus(side, tuple(each.clip for each in results[side]))
