@@ -1,7 +1,7 @@
 """Do runs of one budget miss the law alike? Then they are not as many independent runs as they look.
 
 A schedule, a data order or a machine that all runs of a budget share moves them together. A bootstrap of points takes
-them for independent, and its intervals are too narrow; see ``benchmarks/statistics/scaling_coverage.py`` for by how much.
+them for independent, and its intervals are too narrow; see ``scaling_coverage.py`` of the studies.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slm_eval.base.arrays import Floats
 
 # Draws of noise that the residuals are compared with.
 DRAWS = 999
-# Below this p budgets are drawn. In ``benchmarks/statistics/scaling_coverage.py`` points wrongly drawn lower the coverage of 95 %
+# Below this p budgets are drawn. In the study ``scaling_coverage.py`` points wrongly drawn lower the coverage of 95 %
 # intervals to 0.5, budgets wrongly drawn to 0.87. Noise by budget as large as that by point is then found in 63 % of
 # sweeps of four budgets, in 92 % of six, and in all of twelve; where there is none, 20 to 35 % of sweeps draw budgets.
 LIKELY = 0.2
