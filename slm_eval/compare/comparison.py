@@ -79,21 +79,25 @@ def compare(
         SlmEvalError: a metric was computed differently in both; the message names the part that differs.
         UsageError: a key that is not in both runs, no id in common where pairs are asked for, or nothing to compare.
     """
+    # 1. What both runs have, computed alike, and which clips are compared.
     common, not_compared = _common_keys(a, b, keys)
     for key in common:
         _require_same_signature(key, a, b)
     design = Design.from_runs(a, b, paired, permutations, seed)
+    # 2. The difference of each metric, with its test under the labellings that all of them share.
     scores = score_differences([key for key in common if key in a.score_keys], a.metrics, design)
     orders = [n for n, key in a.divergence_keys.items() if key in common]
     entropies = cross_entropy_differences([key for key in common if key in a.cross_entropies], a.metrics, design)
     corpora = corpus_differences([key for key in common if key in a.corpus_metrics], a, b, design)
-    found = {**scores, **divergence_changes(orders, a.metrics, design), **entropies, **corpora}
-    tested = {key: each for key in common if isinstance(each := found[key], Tested)}
+    results = {**scores, **divergence_changes(orders, a.metrics, design), **entropies, **corpora}
+    tested = {key: result for key in common if isinstance(result := results[key], Tested)}
+    # 3. The verdict: p-values corrected for how many metrics there are, and what may be claimed.
     judged, together = judge(tested)
-    judged |= {key: each for key in common if isinstance(each := found[key], Difference)}
-    judged |= {key: read_both_ways(each, a, b) for key, each in judged.items() if key in entropies}
+    judged |= {key: result for key in common if isinstance(result := results[key], Difference)}
+    judged |= {key: read_both_ways(row, a, b) for key, row in judged.items() if key in entropies}
     for key in (key for key in judged if key not in scores):
         judged[key] = replace(judged[key], notes=(*judged[key].notes, *_copies(key, a, b)))
+    # 4. Where systems are not told apart: how much speech would do it.
     unclear = [n for n in orders if (key := a.divergence_keys[n]) in judged and judged[key].better is None]
     for key, line in phones_to_tell_apart(unclear, design).items():
         judged[key] = replace(judged[key], needed=line)
@@ -108,12 +112,12 @@ def compare(
         seed=seed,
         differences=judged,
         together=together,
-        not_compared=not_compared | {key: each for key in common if isinstance(each := found[key], str)},
+        not_compared=not_compared | {key: result for key in common if isinstance(result := results[key], str)},
     )
 
 
 def _common_keys(a: FinishedRun, b: FinishedRun, keys: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
-    """Metrics that can be compared, and why the others cannot."""
+    """Return the metrics that can be compared, and why the others cannot."""
     common = [key for key in a.metrics if key in b.metrics and a.metrics[key]["kind"] == b.metrics[key]["kind"]]
     if not common:
         raise UsageError(f"{a.name} and {b.name} have no metric in common; run both with the same --metrics")
@@ -133,7 +137,7 @@ def _common_keys(a: FinishedRun, b: FinishedRun, keys: Sequence[str] | None) -> 
 def _require_same_signature(key: str, a: FinishedRun, b: FinishedRun) -> None:
     differing = a.signature(key).differences(b.signature(key))
     if differing:
-        parts = ", ".join(f"{part} {mine} against {theirs}" for part, (mine, theirs) in differing.items())
+        parts = ", ".join(f"{part} {of_a} against {of_b}" for part, (of_a, of_b) in differing.items())
         hint = "run both against the same real speech" if "real" in differing else "run both with the same options"
         raise SlmEvalError(f"{key} of {a.name} and of {b.name} cannot be compared ({parts}); {hint}")
 

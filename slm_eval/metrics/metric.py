@@ -229,7 +229,7 @@ class Metric(ABC):
     def _require_same(self, fingerprint: str) -> None:
         differences = self.observer.fingerprint.differences(Signature.parse(fingerprint))
         if differences:
-            listed = ", ".join(f"{field}: {mine} against {theirs}" for field, (mine, theirs) in differences.items())
+            listed = ", ".join(f"{field}: {ours} against {others}" for field, (ours, others) in differences.items())
             raise SlmEvalError(f"these observations were made differently and cannot be put together ({listed})")
 
 
@@ -252,4 +252,4 @@ def _gather(observations: dict[str, list[Observation]]) -> dict[str, list[Observ
         return observations
     ranks: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(ranks, observations)
-    return {side: [each for rank in ranks for each in rank[side]] for side in observations}
+    return {side: [observation for rank in ranks for observation in rank[side]] for side in observations}

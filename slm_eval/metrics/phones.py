@@ -50,7 +50,7 @@ class PhoneMetric(Metric):
         automatic = partial(make_recognizer, recognizer, lang)
         super().__init__(automatic if recognizer == "auto" else automatic(), device=device)
         if log_base not in {"e", "2"}:
-            raise UsageError(f"log_base is 'e' or '2', got {log_base!r}")
+            raise UsageError(f"log_base must be 'e' or '2', got {log_base!r}")
         self._lang = lang
         self.log_base = log_base
         self._real = real
@@ -97,11 +97,11 @@ class PhoneMetric(Metric):
         Raises:
             UsageError: the two sides were recognised differently.
         """
-        mine = str(self.observer.fingerprint)
+        own = str(self.observer.fingerprint)
         for side, recognizer in _ready_made(corpora).items():
-            if recognizer not in {None, mine}:
+            if recognizer not in {None, own}:
                 raise UsageError(
-                    f"the {side} phones were recognised by {recognizer}, the other side would be by {mine}; "
+                    f"the {side} phones were recognised by {recognizer}, the other side would be by {own}; "
                     "choose the same --recognizer and --lang"
                 )
         return self.missing()

@@ -79,7 +79,7 @@ class pJSD(PhoneMetric):
         super().__init__(recognizer, real, lang=lang, log_base=log_base, device=device)
         self.orders = (n,) if isinstance(n, int) else tuple(sorted(set(n)))
         if not self.orders or min(self.orders) < 1:
-            raise UsageError(f"n is one or several numbers from 1, got {n!r}")
+            raise UsageError(f"n must be one or several numbers from 1, got {n!r}")
         self.seed = seed
 
     @property

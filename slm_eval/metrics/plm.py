@@ -83,7 +83,7 @@ class PhoneLM(PhoneMetric):
     ) -> None:
         super().__init__(recognizer, real, lang=lang, log_base=log_base, device=device)
         if not str(n).isdecimal() or int(n) < 1:
-            raise UsageError(f"n of plm is a number from 1, got {n!r}")
+            raise UsageError(f"n of plm must be a number from 1, got {n!r}")
         self.n = int(n)
 
     @property

@@ -60,16 +60,16 @@ def recited(generated: Sequence[Phones], real: Sequence[Phones]) -> npt.NDArray[
     start = np.arange(keys.size) - first[clip] + (ends - encoded.lengths)[clip]
     width, text = encoded.ids.dtype.itemsize, encoded.ids.tobytes()
     is_generated = np.arange(n_windows.size) < len(generated)
-    found = np.zeros(n_windows.size, dtype=bool)
+    is_copy = np.zeros(n_windows.size, dtype=bool)
     for holders, held in ((is_generated, ~is_generated), (~is_generated, is_generated)):
         whole = np.flatnonzero(held & (n_windows > 0))
         places = np.flatnonzero(holders[clip] & np.isin(keys, keys[first[whole]]))
         for length in np.unique(encoded.lengths[whole]).tolist() if places.size else ():
             said: dict[bytes, list[int]] = {}
-            for each in whole[encoded.lengths[whole] == length].tolist():
-                said.setdefault(text[(ends[each] - length) * width : ends[each] * width], []).append(each)
+            for index in whole[encoded.lengths[whole] == length].tolist():
+                said.setdefault(text[(ends[index] - length) * width : ends[index] * width], []).append(index)
             for place in places[start[places] + length <= ends[clip[places]]].tolist():
-                at = int(start[place])
-                copies = said.get(text[at * width : (at + length) * width], ())
-                found[[clip[place], *copies]] |= bool(copies)
-    return found[: len(generated)]
+                first_phone = int(start[place])
+                copies = said.get(text[first_phone * width : (first_phone + length) * width], ())
+                is_copy[[clip[place], *copies]] |= bool(copies)
+    return is_copy[: len(generated)]

@@ -56,19 +56,19 @@ class ScoreMetric(Metric):
             interval = estimate.interval(self.scale)
             if isinstance(interval, Withheld):
                 warnings.append(f"there is no interval{' of real speech' * (side == 'real')}: {interval.reason}")
-        mine = moments["generated"]
+        own = moments["generated"]
         return ScoreSummary(
             key=key,
-            value=mine.value,
-            ci95=mine.ci95,
+            value=own.value,
+            ci95=own.ci95,
             unit=self.unit,
             higher_is_better=self.higher_is_better,
             signature=str(self.observer.fingerprint),
             warnings=(*warnings, *warn_of_repeats(clusters)),
             kind="score",
             digits=self.digits,
-            sd=mine.sd,
-            n=mine.n,
+            sd=own.sd,
+            n=own.n,
             real=moments.get("real"),
             scale=self.scale,
             clusters={side: each.to_dict() for side, each in clusters.items()},
@@ -84,5 +84,5 @@ def _score(observation: Observation, key: str) -> float:
     scores = observation.get("scores")
     if not isinstance(scores, dict) or key not in scores:
         has = ", ".join(map(str, scores)) if isinstance(scores, dict) and scores else "no scores"
-        raise SlmEvalError(f"an observation lacks the score {key!r}; it has {has}")
+        raise SlmEvalError(f"an observation must have the score {key!r}, got {has}")
     return float(scores[key])

@@ -123,15 +123,17 @@ def read_run(folder: Path, known: dict[bytes, Clip] | None = None) -> FinishedRu
     if not is_run(folder):
         if (folder / "shard.json").is_file():
             raise UsageError(f"{folder} is one shard of a run; `slm-eval merge` puts shards together")
-        raise UsageError(f"{folder} is no finished run: it has no summary.json, which `slm-eval run` writes at its end")
+        raise UsageError(
+            f"{folder} must be a finished run, but has no summary.json, which `slm-eval run` writes at its end"
+        )
     summary = _parse(folder / "summary.json", _read(folder / "summary.json"), "")
     _check_summary(folder / "summary.json", summary)
     clips = read_clips(folder / "clips.jsonl", known)
     for side in SIDES:
-        told = summary["corpora"][side]["n_total"]
-        if told != len(clips[side]):
+        n_total = summary["corpora"][side]["n_total"]
+        if n_total != len(clips[side]):
             raise SlmEvalError(
-                f"{folder}: summary.json tells of {told} {side} clips, clips.jsonl holds {len(clips[side])}; "
+                f"{folder}: summary.json tells of {n_total} {side} clips, clips.jsonl holds {len(clips[side])}; "
                 "one of the files was changed: run it again"
             )
     _check_digest(folder, summary)
@@ -147,9 +149,9 @@ def _name(folder: Path, summary: dict[str, Any]) -> str:
 
 
 def _check_digest(folder: Path, summary: dict[str, Any]) -> None:
-    """Both files are of one run; summaries from before the digest was noted are taken as they are."""
-    told = about(summary).get("clips_sha256")
-    if told is not None and told != content_digest(folder / "clips.jsonl"):
+    """Require both files to be of one run; summaries from before the digest was noted are taken as they are."""
+    noted = about(summary).get("clips_sha256")
+    if noted is not None and noted != content_digest(folder / "clips.jsonl"):
         raise SlmEvalError(
             f"{folder}: clips.jsonl is not the one that summary.json was made from: a run was stopped between the "
             "two, or one of them was changed; run it again (what was observed is kept)"
@@ -189,9 +191,9 @@ def read_clips(path: Path, known: dict[bytes, Clip] | None = None) -> dict[str, 
                 clips[clip["side"]].append(clip)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    for side, of_side in clips.items():
-        of_side.sort(key=lambda clip: clip["id"])
-        repeated = next(_repeated(clip["id"] for clip in of_side), None)
+    for side in clips:
+        clips[side].sort(key=lambda clip: clip["id"])
+        repeated = next(_repeated(clip["id"] for clip in clips[side]), None)
         if repeated is not None:
             raise SlmEvalError(f"{path}: the {side} clip {repeated!r} is there more than once")
     return clips
@@ -229,10 +231,10 @@ def require_fields(run: FinishedRun) -> None:
 
 def _check_summary(path: Path, summary: Any) -> None:
     if not isinstance(summary, dict) or "schema" not in summary:
-        raise SlmEvalError(f"{path} is no summary of a run: it does not say its schema")
+        raise SlmEvalError(f"{path} must be a JSON object with a schema, got {str(summary)[:80]}; run it again")
     if summary["schema"] != SCHEMA:
         raise SlmEvalError(
-            f"{path} has schema {str(summary['schema'])[:40]}, this version reads {SCHEMA}; run it again with this one"
+            f"{path} must have schema {SCHEMA}, got {str(summary['schema'])[:40]}; run it again with this version"
         )
     try:
         parts = [("", summary, SUMMARY)]
@@ -243,9 +245,12 @@ def _check_summary(path: Path, summary: Any) -> None:
     except (KeyError, TypeError, AttributeError) as error:
         raise SlmEvalError(f"{path} lacks a part that every run writes ({error}); run it again") from error
     for whose, values, checks in parts:
-        if not isinstance(values, dict) or (field := malformed(values, checks)) is not None:
-            what = f"what it says{whose}" if not isinstance(values, dict) else f"{field}{whose}"
-            raise SlmEvalError(f"{path}: {what} is not what a run writes; run it again")
+        if not isinstance(values, dict):
+            raise SlmEvalError(f"{path}: what it says{whose} must be an object, got {repr(values)[:80]}; run it again")
+        field = malformed(values, checks)
+        if field is not None:
+            got = repr(values.get(field))[:80]
+            raise SlmEvalError(f"{path}: {field}{whose} is not what a run writes, got {got}; run it again")
     for key, metric in summary["metrics"].items():
         try:
             if not is_key(key, completed(key, metric)["kind"]) or "value" not in metric:
@@ -258,7 +263,7 @@ def _check_summary(path: Path, summary: Any) -> None:
 def _problem(clip: Any) -> str | None:
     """Return what is wrong with a line of clips.jsonl, or None."""
     if not isinstance(clip, dict) or not {"id", "side", "status", "scores", "phones"} <= clip.keys():
-        return "not a clip of a run: id, side, status, scores and phones are needed"
+        return f"a clip must be an object with id, side, status, scores and phones, got {str(clip)[:80]}"
     if (field := malformed(clip, CLIP)) is not None:
         return f"{field} is not what a run writes, got {repr(clip.get(field))[:80]}"
     return None
@@ -284,9 +289,9 @@ def _parse(path: Path, text: str, where: str) -> Any:
 
 
 def _repeated(ids: Iterable[str]) -> Iterator[str]:
-    """Neighbours that are equal, in sorted ids."""
+    """Yield neighbours that are equal, in sorted ids."""
     before: str | None = None
-    for each in ids:
-        if each == before:
-            yield each
-        before = each
+    for clip_id in ids:
+        if clip_id == before:
+            yield clip_id
+        before = clip_id

@@ -80,7 +80,7 @@ def test_what_cannot_be_ranked_is_one_line(runs: list[Path], tmp_path: Path) -> 
         (runs[:1], 2, "at least two runs, got 1"),
         ([*runs, namesake], 2, "NAME=RUN"),
         ([runs[0], runs[0]], 2, "once"),
-        ([runs[0], tmp_path / "nothing"], 2, "no finished run"),
+        ([runs[0], tmp_path / "nothing"], 2, "must be a finished run"),
         ([runs[0], shard], 2, "slm-eval merge"),
         ([*runs, "--sort", "pjsd.9"], 2, "pjsd.9"),
         ([*runs, "--metrics", "dnsmos"], 2, "dnsmos"),

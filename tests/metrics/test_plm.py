@@ -78,7 +78,7 @@ def test_options_from_the_command_line() -> None:
     assert entropy.observer.fingerprint == divergence.observer.fingerprint  # so that speech is recognised once
     assert "plm" in METRICS
     for name, why in (
-        ("plm:n=0", "n of plm is a number from 1, got '0'"),
+        ("plm:n=0", "n of plm must be a number from 1, got '0'"),
         ("plm:lang=en", "lang has a flag of its own, --lang"),
     ):
         with pytest.raises(UsageError, match=why):

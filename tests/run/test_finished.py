@@ -56,7 +56,7 @@ SCORE = '"loudness.rms": 0.'
     ("file", "edit", "message"),
     [
         ("summary.json", lambda text: text[: len(text) // 2], r"summary\.json was cut or edited \(.* line .*\)"),
-        ("summary.json", lambda text: text.replace('"schema": 1', '"schema": 7'), "has schema 7, this .* reads 1"),
+        ("summary.json", lambda text: text.replace('"schema": 1', '"schema": 7'), "must have schema 1, got 7"),
         ("summary.json", lambda text: text.replace('"corpora"', '"korpora"'), "lacks a part"),
         ("summary.json", lambda text: text.replace("|n:1|", "|n=1|"), r"'pjsd\.1' has no value with a signature"),
         (
@@ -76,7 +76,7 @@ SCORE = '"loudness.rms": 0.'
             lambda text: text.replace('"side": "real"', '"side": "surreal"'),
             "line 5: side is not what a run writes",
         ),
-        ("clips.jsonl", lambda text: "[]\n", "line 1: not a clip of a run"),
+        ("clips.jsonl", lambda text: "[]\n", r"line 1: a clip must be an object with id, .* and phones, got \[\]"),
         # As where a run was killed after it wrote its clips over those of an earlier one: the same clips, other scores.
         (
             "clips.jsonl",
@@ -97,7 +97,7 @@ def test_a_changed_file_is_refused(
 
 
 def test_what_is_no_run(run: tuple[Path, Evaluation], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no finished run"):
+    with pytest.raises(UsageError, match="must be a finished run"):
         read_run(tmp_path / "generated")
     (run[0] / "clips.jsonl").unlink()
     with pytest.raises(SlmEvalError, match=r"cannot read .*clips\.jsonl: No such file"):

@@ -62,12 +62,12 @@ def divergence_column(n: int, systems: Sequence[System], seed: int) -> Column:
     key = f"pjsd.{n}"
     holders = [system for system in systems if key in system.run.metrics]
     sizes = [int(system.run.metrics[key]["n_ngrams"]["generated"]) for system in holders]
-    found = _as_they_are(key, holders) if _equal(sizes) else _at_equal_size(n, holders, seed)
+    measured = _as_they_are(key, holders) if _equal(sizes) else _at_equal_size(n, holders, seed)
     first = holders[0].run.metrics[key]
-    tested, reasons = _tested(n, found.speech, holders, seed)
+    tested, reasons = _tested(n, measured.speech, holders, seed)
     results = {
         name: replace(result, why_unranked=result.why_unranked or reasons.get(name))
-        for name, result in found.results.items()
+        for name, result in measured.results.items()
     }
     column = Column(
         key=key,
@@ -77,12 +77,12 @@ def divergence_column(n: int, systems: Sequence[System], seed: int) -> Column:
         kind=first["kind"],
         digits=first["digits"],
         results=results,
-        absent=absent(key, systems) | found.absent,
-        real=_reference(found.floors, LN2 if first["unit"] == "nats" else 1.0),
-        notes=(*found.notes, *copies(key, holders)),
+        absent=absent(key, systems) | measured.absent,
+        real=_reference(measured.floors, LN2 if first["unit"] == "nats" else 1.0),
+        notes=(*measured.notes, *copies(key, holders)),
     )
     per_nat = _per_nat(key, holders)
-    return ranked_column(column, {pair: (each.value * per_nat, each.p_value()) for pair, each in tested.items()})
+    return ranked_column(column, {pair: (gap.value * per_nat, gap.p_value()) for pair, gap in tested.items()})
 
 
 def _tested(
@@ -141,7 +141,7 @@ def _at_equal_size(n: int, systems: Sequence[System], seed: int) -> _Found:
             continue
         generated = _recognised(system, "generated")
         positions, phones = filling([clip["phones"] for clip in generated], n, size, seed)
-        clips = [generated[at] for at in positions]
+        clips = [generated[index] for index in positions]
         analysis = _analysis(n, phones, clips, _recognised(system, "real"), seed)
         if isinstance(analysis, Undefined):
             found.absent[system.name] = analysis.reason
@@ -162,7 +162,7 @@ def _at_equal_size(n: int, systems: Sequence[System], seed: int) -> _Found:
 
 
 def _analysis(n: int, phones: Phones, clips: Clips, real: Clips, seed: int) -> Analysis | Undefined:
-    """pJSD-n of cut clips against all real speech."""
+    """Analyse pJSD-n of cut clips against all real speech."""
     return analyse(
         phones,
         [clip["phones"] for clip in real],
@@ -190,8 +190,8 @@ def _per_nat(key: str, systems: Sequence[System]) -> float:
 
 
 def _reference(floors: Sequence[tuple[float, float]], ceiling: float) -> Reference | None:
-    """Means over the systems, whose floors differ by rounding of sizes alone."""
+    """Return means over the systems, whose floors differ by rounding of sizes alone."""
     if not floors:
         return None
-    value, sd = (float(each) for each in np.mean(floors, axis=0))
+    value, sd = np.mean(floors, axis=0).tolist()
     return Reference(value, (max(value - _SDS * sd, 0.0), min(value + _SDS * sd, ceiling)), None)

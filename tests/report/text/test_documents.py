@@ -73,4 +73,4 @@ def test_report_writes_three_files_of_a_run_read_back(run: FinishedRun, tmp_path
     assert (tmp_path / "out" / "report.md").read_text(encoding="utf-8") == markdown(named)
     missing = CliRunner().invoke(main, ["report", str(tmp_path / "nowhere")])
     assert missing.exit_code == 2
-    assert "no finished run" in missing.output
+    assert "must be a finished run" in missing.output
