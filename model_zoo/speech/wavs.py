@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from slm_eval.base.errors import SlmEvalError, UsageError
-from slm_eval.base.files import dump, write_whole
+from slm_eval.base.files import dump, replacing, write_whole
 from slm_eval.speech.provenance import NAME, read_provenance
 
 # File systems allow 255; a file that is being written has a dot and nine more.
@@ -88,10 +86,7 @@ def write_audio(path: Path, samples: np.ndarray, sample_rate: int) -> None:
     import soundfile
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            partial = Path(folder, path.name)
+        with replacing(path) as partial:
             soundfile.write(partial, samples, sample_rate, subtype="PCM_16")
-            os.replace(partial, path)
     except (OSError, soundfile.LibsndfileError) as error:
         raise SlmEvalError(f"cannot write {path}: {error}; choose another place") from error

@@ -1,4 +1,4 @@
-"""Text files: written whole, or not at all, as summary.json and clips.jsonl are."""
+"""Files written whole, or not at all: text, as summary.json and clips.jsonl are, and what libraries write by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from slm_eval.base.errors import SlmEvalError, UsageError
@@ -52,6 +53,23 @@ def write_whole(path: Path, parts: Iterable[str]) -> None:
     finally:
         if partial is not None:
             Path(partial).unlink(missing_ok=True)  # gone where Ctrl-C came just after the file got its name
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, in a folder of its own beside ``path``; what is there at the end takes its place.
+
+    For files that a library writes by their name. Nothing takes its place where the block raises an error.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        partial = Path(folder, path.name)
+        yield partial
+        os.chmod(partial, new_file_mode())
+        os.replace(partial, path)
 
 
 # Whoever writes a partial file holds a lock on it, which the system drops when the process ends in any way.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import tarfile
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,16 +90,12 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    from slm_eval.base.files import new_file_mode
+    from slm_eval.base.files import replacing
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            partial = Path(folder, path.name)
+        with replacing(path) as partial:
             save_file(dict(tensors), partial, dict(metadata))
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
-            os.chmod(partial, new_file_mode())
-            os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         raise SlmEvalError(f"cannot write {path}: {error}; free space there or choose another place") from error

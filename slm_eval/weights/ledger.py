@@ -10,8 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 
 from slm_eval.base.digests import content_digest
 from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.files import replacing
 from slm_eval.base.strict_json import parse, read_text
 from slm_eval.weights.download import cannot_write
 
@@ -110,21 +109,13 @@ class Ledger:
         raise self._damaged("no digest in it")
 
     def _write(self, record: dict[str, Any]) -> None:
-        partial: str | None = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, partial = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-            with open(descriptor, "w", encoding="utf-8") as file:
-                json.dump(record, file)
-            os.replace(partial, self.path)
-            partial = None
+            with replacing(self.path) as partial:
+                partial.write_text(json.dumps(record), encoding="utf-8")
         except OSError as error:
             # Weights that an administrator shares read-only are used as they are: the digest is in every signature.
             if error.errno not in _READ_ONLY:
                 raise cannot_write(self.path, error) from error
-        finally:
-            if partial is not None:
-                os.unlink(partial)
 
     def _damaged(self, why: object) -> SlmEvalError:
         return SlmEvalError(f"the record of first-used weights {self.path} cannot be read ({why}); delete it")

@@ -57,7 +57,7 @@ def test_read_only_weights_are_used_without_a_record(register: Register, monkeyp
     def refuse(**_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(ledger.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr("slm_eval.base.files.tempfile.TemporaryDirectory", refuse)
     assert weights.locate("toy") == path
     assert weights.digest("toy") == SHA256
     assert [file.name for file in path.parent.parent.iterdir()] == ["toy"]
