@@ -24,7 +24,8 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site" / "broken_metric.py").write_text("import a_package_that_is_not_here\n")
     (tmp_path / "site" / "broken_end.py").write_text("raise SystemExit(0)\n")
     (tmp_path / "site" / "unmade_metric.py").write_text(
-        "from tests.fakes import Loudness\nclass Unmade(Loudness):\n    def __init__(self):\n        1 / 0\n"
+        "from tests.fakes import Loudness\nclass Unmade(Loudness):\n    name = 'unmade'\n"
+        "    def __init__(self):\n        1 / 0\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "site")
 
