@@ -14,7 +14,7 @@
 #
 #   PYTHON=python3 DEVICE=cuda:0 HOURS=20 MINUTES=10 CLIPS=48 SPEECH=FOLDER benchmarks/gpu_all.sh 1
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/.."
 part=${1:?1, 2 or 3}
 PYTHON=${PYTHON:-python3} DEVICE=${DEVICE:-cuda:0}
 results=${OUT:-benchmarks/results} work=${WORK:-runs/gpu}

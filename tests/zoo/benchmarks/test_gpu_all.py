@@ -20,14 +20,16 @@ from training import main
 
 @pytest.mark.parametrize("part", ["1", "2", "3", "more"])
 def test_what_is_asked_of_a_gpu_exists(tmp_path: Path, part: str) -> None:
-    python, log = tmp_path / "python", tmp_path / "log"
+    python, log, places = tmp_path / "python", tmp_path / "log", tmp_path / "places"
     python.write_text(
-        f'#!/usr/bin/env bash\nif [ "$1" = -c ]; then exec "{sys.executable}" "$@"; fi\necho "$*" >>{log}\n'
+        f'#!/usr/bin/env bash\nif [ "$1" = -c ]; then exec "{sys.executable}" "$@"; fi\n'
+        f'echo "$*" >>{log}\necho "$PWD" >>{places}\n'
     )
     python.chmod(0o755)
     where = {"OUT": str(tmp_path / "out"), "WORK": str(tmp_path / "work"), "PYTHON": str(python)}
     command = ["bash", str(ROOT / "benchmarks" / "gpu_all.sh"), part]
-    subprocess.run(command, env=os.environ | where, check=True, capture_output=True)
+    subprocess.run(command, env=os.environ | where, check=True, capture_output=True, cwd=tmp_path)
+    assert {Path(place) for place in places.read_text().splitlines()} == {ROOT}
     groups = {"benchmarks/zoo/training.py": main, "benchmarks/zoo/sampling.py": sampling.main}
     for line in log.read_text().splitlines():
         script, *arguments = line.split()
