@@ -216,7 +216,7 @@ def compare(
     """
     from slm_eval.base.files import dump
     from slm_eval.compare import compare as compare_runs
-    from slm_eval.compare.systems import keys_named, systems
+    from slm_eval.compare.sides import keys_named, systems
     from slm_eval.metrics.choosing import choose_metrics
     from slm_eval.observing.options import RunOptions
     from slm_eval.report.text.comparison import render_comparison
