@@ -1,4 +1,4 @@
-"""The public surface, frozen: names, commands, options and keys that other software relies on (DESIGN, contracts)."""
+"""The public interface, frozen: names, commands, options and keys that other software relies on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import slm_eval
+from model_zoo.cli.main import main as zoo
 from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.cli.main import main
 from slm_eval.metrics.registry import make_metric, metric_class
@@ -18,13 +19,25 @@ def test_python_names() -> None:
     from slm_eval.functional import pjsd
 
     assert all(callable(each) for each in (DNSMOS, NISQA, AudioboxAesthetics, evaluate, pJSD, pjsd))
-    assert set(slm_eval.__all__) <= set(dir(slm_eval))
+    assert set(slm_eval.__all__) == {
+        "DNSMOS", "NISQA", "NISQATTS", "AudioboxAesthetics", "Evaluation", "Metric", "NotComputed", "Observer",
+        "PhoneLM", "Refusal", "RunOptions", "ScoreMetric", "Signal", "Signature", "SlmEvalError", "Summary",
+        "__version__", "evaluate", "load_corpus", "pJSD",
+    }  # fmt: skip
+    for name in slm_eval.__all__:
+        getattr(slm_eval, name)
     with pytest.raises(AttributeError, match="no attribute 'pJDS'"):
         _ = slm_eval.pJDS
 
 
 def test_commands_and_options_of_run() -> None:
-    assert {"run", "phones", "list", "doctor", "download"} <= set(main.commands)
+    assert set(main.commands) == {
+        "run", "compare", "leaderboard", "phones", "report", "merge", "scaling", "list", "download", "doctor",
+    }  # fmt: skip
+    assert set(zoo.commands) == {
+        "filter", "prepare", "train", "export", "sample", "vocode", "convert-vocoder", "cut", "make-speech", "plan",
+        "sweep", "flops",
+    }  # fmt: skip
     options = {name for parameter in main.commands["run"].params for name in parameter.opts}
     assert options >= {
         "--generated", "--real", "--output", "--metrics", "--preset", "--recognizer", "--lang", "--ngrams", "--device",
