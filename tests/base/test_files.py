@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slm_eval.base.errors import UsageError
-from slm_eval.base.files import require_writable, write_whole
+from slm_eval.base.files import replacing, require_writable, write_whole
 
 WRITER = """
 import sys, time
@@ -71,6 +71,47 @@ def test_an_error_half_way_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         write_whole(tmp_path / "a", parts())
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_what_a_library_writes_by_name_takes_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "[a] weights.bin"
+    for content in (b"old", b"new"):
+        with replacing(path) as partial:
+            assert (partial.name, partial.exists()) == (path.name, False)
+            partial.write_bytes(content)
+            assert not path.exists() or path.read_bytes() == b"old"
+        assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_nothing_takes_its_place_where_the_library_fails(tmp_path: Path) -> None:
+    path = tmp_path / "weights.bin"
+
+    def fail() -> None:
+        with replacing(path) as partial:
+            partial.write_bytes(b"half")
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="stopped"):
+        fail()
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("weights.bin", b"old")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="knows no such permissions")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_follow_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        with replacing(tmp_path / "weights.bin") as partial:
+            partial.touch(mode=0o400)
+        write_whole(tmp_path / "summary.json", ["{}"])
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
 
 
 def test_names_and_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
