@@ -61,7 +61,7 @@ class Summary:
     made_by: Mapping[str, Any] | None = field(default=None, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values only; the key is left out, since it is where the object is stored."""
+        """Return JSON values only; the key is left out, since it is where the object is stored."""
         fields = asdict(self)
         del fields["key"]
         return fields
@@ -95,7 +95,7 @@ class Metric(ABC):
 
     @property
     def observer(self) -> Observer:
-        """What observes the clips."""
+        """Return what observes the clips."""
         if not isinstance(self._observer, Observer):
             self._observer = self._observer()
         return self._observer
@@ -110,11 +110,11 @@ class Metric(ABC):
     @property
     @abstractmethod
     def keys(self) -> tuple[str, ...]:
-        """Keys of the summaries, as in summary.json."""
+        """Return the keys of the summaries, as in summary.json."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """Arguments of the constructor that ``summarise`` depends on, as JSON values.
+        """Return the arguments of the constructor that ``summarise`` depends on, as JSON values.
 
         Shards of a run are merged where the observer's model may not be: the metric is made again from these.
         """

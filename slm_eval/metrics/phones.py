@@ -66,12 +66,12 @@ class PhoneMetric(Metric):
 
     @property
     def per_nat(self) -> float:
-        """Units in a nat."""
+        """Return how many units are in a nat."""
         return 1.0 if self.log_base == "e" else 1.0 / math.log(2)
 
     @property
     def unit(self) -> str:
-        """Of information."""
+        """Return the unit of information."""
         return "nats" if self.log_base == "e" else "bits"
 
     def missing(self) -> str | None:
@@ -134,7 +134,7 @@ class PhoneMetric(Metric):
 def phones_and_clusters(
     generated: Sequence[Observation], real: Sequence[Observation]
 ) -> tuple[list[Phones], list[Phones], dict[str, Clusters]]:
-    """Phones of the clips of both sides, and by side which clips are drawn together."""
+    """Return the phones of the clips of both sides, and by side which clips are drawn together."""
     clusters = {side: Clusters.from_clips(seen) for side, seen in zip(SIDES, (generated, real), strict=True)}
     return [seen["phones"] for seen in generated], [seen["phones"] for seen in real], clusters
 

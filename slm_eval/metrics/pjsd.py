@@ -84,12 +84,12 @@ class pJSD(PhoneMetric):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """One per n: "pjsd.5"."""
+        """Return one key per n: "pjsd.5"."""
         return tuple(f"{self.name}.{n}" for n in self.orders)
 
     @property
     def options(self) -> dict[str, Any]:
-        """All that is not about recognising phones."""
+        """Return all that is not about recognising phones."""
         return {"n": list(self.orders), "log_base": self.log_base, "seed": self.seed}
 
     def summarise(

@@ -88,12 +88,12 @@ class PhoneLM(PhoneMetric):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """ "plm.3"."""
+        """Return one key, such as "plm.3"."""
         return (f"{self.name}.{self.n}",)
 
     @property
     def options(self) -> dict[str, Any]:
-        """All that is not about recognising phones."""
+        """Return all that is not about recognising phones."""
         return {"n": self.n, "log_base": self.log_base}
 
     def summarise(

@@ -59,7 +59,7 @@ class Observer(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> Signature:
-        """All that can change an observation. Must not load the model: a cached run only reads this."""
+        """Return all that can change an observation. Must not load the model: a cached run only reads this."""
 
     def missing(self) -> str | None:
         """Return None when this observer can run here, or what it lacks can be fetched; else one line: what to do.

@@ -23,7 +23,7 @@ class Sound:
 
     @property
     def failure(self) -> AudioError | None:
-        """Why no observer could see anything in it, or None."""
+        """Return why no observer could see anything in it, or None."""
         if self.error is not None or not self.observations:
             return self.error
         refusals = [seen for seen in self.observations.values() if isinstance(seen, Refusal)]
@@ -51,7 +51,7 @@ class ClipResult:
 
     @property
     def seconds(self) -> float | None:
-        """Duration, where it is known."""
+        """Return the duration, where it is known."""
         return self.sound.facts.seconds if self.sound.facts else self.clip.seconds
 
     def to_dict(self) -> dict[str, Any]:

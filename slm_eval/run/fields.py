@@ -64,7 +64,7 @@ def _table(check: Check) -> Check:
 
 
 def _sides(check: Check) -> Check:
-    """Both sides, each with such a value."""
+    """Accept both sides, each with such a value."""
     return lambda value: isinstance(value, dict) and all(side in value and check(value[side]) for side in SIDES)
 
 
@@ -74,7 +74,7 @@ def _fields(checks: Mapping[str, Check], *required: str) -> Check:
 
 
 def _is_environment(value: Any) -> bool:
-    """Versions; under "run", what ``identity`` writes."""
+    """Return whether it is versions and, under "run", what ``identity`` writes."""
     if not isinstance(value, dict):
         return False
     versions = {name: held for name, held in value.items() if name != "run"}

@@ -166,5 +166,5 @@ class _Elsewhere(Observer):
         return Signature.parse(self._fingerprint)
 
     def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:
-        """Never called: merging hears nothing."""
+        """Refuse to be called: merging hears nothing."""
         raise SlmEvalError(f"{self._fingerprint} observed elsewhere and cannot observe here")

@@ -58,12 +58,12 @@ class Shard:
 
     @property
     def named(self) -> bool:
-        """Whether the metrics were asked for by name, so that one that is left out is missing."""
+        """Return whether the metrics were asked for by name, so that one that is left out is missing."""
         return bool(self.run["named"])
 
     @property
     def fingerprints(self) -> list[str]:
-        """Of the observers, each once."""
+        """Return the fingerprints of the observers, each once."""
         return list(dict.fromkeys(metric["fingerprint"] for metric in self.run["metrics"]))
 
 

@@ -61,7 +61,7 @@ class Clusters:
 
     @property
     def numbered(self) -> npt.NDArray[np.intp]:
-        """The group of each clip, shape (clips,): 0 to C - 1, in the order of the labels."""
+        """Return the group of each clip, shape (clips,): 0 to C - 1, in the order of the labels."""
         number = {label: index for index, label in enumerate(sorted(set(self.labels)))}  # type: ignore[type-var]
         return np.array([number[label] for label in self.labels], dtype=np.intp)
 

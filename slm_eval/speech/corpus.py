@@ -42,7 +42,7 @@ class Clip:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Speaker and prompt, where they are known."""
+        """Return speaker and prompt, where they are known."""
         return {name: label for name in LABELS if (label := getattr(self, name)) is not None}
 
 
@@ -57,7 +57,7 @@ class Corpus:
 
     @property
     def has_audio(self) -> bool:
-        """Whether the clips are audio; ready-made phones are not, and only metrics of phones can score those."""
+        """Return whether the clips are audio; ready-made phones are not, and only metrics of phones can score those."""
         return self.clips[0].path is not None
 
     def limit(self, n: int | None) -> Corpus:

@@ -58,7 +58,7 @@ class Remote:
 
     @property
     def host(self) -> str:
-        """The name of the server in ``url``."""
+        """Return the name of the server in ``url``."""
         return urllib.parse.urlsplit(self.url).hostname or ""
 
 

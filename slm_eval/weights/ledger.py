@@ -66,7 +66,7 @@ class Ledger:
 
     @property
     def first_digest(self) -> str | None:
-        """The set's digest when it was first used; None before that.
+        """Return the set's digest when it was first used; None before that.
 
         Raises:
             SlmEvalError: the record cannot be read.

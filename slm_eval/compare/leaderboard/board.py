@@ -34,11 +34,11 @@ class Leaderboard:
 
     @property
     def order(self) -> list[str]:
-        """Names, the best first."""
+        """Return the names, the best first."""
         return [system.name for system in self.systems]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "sort": self.sort,
             "why": self.why,
@@ -96,7 +96,7 @@ def leaderboards(
 
 
 def _named(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Keys that names stand for, in the order of the runs."""
+    """Return the keys that names stand for, in the order of the runs."""
     families = {key.partition(".")[0] for key in known}
     for name in names:
         if name not in known and name not in families:

@@ -75,7 +75,7 @@ class Column:
 
     @property
     def ranked(self) -> list[str]:
-        """Names of the systems that have a rank."""
+        """Return the names of the systems that have a rank."""
         return [name for name, result in self.results.items() if result.rank is not None]
 
 
@@ -107,7 +107,7 @@ def copies(key: str, holders: Sequence[System]) -> tuple[str, ...]:
 
 
 def absent(key: str, systems: Sequence[System]) -> dict[str, str]:
-    """Why systems lack a number: what the run said, where it did."""
+    """Return why systems lack a number: what the run said, where it did."""
     return {
         system.name: system.run.summary.get("not_computed", {}).get(key, "not in its run")
         for system in systems

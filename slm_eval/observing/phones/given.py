@@ -25,7 +25,7 @@ class GivenPhones(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Signature of the recogniser, so that ready-made phones and phones of a run are comparable."""
+        """Return the signature of the recogniser, so that ready-made phones and phones of a run are comparable."""
         return Signature.parse(self.recognizer) if self.recognizer else Signature(self.name)
 
     def observe(self, signals: Sequence[Signal]) -> list[Observation | Refusal]:

@@ -47,7 +47,7 @@ class PocketSphinx(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Signature of the wheel's version (it carries the model), language and search settings."""
+        """Return the signature of the wheel's version (it carries the model), language and search settings."""
         return Signature(
             self.name,
             rev=1,

@@ -78,7 +78,7 @@ class Allosaurus(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Signature of the model directory's digest (inventories are in it), language, emit and resampler.
+        """Return the signature of the model directory's digest (inventories are in it), language, emit and resampler.
 
         Raises SlmEvalError where the weights are not to be had.
         """

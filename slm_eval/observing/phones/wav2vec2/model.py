@@ -71,7 +71,7 @@ class Settings:
 
     @property
     def min_samples(self) -> int:
-        """Samples of one frame."""
+        """Return how many samples make one frame."""
         samples = 1
         for kernel, stride in zip(reversed(self.kernels), reversed(self.strides), strict=True):
             samples = (samples - 1) * stride + kernel

@@ -64,7 +64,11 @@ class Wav2Vec2(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Signature of the model and the digest of its files. Raises SlmEvalError where they are not to be had."""
+        """Return the signature of the model and the digest of its files.
+
+        Raises:
+            SlmEvalError: they are not to be had.
+        """
         if self._digest is None:
             self._digest = model_files.digest(self.model)
         model = model_files.DEFAULT if self.model is None else self.model

@@ -59,7 +59,11 @@ class AudioboxObserver(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Signature of the checkpoint's digest and the options; raises SlmEvalError where the checkpoint is missing."""
+        """Return the signature of the checkpoint's digest and the options.
+
+        Raises:
+            SlmEvalError: the checkpoint is missing.
+        """
         if self._digest is None:
             self._digest = checkpoints.digest(self.checkpoint)
         return Signature(

@@ -28,7 +28,7 @@ class Sizes:
 
 
 def expected_shapes(sizes: Sizes, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Every tensor of the model and its shape.
+    """Return every tensor of the model and its shape.
 
     Args:
         sizes: of the network.
@@ -104,7 +104,7 @@ def _layer(name: str, sizes: Sizes) -> dict[str, tuple[int, ...]]:
 
 
 def _head(name: str, width: int, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Linear layers; all but the last followed by an optional norm, a GELU and, while training, dropout."""
+    """Return linear layers; all but the last followed by an optional norm, a GELU and, while training, dropout."""
     shapes: dict[str, tuple[int, ...]] = {}
     index = 0
     for _ in range(config["proj_num_layer"] - 1):

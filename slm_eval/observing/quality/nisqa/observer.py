@@ -58,7 +58,7 @@ class _NISQAObserver(Observer):
 
     @property
     def fingerprint(self) -> Signature:
-        """Signature of the weights and the options; raises SlmEvalError where the weights are missing."""
+        """Return the signature of the weights and the options; raises SlmEvalError where the weights are missing."""
         return Signature(
             self.name,
             rev=1,
