@@ -13,6 +13,8 @@ from tests.fakes import SpellingObserver
 class Elsewhere(SpellingObserver):
     """A recogniser that "auto" prefers, with weights that cannot be fetched."""
 
+    name = "allosaurus"
+
     def __init__(self, lang: str | None = None) -> None:
         super().__init__()
 
