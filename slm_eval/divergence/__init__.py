@@ -1,1 +1,1 @@
-"""The arithmetic of pJSD: phones in; value, interval, floor and test out. numpy only."""
+"""The arithmetic of pJSD: phones in; value, interval, floor and test out. numpy and scipy."""
