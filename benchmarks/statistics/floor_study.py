@@ -267,8 +267,8 @@ How the floor of [pJSD](metrics/pjsd.md#the-floor) compares with what fresh samp
 `python benchmarks/statistics/floor_study.py`, printed as this page by `--table`. {replicates} corpora of a case,
 {large} at 200 thousand phones; the truth is the mean over all pairs of them. `worlds.py`, beside it, describes the
 worlds. "Unseen" are those in which nothing was chosen. "before": carried on along a line from splits of the side, at
-commit {before} (`results/floor-before.json`). A cell is a case and an n for which at least {least} corpora have a
-floor.
+commit {before} (`benchmarks/statistics/results/floor-before.json`). A cell is a case and an n for which at least
+{least} corpora have a floor.
 
 Measured at commit {commit}.
 """

@@ -41,7 +41,7 @@ from machine import stamp
 from slm_eval.base.arrays import Floats
 from slm_eval.scaling import PUBLISHED, LossLaw, bootstrap_loss_law, fit_loss_law
 
-RESULTS = Path(__file__).parents[1] / "results" / "scaling-coverage.json"
+RESULTS = Path(__file__).parent / "results" / "scaling-coverage.json"
 Sweep = tuple[Floats, Floats, Floats]  # N, D, loss
 
 # Refitted to the points of Hoffmann et al. by Besiroglu et al. (arXiv 2404.10102).

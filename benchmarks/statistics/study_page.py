@@ -56,8 +56,9 @@ SHIFTED = (
 BEFORE_AND_AFTER = """\
 ## Before and after
 
-20 thousand phones a side; before: commit 9594f6d, 60 or 100 replicates (`results/study-before.json`). "sd": over the
-true one, no shift. "alarms": no shift; before, value > floor + 2 floor_sd, now p <= 5 %. "corrected": shift 0.1.
+20 thousand phones a side; before: commit 9594f6d, 60 or 100 replicates
+(`benchmarks/statistics/results/study-before.json`). "sd": over the true one, no shift. "alarms": no shift; before,
+value > floor + 2 floor_sd, now p <= 5 %. "corrected": shift 0.1.
 
 | world | | sd, n=1 to 5 | alarms, n=1 to 5 | corrected, n=3, 4, 5 (truth) |
 |---|---|---|---|---|"""
