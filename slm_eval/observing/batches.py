@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from slm_eval.observing.observer import Observer
+from slm_eval.base.errors import SlmEvalError
+from slm_eval.observing.observer import Observation, Observer, Refusal
 from slm_eval.observing.sounds import Sound
 from slm_eval.observing.workers import Decoded, Job, Outcome
 from slm_eval.speech.audio import AudioError, duration
@@ -72,6 +75,45 @@ def observe_batch(
     ]
     if not heard:
         return
-    observer.ready(device)
-    for (sound, _), seen in zip(heard, observer.observe([signal for _, signal in heard]), strict=True):
+    with _others_code(observer):
+        observer.ready(device)
+        results = observer.observe([signal for _, signal in heard])
+        if len(results) != len(heard):
+            raise ValueError(f"observe() must return one result per clip, got {len(results)} for {len(heard)}")
+    for (sound, _), seen in zip(heard, results, strict=True):
+        _require_json(observer, sound, seen)
         sound.observations[fingerprint] = seen
+
+
+@contextmanager
+def _others_code(observer: Observer) -> Iterator[None]:
+    """Turn what goes wrong in an observer of another package into one line that names it; ours show where they fail."""
+    try:
+        yield
+    except SlmEvalError:
+        raise
+    except (Exception, SystemExit) as error:
+        if type(observer).__module__.partition(".")[0] == "slm_eval":
+            raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise SlmEvalError(
+            f"the observer {observer.name!r} of another package ({type(observer).__module__}) failed: {reason}; "
+            "what was observed is kept; update that package, or leave its metric out"
+        ) from error
+
+
+def _require_json(observer: Observer, sound: Sound, seen: Observation | Refusal) -> None:
+    """Refuse an observation that no file can hold: another type, or a score that is NaN or infinite.
+
+    Raises:
+        SlmEvalError: the line names observer and clip.
+    """
+    if isinstance(seen, Refusal):
+        return
+    try:
+        json.dumps(seen, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SlmEvalError(
+            f"{observer.name} must observe JSON values with finite numbers, got of {sound.clip.id}: {error}; "
+            "a clip that cannot be scored is a Refusal"
+        ) from error
