@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from model_zoo.cdslm.config import WEIGHTINGS, DiffusionConfig
-from model_zoo.cdslm.schedule import Floats, Schedule
+from model_zoo.cdslm.schedule import Schedule
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import unknown_name
 
 # Natural log-SNR, the same for every schedule, so that levels of different runs can be laid side by side. The first and

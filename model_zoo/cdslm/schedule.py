@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model_zoo.cdslm.config import SCHEDULES, DiffusionConfig
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError, unknown_name
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model_zoo.cdslm.schedule import Floats, Schedule
+from model_zoo.cdslm.schedule import Schedule
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 
 SOLVERS = ("ddim", "dpmpp_2m")

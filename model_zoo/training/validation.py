@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from model_zoo.cdslm.loss import DiffusionLoss
-from model_zoo.cdslm.schedule import Floats
 from model_zoo.data.windows import ValidationClip
 from model_zoo.noise import normal
 from model_zoo.training.ranks import Ranks
+from slm_eval.base.arrays import Floats
 from slm_eval.base.errors import UsageError
 
 LEVELS = 8
