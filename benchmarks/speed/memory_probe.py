@@ -9,9 +9,9 @@ is observed, and of this process after pJSD-1..5, whose n-grams grow with the co
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
-import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module
@@ -73,8 +73,12 @@ class Peaks(Observer):
 
 
 def main() -> None:
-    """See the module."""
-    files, copies = sorted(Path(sys.argv[1]).resolve().glob("*.flac")), int(sys.argv[2])
+    """Measure, and print one object of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="holds FLAC files")
+    parser.add_argument("copies", type=int, help="score each file so often")
+    arguments = parser.parse_args()
+    files, copies = sorted(arguments.folder.resolve().glob("*.flac")), arguments.copies
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder, "corpus.jsonl")
         with manifest.open("w", encoding="utf-8") as lines:

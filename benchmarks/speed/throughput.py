@@ -32,7 +32,7 @@ from slm_eval.speech.corpus import Corpus, load_corpus
 
 
 class Nothing(Observer):
-    """Takes every decoded clip, and looks at none: what is left is decoding, resampling and the runner."""
+    """Takes every decoded clip, and looks at none: what is left is decoding, resampling and the observe loop."""
 
     name = "decoding"
     sample_rate = 16_000
