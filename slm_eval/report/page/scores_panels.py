@@ -110,18 +110,18 @@ def _divergence_table(divergences: dict[str, dict[str, Any]], keys: Iterable[str
     rows = []
     for key in keys:
         metric = divergences[key]
-        sizes = metric["n_ngrams"]
+        digits, sizes = metric["digits"], metric["n_ngrams"]
         floor = metric["floor"]
         rows.append(
             [
                 Cell(key, key),
-                number_cell(metric["value"], 4),
-                _interval_cell(metric["ci95"], 4),
+                number_cell(metric["value"], digits),
+                _interval_cell(metric["ci95"], digits),
                 Cell(_row(key, metric, _axis([metric])), float(metric["value"])),
-                Cell(NONE if floor is None else f"{floor:.4f} ± {fixed(metric['floor_sd'], 4)}", floor),
+                Cell(NONE if floor is None else f"{floor:.{digits}f} ± {fixed(metric['floor_sd'], digits)}", floor),
                 number_cell(metric.get("p"), 3),
-                number_cell(metric["excess"], 4, sign=True),
-                number_cell(metric["corrected"], 4),
+                number_cell(metric["excess"], digits, sign=True),
+                number_cell(metric["corrected"], digits),
                 number_cell(metric["coverage"], 3),
                 Cell(f"{sizes['generated']:,} / {sizes['real']:,}", float(sizes["generated"])),
             ]
@@ -145,22 +145,23 @@ def _score_table(scores: dict[str, dict[str, Any]]) -> Markup:
     ]
     rows = []
     for key, metric in scores.items():
-        real = metric.get("real")
+        digits, real = metric["digits"], metric.get("real")
         gap = reading.difference(reading.moments(metric), reading.moments(real))
         rows.append(
             [
                 Cell(key, key),
-                number_cell(metric["value"], 3),
-                _interval_cell(metric["ci95"], 3),
+                number_cell(metric["value"], digits),
+                _interval_cell(metric["ci95"], digits),
                 Cell(_row(key, metric, axis), float(metric["value"])),
-                number_cell(real and real["value"], 3),
+                number_cell(real and real["value"], digits),
                 Cell(
-                    interval_text(real and real["ci95"], 3), float(real["ci95"][0]) if real and real["ci95"] else None
+                    interval_text(real and real["ci95"], digits),
+                    float(real["ci95"][0]) if real and real["ci95"] else None,
                 ),
                 Cell(NONE)
                 if gap is None
-                else Cell(f"{signed(gap.value, 3)} {interval_text(gap.interval, 3)}", gap.value),
-                number_cell(metric["sd"], 3),
+                else Cell(f"{signed(gap.value, digits)} {interval_text(gap.interval, digits)}", gap.value),
+                number_cell(metric["sd"], digits),
                 Cell(f"{metric['n']:,} / {real['n']:,}" if real else f"{metric['n']:,} / 0", float(metric["n"])),
             ]
         )
@@ -183,15 +184,16 @@ def _cross_entropy_table(metrics: dict[str, dict[str, Any]]) -> Markup:
     ]
     rows = []
     for key, metric in metrics.items():
-        real, gap, sizes = metric["real"], metric["difference"], metric["n_phones"]
+        digits, sizes = metric["digits"], metric["n_phones"]
+        real, gap = metric["real"], metric["difference"]
         rows.append(
             [
                 Cell(key, key),
-                number_cell(metric["value"], 4),
-                _interval_cell(metric["ci95"], 4),
-                number_cell(real["value"], 4),
-                _interval_cell(real["ci95"], 4),
-                Cell(f"{signed(gap['value'], 4)} {interval_text(gap['ci95'], 4)}", float(gap["value"])),
+                number_cell(metric["value"], digits),
+                _interval_cell(metric["ci95"], digits),
+                number_cell(real["value"], digits),
+                _interval_cell(real["ci95"], digits),
+                Cell(f"{signed(gap['value'], digits)} {interval_text(gap['ci95'], digits)}", float(gap["value"])),
                 Cell(NONE if gap["p"] is None else f"{gap['p']:.2g}", gap["p"]),
                 Cell(f"{sizes['generated']:,} / {sizes['real']:,}", float(sizes["generated"])),
             ]

@@ -93,42 +93,45 @@ def _tables(run: FinishedRun) -> list[Table]:
 
 
 def _divergence_row(key: str, metric: dict[str, Any]) -> list[str]:
-    floor = NONE if metric["floor"] is None else f"{fixed(metric['floor'], 4)} ± {fixed(metric['floor_sd'], 4)}"
+    digits = metric["digits"]
+    floor = (
+        NONE if metric["floor"] is None else f"{fixed(metric['floor'], digits)} ± {fixed(metric['floor_sd'], digits)}"
+    )
     return [
         key,
-        fixed(metric["value"], 4),
-        interval_text(metric["ci95"], 4),
+        fixed(metric["value"], digits),
+        interval_text(metric["ci95"], digits),
         floor,
         fixed(metric.get("p"), 3),
-        NONE if metric["excess"] is None else signed(metric["excess"], 4),
-        fixed(metric["corrected"], 4),
+        NONE if metric["excess"] is None else signed(metric["excess"], digits),
+        fixed(metric["corrected"], digits),
         fixed(metric["coverage"], 3),
     ]
 
 
 def _score_row(key: str, metric: dict[str, Any]) -> list[str]:
-    real = metric.get("real")
+    digits, real = metric["digits"], metric.get("real")
     gap = reading.difference(reading.moments(metric), reading.moments(real))
     return [
         key,
-        fixed(metric["value"], 3),
-        interval_text(metric["ci95"], 3),
-        fixed(real and real["value"], 3),
-        interval_text(real and real["ci95"], 3),
-        NONE if gap is None else f"{signed(gap.value, 3)} {interval_text(gap.interval, 3)}",
+        fixed(metric["value"], digits),
+        interval_text(metric["ci95"], digits),
+        fixed(real and real["value"], digits),
+        interval_text(real and real["ci95"], digits),
+        NONE if gap is None else f"{signed(gap.value, digits)} {interval_text(gap.interval, digits)}",
         f"{metric['n']:,} / {real['n'] if real else 0:,}",
     ]
 
 
 def _cross_entropy_row(key: str, metric: dict[str, Any]) -> list[str]:
-    real, gap = metric["real"], metric["difference"]
+    digits, real, gap = metric["digits"], metric["real"], metric["difference"]
     return [
         key,
-        fixed(metric["value"], 4),
-        interval_text(metric["ci95"], 4),
-        fixed(real["value"], 4),
-        interval_text(real["ci95"], 4),
-        f"{signed(gap['value'], 4)} {interval_text(gap['ci95'], 4)}",
+        fixed(metric["value"], digits),
+        interval_text(metric["ci95"], digits),
+        fixed(real["value"], digits),
+        interval_text(real["ci95"], digits),
+        f"{signed(gap['value'], digits)} {interval_text(gap['ci95'], digits)}",
         NONE if gap["p"] is None else f"{gap['p']:.2g}",
     ]
 

@@ -8,50 +8,32 @@ number rests on: generated / real n-grams, and clips.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from slm_eval.base.tables import grid
-from slm_eval.metrics.metric import Summary
-from slm_eval.metrics.pjsd import DivergenceSummary
-from slm_eval.metrics.plm import CrossEntropySummary
-from slm_eval.metrics.scores import ScoreSummary
+from slm_eval.metrics.metric import KINDS
 from slm_eval.report.text.numbers import direction
 from slm_eval.run.evaluation import Evaluation
 from slm_eval.speech.corpus import count_ignored
+
+_Metric = dict[str, Any]  # of summary.json
 
 _NONE = "-"
 
 
 def render(evaluation: Evaluation) -> str:
     """Return the whole report for a terminal, without colours: blocks with an empty line between them."""
-    blocks = [_corpora(evaluation)]
-    divergences = [summary for summary in evaluation.summaries.values() if isinstance(summary, DivergenceSummary)]
-    scores = [summary for summary in evaluation.summaries.values() if isinstance(summary, ScoreSummary)]
-    if divergences:
-        unit = divergences[0].unit
-        header = [unit, "value", "95 % interval", "real vs real", "p", "excess", "corrected", "coverage", "n-grams"]
-        blocks.append(grid(header, [_divergence_row(summary) for summary in divergences]))
-    entropies = [summary for summary in evaluation.summaries.values() if isinstance(summary, CrossEntropySummary)]
-    if entropies:
-        header = [entropies[0].unit, "value", "95 % interval", "real", "- real", "95 % interval", "p", "phones"]
-        blocks.append(grid(header, [_cross_entropy_row(summary) for summary in entropies]))
-    for unit in dict.fromkeys(summary.unit for summary in scores):
-        header = [unit, "value", "95 % interval", "sd", "n", "real", "95 % interval", "n"]
-        blocks.append(grid(header, [_score_row(summary) for summary in scores if summary.unit == unit]))
-    ours = (DivergenceSummary, CrossEntropySummary, ScoreSummary)
-    others = [summary for summary in evaluation.summaries.values() if not isinstance(summary, ours)]
-    if others:
-        rows = [
-            [each.key, f"{each.value:.{each.digits}f}", _interval(each, each.digits), each.unit, _better(each)]
-            for each in others
-        ]
-        blocks.append(grid(["over corpora", "value", "95 % interval", "unit", "better"], rows))
+    told = evaluation.to_dict()
+    blocks = [_corpora(told["corpora"]), *_blocks(told["metrics"])]
     notes = [f"not computed: {', '.join(keys)}: {reason}" for reason, keys in _absent(evaluation).items()]
     notes += [f"warning: {', '.join(keys)}: {warning}" for warning, keys in _warnings(evaluation).items()]
     return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])]) + "\n"
 
 
-def _corpora(evaluation: Evaluation) -> str:
+def _corpora(corpora: dict[str, dict[str, Any]]) -> str:
     lines = []
-    for side, corpus in evaluation.to_dict()["corpora"].items():
+    for side, corpus in corpora.items():
         failed = ", ".join(f"{count} {code}" for code, count in corpus["failures"].items())
         minutes = _NONE if corpus["seconds"] is None else f"{corpus['seconds'] / 60:.1f} min"
         lines.append(
@@ -62,55 +44,93 @@ def _corpora(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _divergence_row(summary: DivergenceSummary) -> list[str]:
-    floor = _NONE if summary.floor is None else f"{summary.floor:.4f} ± {summary.floor_sd:.4f}"
+def _blocks(metrics: dict[str, _Metric]) -> list[str]:
+    """Return the tables: of divergences, of cross-entropies, of the scores of each unit, of other numbers."""
+    of_kind = {kind: {key: told for key, told in metrics.items() if told["kind"] == kind} for kind in KINDS}
+    blocks = []
+    if divergences := of_kind["divergence"]:
+        unit = _unit(divergences)
+        header = [unit, "value", "95 % interval", "real vs real", "p", "excess", "corrected", "coverage", "n-grams"]
+        blocks.append(grid(header, [_divergence_row(key, metric) for key, metric in divergences.items()]))
+    if entropies := of_kind["cross_entropy"]:
+        header = [_unit(entropies), "value", "95 % interval", "real", "- real", "95 % interval", "p", "phones"]
+        blocks.append(grid(header, [_cross_entropy_row(key, metric) for key, metric in entropies.items()]))
+    scores = of_kind["score"]
+    for unit in dict.fromkeys(metric["unit"] for metric in scores.values()):
+        header = [unit, "value", "95 % interval", "sd", "n", "real", "95 % interval", "n"]
+        blocks.append(
+            grid(header, [_score_row(key, metric) for key, metric in scores.items() if metric["unit"] == unit])
+        )
+    if others := of_kind["corpus"]:
+        header = ["over corpora", "value", "95 % interval", "real", "unit", "better"]
+        blocks.append(grid(header, [_corpus_row(key, metric) for key, metric in others.items()]))
+    return blocks
+
+
+def _unit(metrics: dict[str, _Metric]) -> str:
+    unit: str = next(iter(metrics.values()))["unit"]
+    return unit
+
+
+def _divergence_row(key: str, metric: _Metric) -> list[str]:
+    form, sizes = f".{metric['digits']}f", metric["n_ngrams"]
+    floor, sd = (_number(metric[name], form) for name in ("floor", "floor_sd"))
     return [
-        summary.key,
-        f"{summary.value:.4f}",
-        _interval(summary, 4),
-        floor,
-        _number(summary.p, ".3f"),
-        _number(summary.excess, "+.4f"),
-        _number(summary.corrected, ".4f"),
-        f"{summary.coverage:.3f}",
-        f"{summary.n_ngrams['generated']} / {summary.n_ngrams['real']}",
+        key,
+        format(metric["value"], form),
+        _interval(metric["ci95"], form),
+        _NONE if metric["floor"] is None else f"{floor} ± {sd}",
+        _number(metric.get("p"), ".3f"),
+        _number(metric["excess"], "+" + form),
+        _number(metric["corrected"], form),
+        f"{metric['coverage']:.3f}",
+        f"{sizes['generated']} / {sizes['real']}",
     ]
 
 
-def _cross_entropy_row(summary: CrossEntropySummary) -> list[str]:
-    gap = summary.difference
+def _cross_entropy_row(key: str, metric: _Metric) -> list[str]:
+    form, gap, sizes = f".{metric['digits']}f", metric["difference"], metric["n_phones"]
     return [
-        summary.key,
-        f"{summary.value:.4f}",
-        _interval(summary, 4),
-        f"{summary.real.value:.4f}",
-        f"{gap.value:+.4f}",
-        _NONE if gap.ci95 is None else f"[{gap.ci95[0]:+.4f}, {gap.ci95[1]:+.4f}]",
-        _number(gap.p, ".2g"),
-        f"{summary.n_phones['generated']} / {summary.n_phones['real']}",
+        key,
+        format(metric["value"], form),
+        _interval(metric["ci95"], form),
+        format(metric["real"]["value"], form),
+        format(gap["value"], "+" + form),
+        _interval(gap["ci95"], "+" + form),
+        _number(gap["p"], ".2g"),
+        f"{sizes['generated']} / {sizes['real']}",
     ]
 
 
-def _score_row(summary: ScoreSummary) -> list[str]:
-    real = summary.real
+def _score_row(key: str, metric: _Metric) -> list[str]:
+    form, real = f".{metric['digits']}f", metric.get("real")
+    beside = (
+        [_NONE] * 3 if real is None else [format(real["value"], form), _interval(real["ci95"], form), str(real["n"])]
+    )
     return [
-        summary.key,
-        f"{summary.value:.3f}",
-        _interval(summary, 3),
-        _number(summary.sd, ".3f"),
-        str(summary.n),
-        _NONE if real is None else f"{real.value:.3f}",
-        _NONE if real is None or real.ci95 is None else f"[{real.ci95[0]:.3f}, {real.ci95[1]:.3f}]",
-        _NONE if real is None else str(real.n),
+        key,
+        format(metric["value"], form),
+        _interval(metric["ci95"], form),
+        _number(metric["sd"], form),
+        str(metric["n"]),
+        *beside,
     ]
 
 
-def _better(summary: Summary) -> str:
-    return direction(summary.higher_is_better).removesuffix(" is better")
+def _corpus_row(key: str, metric: _Metric) -> list[str]:
+    form, real = f".{metric['digits']}f", metric.get("real")
+    return [
+        key,
+        format(metric["value"], form),
+        _interval(metric["ci95"], form),
+        _number(real and real["value"], form),
+        metric["unit"],
+        direction(metric["higher_is_better"]).removesuffix(" is better"),
+    ]
 
 
-def _interval(summary: Summary, digits: int) -> str:
-    return _NONE if summary.ci95 is None else f"[{summary.ci95[0]:.{digits}f}, {summary.ci95[1]:.{digits}f}]"
+def _interval(ends: Sequence[float] | None, form: str) -> str:
+    return _NONE if ends is None else f"[{ends[0]:{form}}, {ends[1]:{form}}]"
 
 
 def _number(value: float | None, form: str) -> str:
