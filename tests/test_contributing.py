@@ -20,17 +20,39 @@ from tests.conftest import ROOT, noise
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MODULES = dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 ENTRY_POINTS = "[slm_eval.metrics]\nmymos = mymos:MyMOS\nlengths = lengths:Lengths\nattack = attack:Attack\n"
-# Values that nobody should give, and a key that is an element of HTML.
+# Values and claims that nobody should give, and a key that is an element of HTML.
 ATTACK = """
+from dataclasses import dataclass
+
 from lengths import Length
 from slm_eval import Metric, Summary
 
-VALUES = {"attack.nan": float("nan"), "attack.negative": -0.25, "<img/src=x>": 1.0}
+CLAIMS = {
+    "attack.nan": {"value": float("nan")},
+    "attack.negative": {"value": -0.25},
+    "<img/src=x>": {},
+    "attack.score": {"kind": "score"},
+    "attack.divergence": {"kind": "divergence"},
+    "attack.below": {"digits": -1},
+    "attack.above": {"digits": 400},
+    "attack.beyond": {"value": 7.0, "ci95": (-1.0, 9.0), "axis": (0.0, 0.5)},
+}
+
+
+@dataclass(frozen=True)
+class Mean(Summary):
+    sd: float
+    n: int
+    real: dict
+
+
+def summary(key, value=1.0, ci95=None, **claims):
+    return Summary(key, value, ci95, "<u>", None, "attack|rev:1", ("<b>",), **claims)
 
 
 class Attack(Metric):
     name = "attack"
-    keys = tuple(VALUES)
+    keys = (*CLAIMS, "attack.mean")
 
     def __init__(self):
         super().__init__(Length())
@@ -38,7 +60,9 @@ class Attack(Metric):
     def summarise(self, generated, real):
         if len(generated) == 3:
             raise ZeroDivisionError("a bug")
-        return {key: Summary(key, value, None, "<u>", None, "attack|rev:1", ("<b>",)) for key, value in VALUES.items()}
+        real = {"value": 1.0, "ci95": None}
+        mean = Mean("attack.mean", 1.0, None, "<u>", None, "attack|rev:1", (), sd=1.0, n=3, real=real, kind="score")
+        return {"attack.mean": mean} | {key: summary(key, **claims) for key, claims in CLAIMS.items()}
 """
 # Lengths in samples, of clips of the same names in both systems.
 REAL = [4_000 + 900 * at for at in range(16)]
@@ -46,7 +70,7 @@ NEAR, FAR = [4_200 + 1_800 * at for at in range(8)], [22_000 + 1_500 * at for at
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(each) for each in arguments])
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def done(*arguments: object) -> str:
@@ -87,7 +111,7 @@ def run(name: str, metrics: str, *more: object) -> Result:
 def jsd(generated: list[int], real: list[int] = REAL) -> float:
     """Return the divergence of lengths in bins of 0.5 s, as scipy has it."""
     edges = np.arange(0, 48_001, 8_000)
-    p, q = (np.histogram(each, edges)[0] / len(each) for each in (generated, real))
+    p, q = (np.histogram(lengths, edges)[0] / len(lengths) for lengths in (generated, real))
     return float(jensenshannon(p, q, base=2) ** 2)
 
 
@@ -196,7 +220,21 @@ def test_what_a_metric_should_not_give(folder: Path, write_wav: Callable[..., Pa
         result = run(name, "attack")
         assert result.exit_code == 1  # attack.nan was asked for by name
         assert "not computed: attack.nan: its value is nan; expected a finite number" in result.output
+        for reason in (
+            "attack.score: kind 'score' needs sd, n; use ScoreMetric or kind='corpus'",
+            "attack.mean: kind 'score' needs n of real; use ScoreMetric or kind='corpus'",
+            "attack.divergence: kind 'divergence' needs floor, ",
+            "attack.below: its digits is -1; expected a number of decimal places, at most 12",
+            "attack.above: its digits is 400; expected a number of decimal places, at most 12",
+        ):
+            assert f"not computed: {reason}" in result.output
         assert re.search(r"attack\.negative +-0\.2500 +- +- +<u> +neither", result.output), result.output
+        assert re.search(r"attack\.beyond +7\.0000 +\[-1\.0000, 9\.0000\] +- +<u>", result.output), result.output
+        # Drawn at the ends of the axis that it asked for, which are 2 % and 98 % of the width.
+        drawn = (folder / "runs" / name / "report.html").read_text().partition("attack.beyond: 7.0000")[2]
+        drawn = drawn.partition("</svg>")[0]
+        assert re.search(r'x1="2\.00%" x2="98\.00%"[^>]*whisker', drawn), drawn
+        assert 'cx="98.00%"' in drawn
     text = done("compare", "runs/near", "runs/far")
     assert re.search(
         r"attack\.negative +-0\.2500 +-0\.2500 +\+0\.0000 .* 1\.0000 +1\.0000 +- +-$", text, re.MULTILINE

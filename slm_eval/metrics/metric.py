@@ -42,7 +42,7 @@ class Summary:
         warnings: one line each.
         kind: one of ``KINDS``.
         digits: decimal places that are shown.
-        axis: the ends of the scale that it is drawn on; None: one that fits the values.
+        axis: the ends of the scale that it is drawn on, where what lies beyond is drawn too; None: one that fits.
         warning_codes: code -> its line among the warnings, of those that programs act on.
         made_by: the metric's name and options, from which it is made again; a run writes it.
     """

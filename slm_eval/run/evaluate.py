@@ -23,7 +23,7 @@ from slm_eval.observing.observer import Observation, Observer
 from slm_eval.observing.options import RunOptions
 from slm_eval.observing.sounds import ClipResult, observations
 from slm_eval.run.evaluation import Evaluation
-from slm_eval.run.fields import EXPECTED, METRIC, is_key, malformed
+from slm_eval.run.fields import EXPECTED, METRIC, is_key, lacking, malformed
 from slm_eval.speech.corpus import Corpus, load_corpus
 
 
@@ -150,6 +150,9 @@ def _checked(key: str, summary: Summary | NotComputed) -> Summary | NotComputed:
         return NotComputed(
             f"its {field} is {repr(values[field])[:80]}; expected {EXPECTED.get(field, 'what docs/files.md says')}"
         )
+    absent = lacking(values)
+    if absent:
+        return NotComputed(f"kind {summary.kind!r} needs {', '.join(absent)}; use ScoreMetric or kind='corpus'")
     if not is_key(key, summary.kind):
         return NotComputed(
             f"its key is {key!r}; expected up to 100 visible ASCII characters, and a name of slm-eval only where it is "

@@ -119,6 +119,14 @@ EXPECTED = {
     "axis": "its lower and its upper end, or None",
     "real": "a number of real speech with value and ci95, or None",
 }
+# What tables and pages show of every metric, and of some kinds beyond that.
+_OF_EACH = ("ci95", "unit", "higher_is_better")
+_FIELDS_OF = {
+    "score": (*_OF_EACH, "sd", "n"),
+    "divergence": (*_OF_EACH, "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams"),
+    "cross_entropy": (*_OF_EACH, "real", "difference", "n_phones"),
+    "corpus": _OF_EACH,
+}
 CORPUS: dict[str, Check] = {
     "path": _is_text,
     **dict.fromkeys(("n_total", "n_scored", "n_failed"), _is_count),
@@ -150,6 +158,14 @@ def is_key(key: str, kind: str) -> bool:
     if name in KIND_OF_NAME or kind in KIND_OF_NAME.values():
         return KIND_OF_NAME.get(name) == kind and _ORDER.fullmatch(order) is not None
     return _KEY.fullmatch(key) is not None
+
+
+def lacking(metric: Mapping[str, Any]) -> list[str]:
+    """Return the names of the fields that every metric of its kind has, and this one has not."""
+    absent = [name for name in _FIELDS_OF[metric["kind"]] if name not in metric]
+    if metric["kind"] == "score" and metric.get("real") is not None and "n" not in metric["real"]:
+        absent.append("n of real")
+    return absent
 
 
 def malformed(values: Mapping[str, Any], checks: Mapping[str, Check]) -> str | None:

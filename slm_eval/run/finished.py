@@ -21,19 +21,10 @@ from slm_eval.base.signature import Signature
 from slm_eval.base.strict_json import parse, read_lines, read_text
 from slm_eval.run.earlier import completed
 from slm_eval.run.evaluation import SCHEMA, Evaluation
-from slm_eval.run.fields import CLIP, CORPUS, METRIC, SIDES, SUMMARY, is_key, malformed
+from slm_eval.run.fields import CLIP, CORPUS, METRIC, SIDES, SUMMARY, is_key, lacking, malformed
 from slm_eval.run.identity import about
 
 Clip = dict[str, Any]
-
-# What tables and pages show of every metric, and of some kinds beyond that.
-_OF_EACH = ("ci95", "unit", "higher_is_better")
-_FIELDS_OF = {
-    "score": (*_OF_EACH, "sd", "n"),
-    "divergence": (*_OF_EACH, "floor", "floor_sd", "excess", "corrected", "coverage", "n_ngrams"),
-    "cross_entropy": (*_OF_EACH, "real", "difference", "n_phones"),
-    "corpus": _OF_EACH,
-}
 
 
 @dataclass(frozen=True)
@@ -218,14 +209,14 @@ def require_fields(run: FinishedRun) -> None:
         SlmEvalError: it lacks fields that every run writes.
     """
     for key, metric in run.metrics.items():
-        lacking = [name for name in _FIELDS_OF[metric["kind"]] if name not in metric]
-        if lacking:
-            raise SlmEvalError(f"summary.json of {run.name} lacks {', '.join(lacking)} of {key}; run it again")
+        absent = lacking(metric)
+        if absent:
+            raise SlmEvalError(f"summary.json of {run.name} lacks {', '.join(absent)} of {key}; run it again")
     for side in SIDES:
-        lacking = [name for name in ("path", "n_scored", "n_failed") if name not in run.summary["corpora"][side]]
-        if lacking:
+        absent = [name for name in ("path", "n_scored", "n_failed") if name not in run.summary["corpora"][side]]
+        if absent:
             raise SlmEvalError(
-                f"summary.json of {run.name} lacks {', '.join(lacking)} of the {side} corpus; run it again"
+                f"summary.json of {run.name} lacks {', '.join(absent)} of the {side} corpus; run it again"
             )
 
 
