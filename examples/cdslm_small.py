@@ -52,8 +52,8 @@ SMALL: dict[str, Any] = {
 @click.option(
     "--speech", type=click.Path(path_type=Path, exists=True), help="Recordings; made by espeak-ng if not given."
 )
-@click.option("--hours", default=0.5, show_default=True, help="Of made speech.")
-@click.option("--steps", default=600, show_default=True, help="Of training, 0.12 s each on four cores.")
+@click.option("--hours", default=0.5, show_default=True, help="Hours of made speech.")
+@click.option("--steps", default=600, show_default=True, help="Steps of training, 0.12 s each on four cores.")
 def main(output: Path, speech: Path | None, hours: float, steps: int) -> None:
     """Make speech, train, sample, vocode and score."""
     if speech is None:

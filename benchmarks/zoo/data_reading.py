@@ -47,11 +47,11 @@ SECONDS = (CONTEXT + TARGET) / 80
 
 
 @click.command()
-@click.option("--hours", default=10.0, show_default=True, help="Of log-mels to read: 10 h are 0.46 GB.")
+@click.option("--hours", default=10.0, show_default=True, help="Hours of log-mels to read: 10 h are 0.46 GB.")
 @click.option("--recording", default=10.0, show_default=True, help="Minutes of each recording that is prepared.")
 @click.option("--threads", multiple=True, type=int, default=(1, 2), show_default=True)
 @click.option("--rounds", default=7, show_default=True)
-@click.option("--long-hours", default=2.0, show_default=True, help="Of the recording whose memory is measured.")
+@click.option("--long-hours", default=2.0, show_default=True, help="Hours of the recording whose memory is measured.")
 @click.option("--output", type=click.Path(path_type=Path))
 def main(
     hours: float, recording: float, threads: tuple[int, ...], rounds: int, long_hours: float, output: Path | None

@@ -48,7 +48,7 @@ def main() -> None:
 @main.command()
 @click.option("--layers", default=8, show_default=True)
 @click.option("--patch", default=1, show_default=True)
-@click.option("--seconds", default=30.0, show_default=True, help="Of each continuation.")
+@click.option("--seconds", default=30.0, show_default=True, help="Seconds of each continuation.")
 @click.option("--context", default=10.0, show_default=True, help="Seconds.")
 @click.option("--steps", default=100, show_default=True)
 @click.option("--guidance", default=2.0, show_default=True)

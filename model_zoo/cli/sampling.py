@@ -27,7 +27,7 @@ from slm_eval.base.terminal import echo
     "--null-context",
     default="silence_wave",
     show_default=True,
-    help="What the unconditional branch hears: silence_wave or zero_mel.",
+    help="Let the unconditional branch hear silence_wave or zero_mel.",
 )
 @click.option("--steps", default=100, show_default=True, help="Evaluate the network so often, without guidance.")
 @click.option("--solver", default="ddim", show_default=True, help="Solve by ddim or dpmpp_2m.")
