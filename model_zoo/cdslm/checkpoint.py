@@ -118,7 +118,9 @@ def load(
             weights = {name: file.get_tensor(prefix + name).float() for name in _under(prefix, shapes)}
             statistics = {name: file.get_tensor(_NORMALIZER + name) for name in _under(_NORMALIZER, shapes)}
     except (SafetensorError, OSError) as error:
-        raise SlmEvalError(f"{path} is damaged or no checkpoint ({error}); take another one") from error
+        raise SlmEvalError(
+            f"{path} must be a checkpoint, got a damaged or another file ({error}); take another one"
+        ) from error
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise SlmEvalError(f"{path}: {name} has values that are NaN or infinite; take an earlier checkpoint")

@@ -170,7 +170,9 @@ def _read_tags(path: Path, tagger: LanguageTagger) -> dict[str, dict[str, Any]]:
             entry = parse(line)
             _ = entry["id"], dict(entry["language_shares"])
         except (ValueError, KeyError, TypeError) as error:
-            raise SlmEvalError(f"{path}, line {number} is no tag ({error}); remove that line") from error
+            raise SlmEvalError(
+                f"{path}, line {number} must be a tag, got {line[:80]!r} ({error}); remove that line"
+            ) from error
         if entry.get("tagger") != tagger.name:
             raise UsageError(
                 f"{path} holds tags of {entry.get('tagger')}, not of {tagger.name}; choose another folder, or give "

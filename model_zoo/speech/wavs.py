@@ -34,7 +34,7 @@ def wav_files(ids: Iterable[str], folder: Path) -> dict[str, Path]:
 def _wav_name(clip_id: str, folder: Path) -> PurePosixPath:
     path = PurePosixPath(clip_id)
     if path.is_absolute() or ".." in path.parts or not path.name or "\0" in clip_id:
-        raise UsageError(f"the id {clip_id[:80]!r} leads out of {folder}, or is no name of a file; rename it")
+        raise UsageError(f"an id must be the name of a file below {folder}, got {clip_id[:80]!r}; rename it")
     # An id such as "a.b" may be all name; what follows a dot is replaced, as it is the format of what was heard.
     name = path.with_suffix(".wav")
     longest = max(len(part.encode()) for part in name.parts)

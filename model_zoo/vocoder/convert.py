@@ -260,8 +260,10 @@ def _h5_row(file: Any, name: str) -> np.ndarray:
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"{name} is a link")
     dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise ValueError(f"{name} is no dataset of this file")
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{name} must be a dataset, got a {type(dataset).__name__}")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{name} must be a dataset of this file, got one whose values are in others")
     if dataset.dtype.kind != "f" or dataset.size is None or not 0 < dataset.size <= _MAX_BINS:
         raise ValueError(f"{name} holds {dataset.size} of {dataset.dtype}, expected 1 to {_MAX_BINS} floats")
     row: np.ndarray = dataset[()]

@@ -58,7 +58,10 @@ def load_hifigan(path: Path, device: str = "cpu", bfloat16: bool = False) -> HiF
     from slm_eval.weights.ledger import file_digest
 
     if path.suffix != ".safetensors":
-        raise SlmEvalError(f"{path} is no converted vocoder; make one of it with slm-zoo convert-vocoder")
+        raise SlmEvalError(
+            f"{path} must be a converted vocoder, got a name that does not end in .safetensors; make one of it with "
+            "slm-zoo convert-vocoder"
+        )
     tensors = load_tensors(path)
     spec, config = _metadata(path)
     statistics = Normalizer.from_tensors({name: tensors.pop(name) for name in ("mean", "scale") if name in tensors})
@@ -98,7 +101,10 @@ def _metadata(path: Path) -> tuple[FeatureSpec, GeneratorConfig]:
     try:
         about = parse(text)
         if about.get("format") != FORMAT:
-            raise SlmEvalError(f"{path} is no converted vocoder; make one with slm-zoo convert-vocoder")
+            raise SlmEvalError(
+                f"{path} must be a converted vocoder of format {FORMAT}, got {about.get('format')!r:.80}; "
+                "make one with slm-zoo convert-vocoder"
+            )
         features, generator = dict(about["features"]), dict(about["generator"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SlmEvalError(f"{path} does not say what it is ({error}); convert the vocoder again") from error

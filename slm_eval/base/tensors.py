@@ -62,7 +62,7 @@ def _pickled(path: Path, map_location: str) -> Any:
         raise
     except pickle.UnpicklingError as error:
         if not _is_pickle(path, error):
-            raise _damaged(path, "its bytes are no checkpoint's") from error
+            raise _damaged(path, "its bytes are of another format") from error
         raise SlmEvalError(f"{path} holds more than tensors; refused, since reading the rest could run code") from error
     # A cut or scribbled file makes the readers raise anything: RuntimeError of the zip reader, and whatever the next
     # wrong step of the pickle machine raises, AssertionError included.
@@ -78,7 +78,9 @@ def _is_pickle(path: Path, error: pickle.UnpicklingError) -> bool:
 
 def _damaged(path: Path, error: object) -> SlmEvalError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-    return SlmEvalError(f"{path} is damaged or no checkpoint ({reason}); delete it and get it again")
+    return SlmEvalError(
+        f"{path} must be a checkpoint, got a damaged or another file ({reason}); delete it and get it again"
+    )
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:

@@ -62,12 +62,15 @@ def read_fit(path: Path) -> FitReport:
         raise UsageError(f"{path} cannot be read as JSON ({error})") from error
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
-        raise UsageError(f"{path} is no fit.json of schema {SCHEMA}; make it again with `slm-eval scaling fit`")
+        raise UsageError(
+            f"{path} must be a fit.json of schema {SCHEMA}, got {schema!r:.40}; "
+            "make it again with `slm-eval scaling fit`"
+        )
     try:
         return FitReport.from_dict(content)
     except ValueError as error:
         raise UsageError(
-            f"{path} is no complete fit.json ({error}); make it again with `slm-eval scaling fit`"
+            f"{path} must be a complete fit.json, got another ({error}); make it again with `slm-eval scaling fit`"
         ) from error
 
 

@@ -346,7 +346,7 @@ def test_a_bad_checkpoint_is_one_clear_line(case, tiny, tmp_path, capsys):
 def test_a_cut_checkpoint_or_an_empty_folder(tiny, tmp_path):
     cut = tmp_path / "cut.pt"
     cut.write_bytes(tiny.read_bytes()[:5000])
-    with pytest.raises(SlmEvalError, match="damaged or no checkpoint"):
+    with pytest.raises(SlmEvalError, match="must be a checkpoint, got a damaged or another file"):
         loaded(cut)
     (tmp_path / "empty").mkdir()
     with pytest.raises(SlmEvalError, match="holds no Audiobox checkpoint: expected model"):

@@ -216,7 +216,7 @@ def test_a_wrong_checkpoint_is_one_clear_line(tmp_path, monkeypatch, content):
     monkeypatch.setattr("slm_eval.observing.quality.nisqa.observer.locate", lambda name: path)
     with pytest.raises(SlmEvalError) as error:
         NISQAObserver().load("cpu")
-    assert str(path) in str(error.value)
+    assert f"{path} must be a checkpoint" in str(error.value)
     assert "delete it" in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from slm_eval.scaling.findings.context import SCHEMA
 from tests.scaling.commands import invoke
 
 
@@ -70,10 +71,22 @@ def test_predictions_of_nothing(noisy: tuple[Path, dict[str, Any]], arguments: t
     assert said in result.output
 
 
-@pytest.mark.parametrize("text", [None, "{", "[]", '{"schema": 99}'])
-def test_predictions_from_no_fit(tmp_path: Path, text: str | None) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "fit.json: No such file"),
+        ("{", "fit.json cannot be read as JSON"),
+        ("[]", f"fit.json must be a fit.json of schema {SCHEMA}, got None"),
+        ('{"schema": 99}', f"fit.json must be a fit.json of schema {SCHEMA}, got 99"),
+        (
+            f'{{"schema": {SCHEMA}}}',
+            "fit.json must be a complete fit.json, got another (fit: expected an entry 'version'",
+        ),
+    ],
+)
+def test_predictions_from_no_fit(tmp_path: Path, text: str | None, said: str) -> None:
     if text is not None:
         (tmp_path / "fit.json").write_text(text)
     result = invoke("predict", tmp_path, "-c", 1e20)
     assert result.exit_code == 2
-    assert "fit.json" in result.output
+    assert said in result.output

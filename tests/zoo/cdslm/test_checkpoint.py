@@ -103,7 +103,7 @@ def test_averages_that_share_memory_with_the_weights_are_saved(path: Path) -> No
 def test_a_truncated_file_is_one_line(path: Path, share: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(SlmEvalError, match="is damaged or no checkpoint") as caught:
+    with pytest.raises(SlmEvalError, match="must be a checkpoint, got a damaged or another file") as caught:
         load(path)
     assert "\n" not in str(caught.value)
 
@@ -114,7 +114,7 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "ran"),)
 
     torch.save(Command(), tmp_path / "model.safetensors")
-    with pytest.raises(SlmEvalError, match="is damaged or no checkpoint"):
+    with pytest.raises(SlmEvalError, match="must be a checkpoint, got a damaged or another file"):
         load(tmp_path / "model.safetensors")
     assert not (tmp_path / "ran").exists()
 

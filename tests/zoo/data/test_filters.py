@@ -139,6 +139,10 @@ def test_tagging_goes_on_after_a_stop(speech: Path, tmp_path: Path) -> None:
     other.name = "another"
     with pytest.raises(UsageError, match="holds tags of heard, not of another"):
         choose(speech, out, other, min_seconds=0.0)
+    with (out / "tags.jsonl").open("a") as file:
+        file.write('{"id": "f.wav"}\n')
+    with pytest.raises(SlmEvalError, match=r"line 6 must be a tag, got '{\"id\": \"f\.wav\"}' .*; remove that line"):
+        choose(speech, out, Heard(), min_seconds=0.0)
 
 
 class StandIn:

@@ -153,7 +153,10 @@ def test_parts_that_are_missing_or_damaged(recipe: Recipe, tmp_path: Path) -> No
     fails(h5_without_scale, "stats.h5 holds no mean and scale")
     fails(lambda f: (f / "config.yml").write_text("a: !!python/object/apply:os.getcwd []"), "YAML of plain values")
     fails(lambda f: (f / "config.yml").write_text("sampling_rate: 24000"), "config.yml has no generator_params")
-    fails(lambda f: (f / "checkpoint-1steps.pkl").write_bytes(b"nonsense"), "damaged or no checkpoint")
+    fails(
+        lambda f: (f / "checkpoint-1steps.pkl").write_bytes(b"nonsense"),
+        "must be a checkpoint, got a damaged or another file",
+    )
     fails(lambda f: torch.save({"model": 1}, f / "checkpoint-1steps.pkl"), 'has no ["model"]["generator"]')
 
 
@@ -197,6 +200,12 @@ def _other_file(path: Path) -> None:
         file.create_dataset("mean", (80,), "f8", external=[(str(path.with_name("secret")), 0, 640)])
 
 
+def _grouped(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["mean"]
+        file.create_group("mean")
+
+
 def _linked(link: Callable[[Path], object]) -> Callable[[Path], None]:
     def spoil(path: Path) -> None:
         with h5py.File(path.with_name("other.hdf5"), "w") as other:
@@ -225,10 +234,11 @@ def _virtual(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_other_file, "mean is no dataset of this file"),
+        (_other_file, "mean must be a dataset of this file, got one whose values are in others"),
         (_linked(lambda path: h5py.ExternalLink("other.hdf5", "mean")), "mean is a link"),
         (_linked(lambda path: h5py.SoftLink("/scale")), "mean is a link"),
-        (_virtual, "mean is no dataset of this file"),
+        (_virtual, "mean must be a dataset of this file, got one whose values are in others"),
+        (_grouped, "mean must be a dataset, got a Group"),
         (_terabytes, "mean holds 1000000000000 of float32"),
         (lambda path: path.write_bytes(b"x"), "no mean and scale"),
     ],

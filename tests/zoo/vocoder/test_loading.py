@@ -16,10 +16,12 @@ def test_vocoders_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no vocoder 'hifigan'; give griffin-lim, or a \.safetensors file"):
         load_vocoder("hifigan", "cpu")
     (tmp_path / "checkpoint.pkl").touch()
-    with pytest.raises(SlmEvalError, match="no converted vocoder"):
+    with pytest.raises(SlmEvalError, match=r"checkpoint\.pkl must be a converted vocoder, got a name that does not"):
         load_vocoder(tmp_path / "checkpoint.pkl", "cpu")
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(SlmEvalError, match=r"other\.safetensors is no converted vocoder"):
+    with pytest.raises(
+        SlmEvalError, match=r"other\.safetensors must be a converted vocoder of format .*, got None; make one"
+    ):
         load_vocoder(tmp_path / "other.safetensors", "cpu")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0")
     with pytest.raises(SlmEvalError, match="damaged"):

@@ -125,7 +125,7 @@ def test_files_that_cannot_be_vocoded(mels: Path, vocoder: Path, tmp_path: Path)
         "two.safetensors: two.safetensors holds 2 tensors, expected one of mels",
     ):
         assert line in result.stderr
-    assert "nonsense2.safetensors is damaged" in result.stderr
+    assert "nonsense2.safetensors must be a checkpoint, got a damaged or another file" in result.stderr
 
 
 def test_sources_that_cannot_be(mels: Path, write_wav: WriteWav, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class _NISQAObserver(Observer):
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             what = str(error).splitlines()[0][:120]
             raise SlmEvalError(
-                f"{path} is no checkpoint of {self.name} ({what}); delete it and get it again"
+                f"{path} must be a checkpoint of {self.name}, got another file ({what}); delete it and get it again"
             ) from error
 
     @abstractmethod
