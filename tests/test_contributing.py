@@ -35,6 +35,9 @@ CLAIMS = {
     "attack.divergence": {"kind": "divergence"},
     "attack.below": {"digits": -1},
     "attack.above": {"digits": 400},
+    "attack.reversed": {"ci95": (2.0, 0.5)},
+    "attack.elsewhere": {"ci95": (90.0, 91.0)},
+    "attack.unsigned": {"signature": ""},
     "attack.beyond": {"value": 7.0, "ci95": (-1.0, 9.0), "axis": (0.0, 0.5)},
 }
 
@@ -46,13 +49,13 @@ class Mean(Summary):
     real: dict
 
 
-def summary(key, value=1.0, ci95=None, **claims):
-    return Summary(key, value, ci95, "<u>", None, "attack|rev:1", ("<b>",), **claims)
+def summary(key, value=1.0, ci95=None, signature="attack|rev:1", **claims):
+    return Summary(key, value, ci95, "<u>", None, signature, ("<b>",), **claims)
 
 
 class Attack(Metric):
     name = "attack"
-    keys = (*CLAIMS, "attack.mean")
+    keys = (*CLAIMS, "attack.mean", "attack.silent")
 
     def __init__(self):
         super().__init__(Length())
@@ -219,11 +222,15 @@ def test_what_a_metric_should_not_give(folder: Path, write_wav: Callable[..., Pa
     for name in ("near", "far"):
         result = run(name, "attack")
         assert result.exit_code == 1  # attack.nan was asked for by name
-        assert "not computed: attack.nan: its value is nan; expected a finite number" in result.output
+        assert "not computed: attack.nan: its value is nan; expected a finite number of Python" in result.output
         for reason in (
             "attack.score: kind 'score' needs sd, n; use ScoreMetric or kind='corpus'",
             "attack.mean: kind 'score' needs n of real; use ScoreMetric or kind='corpus'",
             "attack.divergence: kind 'divergence' needs floor, ",
+            "attack.reversed: its ci95 is (2.0, 0.5); expected the value, 1.0, between its ends",
+            "attack.elsewhere: its ci95 is (90.0, 91.0); expected the value, 1.0, between its ends",
+            "attack.unsigned: not a signature: ''",
+            "attack.silent: summarise() gave nothing under this key",
             "attack.below: its digits is -1; expected a number of decimal places, at most 12",
             "attack.above: its digits is 400; expected a number of decimal places, at most 12",
         ):

@@ -136,8 +136,9 @@ def _summaries(
         SlmEvalError: the code of another package failed; the message names it.
     """
     with PLUGINS.others_code(metric.name):
-        found = metric.summarise(generated, real)
-        return {key: _checked(key, each) for key, each in found.items()}
+        summaries = metric.summarise(generated, real)
+        silent = {key: NotComputed("summarise() gave nothing under this key") for key in metric.keys}
+        return silent | {key: _checked(key, summary) for key, summary in summaries.items()}
 
 
 def _checked(key: str, summary: Summary | NotComputed) -> Summary | NotComputed:
@@ -158,7 +159,12 @@ def _checked(key: str, summary: Summary | NotComputed) -> Summary | NotComputed:
             f"its key is {key!r}; expected up to 100 visible ASCII characters, and a name of slm-eval only where it is "
             "of that kind"
         )
-    Signature.parse(summary.signature)
+    if summary.ci95 is not None and not summary.ci95[0] <= summary.value <= summary.ci95[1]:
+        return NotComputed(f"its ci95 is {summary.ci95!r}; expected the value, {summary.value!r}, between its ends")
+    try:
+        Signature.parse(summary.signature)
+    except SlmEvalError as error:
+        return NotComputed(str(error))
     return summary
 
 

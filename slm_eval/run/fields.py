@@ -108,7 +108,7 @@ METRIC: dict[str, Check] = {
 }
 # In words, for who writes a metric.
 EXPECTED = {
-    "value": "a finite number",
+    "value": "a finite number of Python: float(x) of one of numpy's",
     "ci95": "two finite numbers, or None",
     "unit": "a text",
     "higher_is_better": "True, False, or None where neither is better",
