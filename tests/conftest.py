@@ -22,12 +22,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("SLM_EVAL_OFFLINE", "1")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread_in_the_zoo(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
     """Networks of tests are so small that threads only wait for each other, for long where the cores are busy."""
-    if "zoo" not in request.path.parts:
-        yield
-        return
     import torch
 
     before = torch.get_num_threads()

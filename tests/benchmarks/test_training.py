@@ -18,6 +18,8 @@ from tests.zoo.training_runs import TINY, configured
 sys.path.insert(0, str(ROOT / "benchmarks" / "zoo"))
 import training
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = [f"model.{key}={value}" for key, value in TINY["model"].items() if key != "layers"]
 
 

@@ -15,6 +15,8 @@ from tests.zoo.training_runs import configured
 sys.path.insert(0, str(ROOT / "benchmarks" / "zoo"))
 from training_trial import Trial, Way
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 
 

@@ -17,6 +17,8 @@ from tests.conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks" / "recipes"))
 from reference_run import run as reference_run
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def test_stages_are_done_once_and_one_that_is_ended_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "library").mkdir()
