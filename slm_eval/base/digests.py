@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 _BLOCK = 1 << 20  # bytes of a file that are digested at once
-
-
 _KINDS = {
     stat.S_IFDIR: "folder",
     stat.S_IFIFO: "named pipe",

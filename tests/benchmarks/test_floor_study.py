@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks" / "statistics"))
+import floor_page
 import floor_study
 
 DOCS = ROOT / "docs"
@@ -18,8 +19,12 @@ DOCS = ROOT / "docs"
 
 def test_the_page_of_floors_is_what_its_results_print() -> None:
     results, before = (json.loads(path.read_text()) for path in (floor_study.RESULTS, floor_study.BEFORE))
-    assert (DOCS / "floor-study.md").read_text(encoding="utf-8") == floor_study.page(results, before)
-    assert floor_study.summary(results, before) in (DOCS / "metrics" / "pjsd.md").read_text(encoding="utf-8")
+    assert (DOCS / "floor-study.md").read_text(encoding="utf-8") == floor_page.page(
+        floor_study.cases(), results, before
+    )
+    assert floor_page.summary(floor_study.cases(), results, before) in (DOCS / "metrics" / "pjsd.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_standard_errors_are_those_of_repeated_studies() -> None:
