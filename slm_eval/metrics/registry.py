@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from slm_eval.base.errors import SlmEvalError
+from slm_eval.base.errors import SlmEvalError, UsageError
 from slm_eval.base.plugins import Plugins
 from slm_eval.base.terminal import notice
 from slm_eval.metrics.metric import Metric
@@ -46,6 +46,8 @@ def make_again(name: str, options: Mapping[str, Any]) -> Metric:
         UsageError: no metric of that name is installed here.
         SlmEvalError: another package's metric cannot be made so; the message names it.
     """
+    if name not in PLUGINS.table:  # nobody typed it, so there are no near names to offer
+        raise UsageError(f"the metric {name!r} is of a package that is not installed here; install that package")
     make = metric_class(name)
     with PLUGINS.others_code(name):
         return make(**options)

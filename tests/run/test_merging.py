@@ -112,7 +112,7 @@ def test_another_version_of_a_metric(two: list[Path], monkeypatch: pytest.Monkey
     monkeypatch.setattr(Drift, "keys", ("drift.l1",))
     assert "drift gives drift.l1 here, and drift.l2 where the shards were made" in refused(two)
     monkeypatch.delitem(registry.METRICS, "drift")
-    assert "unknown metric 'drift'" in refused(two)
+    assert "the metric 'drift' is of a package that is not installed here" in refused(two)
 
 
 def test_machines_that_differ_are_both_named(two: list[Path]) -> None:

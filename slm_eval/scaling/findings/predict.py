@@ -18,6 +18,8 @@ from slm_eval.scaling.law import FLOPS_PER_TOKEN, LossLaw, MetricLaw
 
 # Sizes of a budget are rounded: a factor up to this beyond them is not called extrapolation.
 _WITHIN = 1.1
+# Frames are whole: 6ND of the largest budget lies a little below the budget that its runs were planned for.
+_WHOLE_FRAMES = 1e-3
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _check_request(compute: Sequence[float], sizes: Sequence[float], frames: Seq
 def _refuse_far(report: FitReport, compute: float, n: float, d: float, farthest: float) -> None:
     for name, value, (low, high) in _beside_trained(report, compute, n, d):
         factor = factor_outside(value, low, high)
-        if not factor <= farthest:
+        if not factor <= farthest * (1 + _WHOLE_FRAMES):
             raise UsageError(
                 f"{name} = {value:.3g} lies a factor of {factor:.3g} outside of the fitted runs ({low:.3g} to "
                 f"{high:.3g}), expected {farthest:g} at most: no run tells whether the law holds there; --farthest "
