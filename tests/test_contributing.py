@@ -219,6 +219,17 @@ def test_a_value_that_does_not_come_out_again_is_not_tested(folder: Path) -> Non
     assert f"it comes out as {jsd(FAR):.6g}, and the run says 0.125" in found["notes"][0]
 
 
+def test_a_run_cannot_have_metrics_of_ours_made_with_options_of_its_own(folder: Path) -> None:
+    for name in ("near", "far"):
+        assert run(name, "lengths").exit_code == 0
+        path = folder / "runs" / name / "summary.json"
+        summary = json.loads(path.read_text())
+        summary["metrics"]["lengths.jsd"]["made_by"] = {"metric": "audiobox", "options": {"checkpoint": "else/where"}}
+        path.write_text(json.dumps(summary))
+    notes = difference("runs/near", "runs/far")["notes"]
+    assert "the run says that 'audiobox' made it, which gives no such number" in notes[0]
+
+
 def test_what_a_metric_should_not_give(folder: Path, write_wav: Callable[..., Path]) -> None:
     for name in ("near", "far"):
         result = run(name, "attack")

@@ -25,7 +25,7 @@ from slm_eval.compare.permutation import p_value
 from slm_eval.compare.result import Difference, Tested
 from slm_eval.divergence.incidence import Floats
 from slm_eval.metrics.metric import Metric
-from slm_eval.metrics.registry import PLUGINS, make_again
+from slm_eval.metrics.registry import METRICS, PLUGINS, make_again
 from slm_eval.observing.observer import Observation
 from slm_eval.run.finished import FinishedRun
 
@@ -61,6 +61,9 @@ class _Recomputed:
     def __init__(self, made_by: Mapping[str, Any] | None, design: Design) -> None:
         if made_by is None:
             raise SlmEvalError("the run does not say what made it")
+        if made_by["metric"] in METRICS:
+            # Options come from a file of anybody's: as those of ours they could name weights to fetch or paths to read.
+            raise SlmEvalError(f"the run says that {made_by['metric']!r} made it, which gives no such number")
         self.metric: Metric = make_again(made_by["metric"], made_by["options"])
         with PLUGINS.others_code(self.metric.name):
             self.observer = self.metric.observer.fingerprint.name
